@@ -1,0 +1,96 @@
+//! A slot: one of the 16,384 buckets that Redis Cluster spreads keys over.
+
+use std::fmt;
+
+/// How many slots there are; the Redis Cluster specification fixes it.
+pub const SLOT_COUNT: u16 = 16_384;
+
+/// A slot number, always below [`SLOT_COUNT`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Slot(u16);
+
+impl Slot {
+    /// `None` where `number` is not a slot.
+    #[must_use]
+    pub const fn new(number: u16) -> Option<Self> {
+        if number < SLOT_COUNT { Some(Self(number)) } else { None }
+    }
+
+    /// The slot `key` belongs to: CRC16 (XMODEM) of its hash tag, or of the whole key, modulo 16,384.
+    #[must_use]
+    pub fn of(key: &[u8]) -> Self {
+        Self(crc16(hash_tag(key)) % SLOT_COUNT)
+    }
+
+    /// The number, from 0 to 16,383.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What of `key` is hashed: the bytes between the first `{` and the first `}` behind it where there are
+/// any, so that keys that share a tag share a slot; the whole key otherwise.
+#[must_use]
+pub fn hash_tag(key: &[u8]) -> &[u8] {
+    let Some(open) = memchr::memchr(b'{', key) else { return key };
+    let inside = &key[open + 1..];
+    match memchr::memchr(b'}', inside) {
+        Some(0) | None => key,
+        Some(close) => &inside[..close],
+    }
+}
+
+/// CRC-16/XMODEM (polynomial 0x1021, initial value 0, not reflected), as the cluster specification names
+/// it; its check value for `123456789` is 0x31C3.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc: u16, &byte| (crc << 8) ^ CRC16_TABLE[usize::from((crc >> 8) as u8 ^ byte)])
+}
+
+const CRC16_TABLE: [u16; 256] = {
+    let mut table = [0u16; 256];
+    let mut i = 0;
+    while i < 256 {
+        let mut crc = (i as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+            bit += 1;
+        }
+        table[i] = crc;
+        i += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crc16_gives_the_check_value_of_its_definition() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+    }
+
+    #[test]
+    fn slots_are_those_a_redis_cluster_gives() {
+        // CLUSTER KEYSLOT of redis-server 7.0.
+        for (key, slot) in [("foo", 12_182), ("bar", 5_061), ("hello", 866), ("", 0), ("{user1}.a", 8_106)] {
+            assert_eq!(Slot::of(key.as_bytes()).number(), slot, "{key}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_non_empty_tag_is_hashed() {
+        assert_eq!(hash_tag(b"a{b}c{d}"), b"b");
+        assert_eq!(hash_tag(b"a{}c{d}"), b"a{}c{d}");
+        assert_eq!(hash_tag(b"a{{b}}"), b"{b");
+        assert_eq!(hash_tag(b"a}b{c"), b"a}b{c");
+    }
+}

@@ -1,0 +1,133 @@
+//! The slot map: our immutable picture of which node serves which slot. A new one replaces the old whole.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::slot::{SLOT_COUNT, Slot};
+
+/// Where a node listens: a host name or an address, and a port.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Endpoint {
+    /// A host name, an IPv4 address, or an IPv6 address without brackets.
+    pub host: Arc<str>,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// Counts the slot maps a process made; a higher one is newer. Ours, unlike the cluster's epoch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Generation(pub u64);
+
+/// A node of a [`SlotMap`], by its place in [`SlotMap::nodes`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeIndex(pub u16);
+
+/// A node that clients' commands may be sent to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Whether it owns slots itself or follows a primary.
+    pub role: Role,
+}
+
+/// What a node is in its shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Owns the shard's slots.
+    Primary,
+    /// Follows this primary.
+    Replica(NodeIndex),
+}
+
+/// Which primary serves each slot, and all nodes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlotMap {
+    generation: Generation,
+    /// Primaries first (each at least one slot), then replicas.
+    nodes: Box<[Node]>,
+    primaries: u16,
+    /// One node index a slot; [`UNSERVED`] where no node serves it.
+    owners: Box<[u16]>,
+}
+
+const UNSERVED: u16 = u16::MAX;
+
+impl SlotMap {
+    /// A map of shards in which `shards[i]` is the primary's endpoint, its replicas', and the slot ranges
+    /// (both ends included) that it serves. Where ranges overlap the later shard wins.
+    #[must_use]
+    pub fn new(generation: Generation, shards: &[Shard]) -> Self {
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut owners = vec![UNSERVED; usize::from(SLOT_COUNT)].into_boxed_slice();
+        for (index, shard) in shards.iter().enumerate() {
+            nodes.push(Node { endpoint: shard.primary.clone(), role: Role::Primary });
+            for &(first, last) in &shard.slots {
+                owners[usize::from(first.number())..=usize::from(last.number())].fill(index as u16);
+            }
+        }
+        for (index, shard) in shards.iter().enumerate() {
+            let role = Role::Replica(NodeIndex(index as u16));
+            nodes.extend(shard.replicas.iter().map(|endpoint| Node { endpoint: endpoint.clone(), role }));
+        }
+        Self { generation, nodes: nodes.into_boxed_slice(), primaries: shards.len() as u16, owners }
+    }
+
+    /// A map that knows no node: what there is before the first answer of a seed.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::new(Generation(0), &[])
+    }
+
+    /// This map's number.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The primary that serves `slot`, or `None` where the cluster serves it nowhere.
+    #[must_use]
+    pub fn owner(&self, slot: Slot) -> Option<NodeIndex> {
+        let index = self.owners[usize::from(slot.number())];
+        (index != UNSERVED).then_some(NodeIndex(index))
+    }
+
+    /// All nodes, primaries first.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The primaries, in a stable order: `primaries()[i]` is `NodeIndex(i)`.
+    #[must_use]
+    pub fn primaries(&self) -> &[Node] {
+        &self.nodes[..usize::from(self.primaries)]
+    }
+
+    /// Whether every slot has a primary.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.owners.contains(&UNSERVED)
+    }
+}
+
+/// One shard as a node told us of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shard {
+    /// The node that owns the slots.
+    pub primary: Endpoint,
+    /// The nodes that follow it.
+    pub replicas: Vec<Endpoint>,
+    /// First and last slot of each range.
+    pub slots: Vec<(Slot, Slot)>,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}

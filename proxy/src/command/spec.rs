@@ -1,0 +1,257 @@
+//! One command's facts, as the servers' own metadata gives them, and what the proxy does with it.
+
+/// One command or subcommand. Rows come from the checked-in table, see [`super::table`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Spec {
+    /// Lower case; a subcommand is `container|sub`, as the servers write it.
+    pub name: Box<str>,
+    /// Number of arguments, the name (for a subcommand: both names) included; negative means "at least".
+    pub arity: i16,
+    /// The server's command flags.
+    pub flags: Flags,
+    /// How its keys are found.
+    pub keys: Keys,
+    /// What the proxy does with it.
+    pub treatment: Treatment,
+}
+
+/// Where a command's keys stand. The first two variants are the fast path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Keys {
+    /// No key.
+    None,
+    /// Exactly one key, argument number 1.
+    First,
+    /// By these key specs, each adding keys.
+    Specs(Box<[KeySpec]>),
+}
+
+/// One key spec of COMMAND INFO: find where keys begin, then find them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeySpec {
+    /// Where the keys begin.
+    pub begin: BeginSearch,
+    /// Which arguments from there on are keys.
+    pub find: FindKeys,
+}
+
+/// `begin_search` of a key spec.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BeginSearch {
+    /// At this argument.
+    Index(u16),
+    /// Behind this word (any case), searched from argument `from` on, or backwards from the end where negative.
+    Keyword {
+        /// The word, upper case.
+        word: Box<str>,
+        /// Where the search starts.
+        from: i16,
+    },
+    /// The server doesn't say (SORT's STORE): code of ours finds them.
+    Unknown,
+}
+
+/// `find_keys` of a key spec.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FindKeys {
+    /// Keys up to `last` (relative to the first; negative: from the end), every `step` arguments; `limit`
+    /// n >= 2 stops after 1/n of the remaining arguments.
+    Range {
+        /// Last key, relative to the first, or from the end where negative.
+        last: i16,
+        /// Distance between keys.
+        step: u16,
+        /// With `last` of -1: the share of the arguments that holds keys; 0 and 1 mean no limit.
+        limit: u16,
+    },
+    /// The number of keys stands in an argument.
+    KeyNum {
+        /// Where the number stands, relative to the beginning.
+        count: u16,
+        /// Where the first key stands, relative to the beginning.
+        first: u16,
+        /// Distance between keys.
+        step: u16,
+    },
+    /// Unknown to the server.
+    Unknown,
+}
+
+/// What the proxy does with a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Treatment {
+    /// To the shard of its keys, all in one slot; without keys to the fixed shard.
+    Keyed,
+    /// Cut into one part a shard; the replies are merged in the caller's order.
+    Split(Split),
+    /// To every primary; replies merged by this policy.
+    EveryShard(Merge),
+    /// To one fixed primary: what has no key but means the same on each.
+    FixedShard,
+    /// SCAN: shard by shard behind one opaque cursor.
+    Scan,
+    /// RANDOMKEY: a random shard first, the others where it is empty.
+    RandomKey,
+    /// Answered by the proxy itself.
+    Local(Local),
+    /// Refused, always: why.
+    Refused(Refused),
+}
+
+/// How a multi-key command is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Split {
+    /// MGET: array elements put back in the caller's order.
+    Gather,
+    /// DEL UNLINK EXISTS TOUCH: integers added up.
+    Sum,
+    /// MSET: key-value pairs; one OK.
+    Pairs,
+}
+
+/// How the replies of every shard become one: the servers' `response_policy` tips.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Merge {
+    /// Integers added up.
+    Sum,
+    /// The smallest integer.
+    Min,
+    /// Logical and of integers, or element by element of arrays of integers.
+    And,
+    /// The first reply where all succeeded, else the first error.
+    AllSucceeded,
+    /// The first success, else the first error.
+    OneSucceeded,
+    /// Arrays joined (KEYS).
+    Concat,
+}
+
+/// Who answers inside the proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Local {
+    /// PING
+    Ping,
+    /// ECHO
+    Echo,
+    /// TIME
+    Time,
+    /// ROLE
+    Role,
+    /// LOLWUT
+    Lolwut,
+    /// HELLO
+    Hello,
+    /// AUTH
+    Auth,
+    /// SELECT
+    Select,
+    /// QUIT
+    Quit,
+    /// RESET
+    Reset,
+    /// READONLY, READWRITE: accepted, every read goes where it would anyway.
+    Accept,
+    /// INFO
+    Info,
+    /// COMMAND and its subcommands; the spec's name tells which.
+    Command,
+    /// CLIENT and its subcommands.
+    Client,
+    /// CLUSTER and its subcommands.
+    Cluster,
+    /// ACL WHOAMI and other session questions.
+    Acl,
+}
+
+/// Why a command is never served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// Blocks its connection: needs a private connection.
+    Blocking,
+    /// MULTI EXEC DISCARD WATCH UNWATCH.
+    Transaction,
+    /// The SUBSCRIBE family.
+    Subscribe,
+    /// MONITOR.
+    Monitor,
+    /// CLIENT TRACKING and what belongs to it.
+    Tracking,
+    /// WAIT, WAITAOF: would speak of a connection that others share.
+    Wait,
+    /// Acts on one node or on the cluster's shape (SHUTDOWN, REPLICAOF, MIGRATE, CLUSTER RESET ...).
+    NodeAdmin,
+}
+
+macro_rules! flags {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal, $word:literal;)*) => {
+        impl Flags {
+            $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
+
+            /// Every flag with the word the servers use for it.
+            pub const WORDS: &'static [(Self, &'static str)] = &[$((Self::$name, $word)),*];
+        }
+    };
+}
+
+/// A set of the servers' command flags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flags(u32);
+
+flags! {
+    /// Changes data.
+    WRITE = 0, "write";
+    /// Only reads.
+    READONLY = 1, "readonly";
+    /// May need memory.
+    DENYOOM = 2, "denyoom";
+    /// For operators.
+    ADMIN = 3, "admin";
+    /// Pub/sub.
+    PUBSUB = 4, "pubsub";
+    /// Not in scripts.
+    NOSCRIPT = 5, "noscript";
+    /// May block the client.
+    BLOCKING = 6, "blocking";
+    /// Served while loading.
+    LOADING = 7, "loading";
+    /// Served by a stale replica.
+    STALE = 8, "stale";
+    /// Hidden from MONITOR.
+    SKIP_MONITOR = 9, "skip_monitor";
+    /// Hidden from SLOWLOG.
+    SKIP_SLOWLOG = 10, "skip_slowlog";
+    /// Needs ASKING (internal).
+    ASKING = 11, "asking";
+    /// Constant or logarithmic time.
+    FAST = 12, "fast";
+    /// Served before AUTH.
+    NO_AUTH = 13, "no_auth";
+    /// May replicate.
+    MAY_REPLICATE = 14, "may_replicate";
+    /// Not inside MULTI.
+    NO_MULTI = 15, "no_multi";
+    /// Keys can't be told from the first/last/step triple alone.
+    MOVABLEKEYS = 16, "movablekeys";
+    /// Allowed while busy in a script.
+    ALLOW_BUSY = 17, "allow_busy";
+    /// From a module.
+    MODULE = 18, "module";
+    /// Not across slots even in cluster-unaware mode.
+    NO_ASYNC_LOADING = 19, "no_async_loading";
+    /// May not be called by the client directly.
+    NO_MANDATORY_KEYS = 20, "no_mandatory_keys";
+}
+
+impl Flags {
+    /// The set of both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether every flag of `other` is set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}

@@ -1,0 +1,152 @@
+//! Checked settings: what the rest of the proxy reads. A value of these types is valid.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::cluster::slot_map::Endpoint;
+
+/// Everything the proxy is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Where clients connect; at least one address.
+    pub listen: Vec<SocketAddr>,
+    /// Where `/metrics`, `/health` and `/ready` are served; `None` opens no admin port.
+    pub admin: Option<SocketAddr>,
+    /// Worker threads, each with its own runtime; at least 1.
+    pub threads: usize,
+    /// How long a graceful end waits for what is in flight.
+    pub grace_period: Duration,
+    /// What clients may do.
+    pub clients: ClientSettings,
+    /// Who may log in; empty: everybody, without a password.
+    pub users: Vec<User>,
+    /// What stands behind the proxy.
+    pub cluster: ClusterSettings,
+    /// How host names are resolved.
+    pub dns: DnsSettings,
+}
+
+/// Limits and socket options of client connections.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientSettings {
+    /// Most clients at once.
+    pub max_clients: usize,
+    /// Listen backlog.
+    pub backlog: u32,
+    /// Close a client that sent nothing for this long; `None` never.
+    pub idle_timeout: Option<Duration>,
+    /// Close a client that has not authenticated for this long, where users are set.
+    pub auth_timeout: Duration,
+    /// Idle time before TCP keepalive probes; `None` turns them off.
+    pub keepalive: Option<Duration>,
+    /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged; `None` leaves the kernel's.
+    pub tcp_user_timeout: Option<Duration>,
+    /// Largest single argument in bytes.
+    pub max_bulk_bytes: usize,
+    /// Largest whole request in bytes.
+    pub max_request_bytes: usize,
+    /// Most arguments of a request.
+    pub max_args: usize,
+    /// Most requests of one client in flight; above it the proxy stops reading from that client.
+    pub max_pending: usize,
+    /// Bytes of unsent replies above which the proxy stops reading from that client.
+    pub reply_high_watermark: usize,
+    /// Bytes of unsent replies at which the client is closed.
+    pub reply_limit: usize,
+}
+
+/// One user of the proxy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct User {
+    /// The name given to AUTH; `default` for AUTH with a password only.
+    pub name: String,
+    /// SHA-256 of each password; any of them lets the user in. Empty: no password is needed.
+    pub passwords: Vec<[u8; 32]>,
+}
+
+/// What stands behind the proxy and how it is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClusterSettings {
+    /// The kind of backend.
+    pub backend: BackendKind,
+    /// Log in to backends as this user; `None`: AUTH with the password only.
+    pub user: Option<String>,
+    /// Log in to backends with this password; `None`: no AUTH.
+    pub password: Option<Secret>,
+    /// How long a TCP connection and its handshake may take.
+    pub connect_timeout: Duration,
+    /// How long a command may take from being read to being answered.
+    pub command_timeout: Duration,
+    /// How often the topology is asked for without a reason.
+    pub refresh_interval: Duration,
+    /// Shortest pause between refreshes for a reason (a redirect, a lost node).
+    pub refresh_min_interval: Duration,
+    /// First and largest pause before a lost connection is tried again.
+    pub reconnect_backoff: (Duration, Duration),
+    /// Multiplexed connections per worker, node and lane; at least 1.
+    pub connections_per_node: usize,
+    /// Most bytes waiting for one backend connection before its clients are no longer read.
+    pub backend_high_watermark: usize,
+}
+
+/// The kinds of backends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BackendKind {
+    /// A Redis or Valkey Cluster, discovered from any of these.
+    Cluster {
+        /// Nodes to ask for the topology, at least one.
+        seeds: Vec<Endpoint>,
+    },
+    /// One server that owns every slot.
+    Standalone {
+        /// The server.
+        endpoint: Endpoint,
+        /// How many numbered databases SELECT accepts.
+        databases: u16,
+    },
+    /// Standalone servers that share the slots evenly, in this order.
+    Shards {
+        /// The servers, at least one.
+        endpoints: Vec<Endpoint>,
+        /// How many numbered databases SELECT accepts.
+        databases: u16,
+    },
+}
+
+/// How host names are resolved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DnsSettings {
+    /// DNS servers to ask; empty: the system's.
+    pub servers: Vec<SocketAddr>,
+    /// Shortest time an answer is used, whatever its TTL says.
+    pub min_ttl: Duration,
+    /// Longest time an answer is used, whatever its TTL says.
+    pub max_ttl: Duration,
+    /// How long one look-up may take.
+    pub timeout: Duration,
+}
+
+/// A password: never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `password`.
+    #[must_use]
+    pub fn new(password: String) -> Self {
+        Self(password)
+    }
+
+    /// The password itself: for the bytes of AUTH, nothing else.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}

@@ -1,0 +1,3 @@
+//! The `slotway` binary.
+
+fn main() {}
