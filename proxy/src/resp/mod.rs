@@ -1,3 +1,6 @@
 //! The wire format, RESP2 and RESP3: where frames end and what is in them. Knows no command.
 
+pub mod inline;
+pub mod reply;
 pub mod request;
+pub mod scan;

@@ -48,6 +48,15 @@ impl<'a> Request<'a> {
         Some(&self.bytes[range.start as usize..(range.start + range.len) as usize])
     }
 
+    /// Argument `index` as it stands in the frame, with its length and CRLFs; empty past the end.
+    #[must_use]
+    pub fn raw_arg(&self, index: usize) -> &'a [u8] {
+        let Some(range) = self.argv.get(index) else { return &[] };
+        // `$`, the digits (lengths are canonical), CRLF.
+        let header = 1 + range.len.checked_ilog10().unwrap_or(0) as usize + 1 + 2;
+        &self.bytes[range.start as usize - header..(range.start + range.len) as usize + 2]
+    }
+
     /// The command's name as the client wrote it.
     #[must_use]
     pub fn name(&self) -> &'a [u8] {
