@@ -10,6 +10,9 @@ pub const SLOT_COUNT: u16 = 16_384;
 pub struct Slot(u16);
 
 impl Slot {
+    /// Slot 0: whoever serves it serves what has no key but must always go to the same shard.
+    pub const FIXED: Self = Self(0);
+
     /// `None` where `number` is not a slot.
     #[must_use]
     pub const fn new(number: u16) -> Option<Self> {

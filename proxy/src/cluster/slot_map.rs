@@ -49,6 +49,8 @@ pub struct SlotMap {
     primaries: u16,
     /// One node index a slot; [`UNSERVED`] where no node serves it.
     owners: Box<[u16]>,
+    /// The lowest slot of each primary that serves any, ascending.
+    shard_slots: Box<[Slot]>,
 }
 
 const UNSERVED: u16 = u16::MAX;
@@ -70,7 +72,8 @@ impl SlotMap {
             let role = Role::Replica(NodeIndex(index as u16));
             nodes.extend(shard.replicas.iter().map(|endpoint| Node { endpoint: endpoint.clone(), role }));
         }
-        Self { generation, nodes: nodes.into_boxed_slice(), primaries: shards.len() as u16, owners }
+        let shard_slots = lowest_slots(&owners, shards.len());
+        Self { generation, nodes: nodes.into_boxed_slice(), primaries: shards.len() as u16, owners, shard_slots }
     }
 
     /// A map that knows no node: what there is before the first answer of a seed.
@@ -104,11 +107,24 @@ impl SlotMap {
         &self.nodes[..usize::from(self.primaries)]
     }
 
+    /// One slot of each primary that serves any, its lowest; in ascending order.
+    #[must_use]
+    pub fn shard_slots(&self) -> &[Slot] {
+        &self.shard_slots
+    }
+
     /// Whether every slot has a primary.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         !self.owners.contains(&UNSERVED)
     }
+}
+
+fn lowest_slots(owners: &[u16], shards: usize) -> Box<[Slot]> {
+    let mut seen = vec![false; shards];
+    let mut is_first = |owner: u16| seen.get_mut(usize::from(owner)).is_some_and(|seen| !std::mem::replace(seen, true));
+    let lowest = owners.iter().enumerate().filter(|(_, owner)| is_first(**owner));
+    lowest.filter_map(|(slot, _)| Slot::new(slot as u16)).collect()
 }
 
 /// One shard as a node told us of it.
