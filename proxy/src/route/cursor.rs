@@ -1,0 +1,95 @@
+//! SCAN over all shards behind one cursor: which shard, and where in it.
+//!
+//! A cursor is `shard cursor * shards + place`, in wrapping 64-bit arithmetic as far as the servers' cursors
+//! allow: they are reversed binary counters below the table size, so that in practice some 48 bits are used.
+//! A shard that has been read ends in the next shard's beginning; the last one ends in 0. Every key that
+//! stays in its shard throughout is thus returned at least once. A cursor names the shard by the first slot
+//! that it serves, so that shards that are added or leave do not shift the others.
+
+use crate::cluster::slot::{SLOT_COUNT, Slot};
+use crate::resp::scan::parse_number;
+
+/// Where a SCAN stands: the shard that is read now, and the one to come after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The slot by which the shard is found.
+    pub slot: Slot,
+    /// The next shard's, where there is one.
+    pub next: Option<Slot>,
+}
+
+/// Splits a client's cursor into the shard's slot and the shard's own cursor; `None` for a cursor that we
+/// never gave. Cursor 0 begins at slot 0.
+#[must_use]
+pub fn parse(text: &[u8]) -> Option<(Slot, u64)> {
+    let text = std::str::from_utf8(text).ok()?;
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let cursor: u128 = text.parse().ok()?;
+    let slot = Slot::new((cursor % u128::from(SLOT_COUNT)) as u16)?;
+    Some((slot, u64::try_from(cursor / u128::from(SLOT_COUNT)).ok()?))
+}
+
+/// The client's cursor for a shard's own. Never 0 unless the shard is found by slot 0 and starts over.
+fn encode(slot: Slot, cursor: u64) -> u128 {
+    u128::from(cursor) * u128::from(SLOT_COUNT) + u128::from(slot.number())
+}
+
+/// Puts our cursor in the place of the shard's in a SCAN reply; `None` where the reply isn't one.
+#[must_use]
+pub fn translate(reply: &[u8], place: Place) -> Option<Vec<u8>> {
+    let rest = reply.strip_prefix(b"*2\r\n$")?;
+    let line = memchr::memchr(b'\r', rest)?;
+    let len = usize::try_from(parse_number(&rest[..line])?).ok()?;
+    let cursor = rest.get(line + 2..line + 2 + len)?;
+    let elements = rest.get(line + 2 + len + 2..)?;
+    let cursor: u64 = std::str::from_utf8(cursor).ok()?.parse().ok()?;
+    let ours = match (cursor, place.next) {
+        (0, None) => 0,
+        (0, Some(next)) => encode(next, 0),
+        (cursor, _) => encode(place.slot, cursor),
+    };
+    let ours = ours.to_string();
+    let mut out = format!("*2\r\n${}\r\n{ours}\r\n", ours.len()).into_bytes();
+    out.extend_from_slice(elements);
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(number: u16) -> Slot {
+        Slot::new(number).unwrap()
+    }
+
+    #[test]
+    fn shards_are_read_one_after_the_other() {
+        let place = Place { slot: slot(0), next: Some(slot(5461)) };
+        let reply = translate(b"*2\r\n$2\r\n17\r\n*1\r\n$1\r\na\r\n", place).unwrap();
+        assert_eq!(reply, b"*2\r\n$6\r\n278528\r\n*1\r\n$1\r\na\r\n");
+        assert_eq!(parse(b"278528"), Some((slot(0), 17)));
+
+        let reply = translate(b"*2\r\n$1\r\n0\r\n*0\r\n", place).unwrap();
+        assert_eq!(reply, b"*2\r\n$4\r\n5461\r\n*0\r\n");
+        assert_eq!(parse(b"5461"), Some((slot(5461), 0)));
+
+        let last = Place { slot: slot(5461), next: None };
+        assert_eq!(translate(b"*2\r\n$1\r\n0\r\n*0\r\n", last).unwrap(), b"*2\r\n$1\r\n0\r\n*0\r\n");
+    }
+
+    #[test]
+    fn any_cursor_of_a_server_comes_back_as_it_was() {
+        for cursor in [1, 17, 1 << 24, (1 << 48) + 3, u64::MAX] {
+            assert_eq!(parse(encode(slot(16_383), cursor).to_string().as_bytes()), Some((slot(16_383), cursor)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_cursor_of_ours_is_refused() {
+        for text in ["", "-1", "x", "+1", " 1", "1e3", "999999999999999999999999999999999999999999"] {
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
+        }
+    }
+}

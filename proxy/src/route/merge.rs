@@ -1,0 +1,300 @@
+//! Makes one reply of the parts of a split or scattered request, by the command's response policy.
+
+use crate::resp::protocol::Protocol;
+use crate::resp::reply::{ReplyScan, ReplyScanner};
+use crate::resp::scan::parse_number;
+
+use super::{cursor, keyspace};
+
+/// How parts become one reply.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MergeKind {
+    /// Array elements in the caller's order: `order[i]` is the part that holds element i, and each part
+    /// holds its elements in that order.
+    Gather {
+        /// One part a key.
+        order: Vec<u16>,
+    },
+    /// Integers added up.
+    Sum,
+    /// The smallest integer.
+    Min,
+    /// Integers, or arrays of integers element by element: 1 where all are not 0.
+    And,
+    /// The first reply where every part succeeded.
+    AllSucceeded,
+    /// The first success.
+    OneSucceeded,
+    /// Arrays joined.
+    Concat,
+    /// RANDOMKEY: one of the replies that is not nil, by this random number.
+    AnyNotNil {
+        /// Chooses among them.
+        pick: u32,
+    },
+    /// INFO keyspace: the databases' counts added up, behind this text.
+    Keyspace {
+        /// The sections before it.
+        before: String,
+    },
+    /// SCAN of one shard: its cursor becomes ours.
+    Cursor {
+        /// Which shard was asked, and how many there are.
+        shard: cursor::Place,
+    },
+}
+
+/// The parts of one request that have come.
+#[derive(Debug)]
+pub struct Merge {
+    kind: MergeKind,
+    /// Parts that are not complete.
+    missing: usize,
+    parts: Vec<Part>,
+    /// Parts that came whole, one behind the other: one buffer for many small parts.
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Missing,
+    /// A range of `bytes`.
+    Whole {
+        start: usize,
+        len: usize,
+    },
+    /// Comes in pieces.
+    Pieces(Vec<u8>),
+}
+
+impl Merge {
+    /// Waits for `parts` parts.
+    #[must_use]
+    pub fn new(kind: MergeKind, parts: usize) -> Self {
+        debug_assert!(parts > 0, "a reply has parts");
+        Self { kind, missing: parts, parts: (0..parts).map(|_| Part::Missing).collect(), bytes: Vec::new() }
+    }
+
+    /// Takes a piece of part `part`; true once every part is complete.
+    pub fn fill(&mut self, part: u16, piece: &[u8], more: bool) -> bool {
+        let Some(slot) = self.parts.get_mut(usize::from(part)) else {
+            debug_assert!(false, "part {part} of {}", self.parts.len());
+            return self.missing == 0;
+        };
+        match slot {
+            Part::Missing if !more => {
+                *slot = Part::Whole { start: self.bytes.len(), len: piece.len() };
+                self.bytes.extend_from_slice(piece);
+            }
+            Part::Missing => *slot = Part::Pieces(piece.to_vec()),
+            Part::Pieces(bytes) => bytes.extend_from_slice(piece),
+            Part::Whole { .. } => {
+                debug_assert!(false, "part {part} was filled twice");
+                return self.missing == 0;
+            }
+        }
+        if !more {
+            self.missing -= 1;
+        }
+        self.missing == 0
+    }
+
+    /// The reply, once [`Self::fill`] said that it is complete. An error in a part that the policy can't do
+    /// without is the reply.
+    #[must_use]
+    pub fn finish(&self, protocol: Protocol) -> Vec<u8> {
+        let replies: Vec<&[u8]> = self.parts.iter().map(|part| self.bytes_of(part)).collect();
+        let error = replies.iter().copied().find(|reply| is_error(reply));
+        let merged = match (&self.kind, error) {
+            (MergeKind::OneSucceeded, _) => replies.iter().copied().find(|r| !is_error(r)).map(<[u8]>::to_vec),
+            (MergeKind::AnyNotNil { pick }, _) => any_not_nil(&replies, *pick),
+            // A shard that can't be asked is left out of the sums: INFO is asked when things go wrong.
+            (MergeKind::Keyspace { before }, _) => Some(keyspace::merge(before, &replies, protocol)),
+            (_, Some(error)) => Some(error.to_vec()),
+            (MergeKind::Gather { order }, None) => gather(&replies, order),
+            (MergeKind::Sum, None) => fold_integers(&replies, i64::saturating_add),
+            (MergeKind::Min, None) => fold_integers(&replies, i64::min),
+            (MergeKind::And, None) => and(&replies),
+            (MergeKind::AllSucceeded, None) => replies.first().map(|reply| reply.to_vec()),
+            (MergeKind::Concat, None) => concat(&replies, protocol),
+            (MergeKind::Cursor { shard }, None) => replies.first().and_then(|r| cursor::translate(r, *shard)),
+        };
+        merged
+            .or_else(|| error.map(<[u8]>::to_vec))
+            .unwrap_or_else(|| b"-ERR slotway: a backend's reply has an unexpected shape\r\n".to_vec())
+    }
+
+    /// Bytes kept for parts.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let pieces = |part: &Part| if let Part::Pieces(bytes) = part { bytes.len() } else { 0 };
+        self.bytes.len() + self.parts.iter().map(pieces).sum::<usize>()
+    }
+
+    fn bytes_of<'a>(&'a self, part: &'a Part) -> &'a [u8] {
+        match part {
+            Part::Missing => &[],
+            Part::Whole { start, len } => &self.bytes[*start..*start + *len],
+            Part::Pieces(bytes) => bytes,
+        }
+    }
+}
+
+fn is_error(reply: &[u8]) -> bool {
+    matches!(reply.first(), Some(b'-' | b'!'))
+}
+
+fn is_nil(reply: &[u8]) -> bool {
+    matches!(reply, b"$-1\r\n" | b"_\r\n" | b"*-1\r\n")
+}
+
+fn integer(reply: &[u8]) -> Option<i64> {
+    parse_number(reply.strip_prefix(b":")?.strip_suffix(b"\r\n")?)
+}
+
+fn write_integer(value: i64) -> Vec<u8> {
+    format!(":{value}\r\n").into_bytes()
+}
+
+fn fold_integers(replies: &[&[u8]], fold: impl Fn(i64, i64) -> i64) -> Option<Vec<u8>> {
+    let mut values = replies.iter().map(|reply| integer(reply));
+    let first = values.next()??;
+    let folded = values.try_fold(first, |folded, value| value.map(|value| fold(folded, value)))?;
+    Some(write_integer(folded))
+}
+
+fn and(replies: &[&[u8]]) -> Option<Vec<u8>> {
+    if replies.first()?.starts_with(b":") {
+        let all = replies.iter().map(|reply| integer(reply)).collect::<Option<Vec<_>>>()?;
+        return Some(write_integer(i64::from(all.iter().all(|value| *value != 0))));
+    }
+    let mut columns = replies.iter().map(|reply| Elements::new(reply)).collect::<Option<Vec<_>>>()?;
+    let count = columns.iter().map(|column| column.count).min()?;
+    let mut out = format!("*{count}\r\n").into_bytes();
+    for _ in 0..count {
+        let mut all = true;
+        for column in &mut columns {
+            all &= integer(column.next()?)? != 0;
+        }
+        out.extend_from_slice(&write_integer(i64::from(all)));
+    }
+    Some(out)
+}
+
+fn gather(replies: &[&[u8]], order: &[u16]) -> Option<Vec<u8>> {
+    let mut columns = replies.iter().map(|reply| Elements::new(reply)).collect::<Option<Vec<_>>>()?;
+    let mut out = Vec::with_capacity(16 + replies.iter().map(|reply| reply.len()).sum::<usize>());
+    out.extend_from_slice(format!("*{}\r\n", order.len()).as_bytes());
+    for part in order {
+        out.extend_from_slice(columns.get_mut(usize::from(*part))?.next()?);
+    }
+    Some(out)
+}
+
+/// Joins arrays or sets; the shape is the first one's, which RESP2 writes as an array always.
+fn concat(replies: &[&[u8]], protocol: Protocol) -> Option<Vec<u8>> {
+    let columns = replies.iter().map(|reply| Elements::new(reply)).collect::<Option<Vec<_>>>()?;
+    let count: usize = columns.iter().map(|column| column.count).sum();
+    let kind = match protocol {
+        Protocol::Resp2 => b'*',
+        Protocol::Resp3 => *replies.first()?.first()?,
+    };
+    let mut out = vec![kind];
+    out.extend_from_slice(format!("{count}\r\n").as_bytes());
+    for column in &columns {
+        out.extend_from_slice(column.rest);
+    }
+    Some(out)
+}
+
+fn any_not_nil(replies: &[&[u8]], pick: u32) -> Option<Vec<u8>> {
+    let keys: Vec<_> = replies.iter().filter(|reply| !is_nil(reply) && !is_error(reply)).collect();
+    if keys.is_empty() {
+        // Nil, unless a shard could not be asked: then nobody knows, and its error is the answer.
+        let answer = replies.iter().find(|reply| is_error(reply)).or(replies.first())?;
+        return Some(answer.to_vec());
+    }
+    keys.get(pick as usize % keys.len()).map(|key| key.to_vec())
+}
+
+/// The elements of an array, set or push, as bytes.
+struct Elements<'a> {
+    count: usize,
+    rest: &'a [u8],
+}
+
+impl<'a> Elements<'a> {
+    fn new(reply: &'a [u8]) -> Option<Self> {
+        let (b'*' | b'~', line) = reply.split_first()? else { return None };
+        let end = memchr::memchr(b'\r', line)?;
+        let count = usize::try_from(parse_number(&line[..end])?).ok()?;
+        Some(Self { count, rest: line.get(end + 2..)? })
+    }
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let Ok(ReplyScan::Complete(len)) = ReplyScanner::default().scan(self.rest) else { return None };
+        let (element, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(element)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merge(kind: MergeKind, parts: &[&str]) -> String {
+        let mut merge = Merge::new(kind, parts.len());
+        for (i, part) in parts.iter().enumerate().rev() {
+            let complete = merge.fill(i as u16, part.as_bytes(), false);
+            assert_eq!(complete, i == 0);
+        }
+        String::from_utf8(merge.finish(Protocol::Resp2)).unwrap()
+    }
+
+    #[test]
+    fn array_elements_go_back_to_the_callers_order() {
+        let order = vec![1, 0, 1, 2];
+        let parts = ["*1\r\n$1\r\nb\r\n", "*2\r\n$1\r\na\r\n$-1\r\n", "*1\r\n$2\r\ndd\r\n"];
+        let merged = merge(MergeKind::Gather { order }, &parts);
+        assert_eq!(merged, "*4\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n$2\r\ndd\r\n");
+    }
+
+    #[test]
+    fn integers_follow_their_policy() {
+        assert_eq!(merge(MergeKind::Sum, &[":1\r\n", ":2\r\n", ":-5\r\n"]), ":-2\r\n");
+        assert_eq!(merge(MergeKind::Min, &[":3\r\n", ":2\r\n"]), ":2\r\n");
+        assert_eq!(merge(MergeKind::And, &[":1\r\n", ":0\r\n"]), ":0\r\n");
+        assert_eq!(merge(MergeKind::And, &["*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n"]), "*2\r\n:1\r\n:0\r\n");
+    }
+
+    #[test]
+    fn one_parts_error_is_the_answer_unless_one_success_is_enough() {
+        assert_eq!(merge(MergeKind::Sum, &[":1\r\n", "-ERR x\r\n"]), "-ERR x\r\n");
+        assert_eq!(merge(MergeKind::AllSucceeded, &["+OK\r\n", "-ERR x\r\n"]), "-ERR x\r\n");
+        assert_eq!(merge(MergeKind::OneSucceeded, &["-ERR x\r\n", "+OK\r\n"]), "+OK\r\n");
+        assert_eq!(merge(MergeKind::OneSucceeded, &["-ERR x\r\n", "-ERR y\r\n"]), "-ERR x\r\n");
+    }
+
+    #[test]
+    fn arrays_are_joined() {
+        let parts = ["*1\r\n$1\r\na\r\n", "*0\r\n", "*2\r\n$1\r\nb\r\n$1\r\nc\r\n"];
+        assert_eq!(merge(MergeKind::Concat, &parts), "*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n");
+    }
+
+    #[test]
+    fn a_random_key_comes_from_a_shard_that_has_one() {
+        assert_eq!(merge(MergeKind::AnyNotNil { pick: 7 }, &["$-1\r\n", "$1\r\nk\r\n"]), "$1\r\nk\r\n");
+        assert_eq!(merge(MergeKind::AnyNotNil { pick: 7 }, &["$-1\r\n", "$-1\r\n"]), "$-1\r\n");
+        assert_eq!(merge(MergeKind::AnyNotNil { pick: 7 }, &["$-1\r\n", "-ERR x\r\n"]), "-ERR x\r\n");
+    }
+
+    #[test]
+    fn a_shape_that_does_not_fit_is_an_error_not_a_panic() {
+        for parts in [["+OK\r\n", ":1\r\n"], ["*1\r\n:1\r\n", ":1\r\n"], ["*2\r\n$1\r\n", "*0\r\n"]] {
+            for kind in [MergeKind::Sum, MergeKind::And, MergeKind::Gather { order: vec![0, 0, 1] }] {
+                assert!(merge(kind, &parts).starts_with("-ERR slotway:"), "{parts:?}");
+            }
+        }
+    }
+}

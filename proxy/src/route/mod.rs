@@ -1,0 +1,7 @@
+//! Where a request goes: cutting it by shards, merging what comes back, following redirects. Pure.
+
+pub mod cursor;
+pub mod keyspace;
+pub mod merge;
+pub mod redirect;
+pub mod split;

@@ -1,0 +1,116 @@
+//! Error replies that prove a command did not run, so that it may be sent again.
+
+use crate::cluster::slot_map::Endpoint;
+
+/// Where, or when, a command that did not run is to be sent again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Redirect {
+    /// The slot belongs to this node now.
+    Moved(Endpoint),
+    /// This node imports the slot: ask it this once.
+    Ask(Endpoint),
+    /// Keys of the request are on both sides of a migration: again in a moment.
+    TryAgain,
+    /// The node reads its data: again in a moment.
+    Loading,
+    /// The cluster serves the slot nowhere for now: again in a moment, with a fresh topology.
+    ClusterDown,
+    /// The node became a replica: again with a fresh topology.
+    ReadOnly,
+}
+
+// Longest error line that can be one of these; a host name has 255 bytes at most.
+const LINE_LIMIT: usize = 512;
+
+impl Redirect {
+    /// Reads an error reply that `node` gave; `None` for an error that is the command's own answer.
+    ///
+    /// Texts are compared as far as the servers fix them, so that a script's own `error_reply` is not taken
+    /// for a redirect; and an error that a script was stopped by ends in ` script: ...`: the script ran.
+    #[must_use]
+    pub fn parse(reply: &[u8], node: &Endpoint) -> Option<Self> {
+        let line = reply.strip_prefix(b"-")?.strip_suffix(b"\r\n")?;
+        if line.len() > LINE_LIMIT {
+            return None;
+        }
+        let line = std::str::from_utf8(line).ok()?;
+        let (code, text) = line.split_once(' ')?;
+        match code {
+            "MOVED" => moved(text, node).map(Self::Moved),
+            "ASK" => moved(text, node).map(Self::Ask),
+            _ if text.contains(" script: ") => None,
+            "TRYAGAIN" if text.starts_with("Multiple keys request") => Some(Self::TryAgain),
+            "LOADING" if text.contains("is loading the dataset in memory") => Some(Self::Loading),
+            "CLUSTERDOWN" if text.contains("Hash slot not served") || text.contains("cluster is down") => {
+                Some(Self::ClusterDown)
+            }
+            "READONLY" if text.starts_with("You can't write against a read only") => Some(Self::ReadOnly),
+            "MASTERDOWN" if text.starts_with("Link with MASTER is down") => Some(Self::ClusterDown),
+            _ => None,
+        }
+    }
+}
+
+/// The endpoint of `<slot> <host>:<port>`; an empty host or `?` means the node that said it.
+fn moved(text: &str, node: &Endpoint) -> Option<Endpoint> {
+    let (slot, endpoint) = text.split_once(' ')?;
+    slot.parse::<u16>().ok()?;
+    let (host, port) = endpoint.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let host = match host.trim_start_matches('[').trim_end_matches(']') {
+        "" | "?" => node.host.clone(),
+        host => host.into(),
+    };
+    Some(Endpoint { host, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(host: &str, port: u16) -> Endpoint {
+        Endpoint { host: host.into(), port }
+    }
+
+    fn parse(reply: &str) -> Option<Redirect> {
+        Redirect::parse(reply.as_bytes(), &endpoint("asked", 1))
+    }
+
+    #[test]
+    fn moved_and_ask_name_a_node() {
+        assert_eq!(parse("-MOVED 3999 127.0.0.1:6381\r\n"), Some(Redirect::Moved(endpoint("127.0.0.1", 6381))));
+        assert_eq!(parse("-ASK 3999 db.example:6381\r\n"), Some(Redirect::Ask(endpoint("db.example", 6381))));
+        assert_eq!(parse("-MOVED 3999 ::1:6381\r\n"), Some(Redirect::Moved(endpoint("::1", 6381))));
+        assert_eq!(parse("-MOVED 3999 :6381\r\n"), Some(Redirect::Moved(endpoint("asked", 6381))));
+        assert_eq!(parse("-MOVED 3999 ?:6381\r\n"), Some(Redirect::Moved(endpoint("asked", 6381))));
+    }
+
+    #[test]
+    fn states_of_the_node_are_recognised_by_the_servers_own_words() {
+        for (reply, redirect) in [
+            ("-TRYAGAIN Multiple keys request during rehashing of slot\r\n", Redirect::TryAgain),
+            ("-LOADING Redis is loading the dataset in memory\r\n", Redirect::Loading),
+            ("-LOADING Valkey is loading the dataset in memory\r\n", Redirect::Loading),
+            ("-CLUSTERDOWN Hash slot not served\r\n", Redirect::ClusterDown),
+            ("-CLUSTERDOWN The cluster is down\r\n", Redirect::ClusterDown),
+            ("-READONLY You can't write against a read only replica.\r\n", Redirect::ReadOnly),
+        ] {
+            assert_eq!(parse(reply), Some(redirect), "{reply}");
+        }
+    }
+
+    #[test]
+    fn a_commands_own_error_is_no_redirect() {
+        for reply in [
+            "-ERR unknown command\r\n",
+            "-TRYAGAIN later\r\n",
+            "-MOVED\r\n",
+            "-MOVED x y:z\r\n",
+            "-MOVED 1 host:99999\r\n",
+            "-READONLY You can't write against a read only replica. script: abc, on @user_script:1.\r\n",
+            "+OK\r\n",
+        ] {
+            assert_eq!(parse(reply), None, "{reply}");
+        }
+    }
+}
