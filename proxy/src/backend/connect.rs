@@ -1,0 +1,128 @@
+//! ◆ Opens a backend connection: name to address, TCP, socket options, handshake; all within one timeout.
+
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "I/O: opens backend sockets and limits how long that takes"
+)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::handshake::{Handshake, HandshakeError, Progress};
+use super::lane::Lane;
+use crate::backoff::Backoff;
+use crate::cluster::slot_map::Endpoint;
+use crate::config::settings::ClusterSettings;
+use crate::dns::resolver::{DnsError, Resolver};
+use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
+use crate::socket;
+
+/// Opens connections to the nodes of one cluster.
+#[derive(Debug)]
+pub struct Connector {
+    settings: ClusterSettings,
+    resolver: Arc<Resolver>,
+}
+
+/// Why a backend connection did not come up.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// Its name has no address.
+    #[error("{0}")]
+    Dns(#[from] DnsError),
+    /// TCP failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It refused what we said first.
+    #[error("{0}")]
+    Handshake(#[from] HandshakeError),
+    /// It does not speak RESP.
+    #[error("{0}")]
+    Reply(#[from] ReplyError),
+    /// It sent more than a handshake's replies.
+    #[error("unexpected bytes behind the handshake")]
+    Unasked,
+    /// It took too long.
+    #[error("timed out")]
+    TimedOut,
+}
+
+// The replies of a handshake are some hundred bytes, HELLO's with a long list of modules some thousand.
+const HANDSHAKE_LIMIT: usize = 64 * 1024;
+
+impl Connector {
+    /// For the nodes of the cluster that these settings describe.
+    #[must_use]
+    pub fn new(settings: ClusterSettings, resolver: Arc<Resolver>) -> Self {
+        Self { settings, resolver }
+    }
+
+    /// The pauses between attempts.
+    #[must_use]
+    pub fn backoff(&self) -> Backoff {
+        let (first, largest) = self.settings.reconnect_backoff;
+        Backoff::new(first, largest)
+    }
+
+    /// A connection that is ready for requests of this lane.
+    ///
+    /// # Errors
+    /// A [`ConnectError`]; the connection, if there was one, is closed.
+    pub async fn open(&self, endpoint: &Endpoint, lane: Lane) -> Result<TcpStream, ConnectError> {
+        match timeout(self.settings.connect_timeout, self.connect(endpoint, lane)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(ConnectError::TimedOut),
+        }
+    }
+
+    async fn connect(&self, endpoint: &Endpoint, lane: Lane) -> Result<TcpStream, ConnectError> {
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in self.resolver.lookup(&endpoint.host).await? {
+            match TcpStream::connect(SocketAddr::new(address, endpoint.port)).await {
+                Ok(mut stream) => {
+                    socket::configure_backend(&stream)?;
+                    self.shake_hands(&mut stream, lane).await?;
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last.into())
+    }
+
+    async fn shake_hands(&self, stream: &mut TcpStream, lane: Lane) -> Result<(), ConnectError> {
+        let user = self.settings.user.as_deref();
+        let mut handshake =
+            Handshake::new(lane.protocol, user, self.settings.password.as_ref(), lane.database);
+        let mut bytes = Vec::new();
+        handshake.request(&mut bytes);
+        stream.write_all(&bytes).await?;
+        bytes.clear();
+        let mut scanner = ReplyScanner::default();
+        loop {
+            while let ReplyScan::Complete(len) = scanner.scan(&bytes)? {
+                let progress = handshake.on_reply(&bytes[..len])?;
+                bytes.drain(..len);
+                scanner.reset();
+                match progress {
+                    Progress::Pending => {}
+                    Progress::Ready if bytes.is_empty() => return Ok(()),
+                    Progress::Ready => return Err(ConnectError::Unasked),
+                }
+            }
+            if bytes.len() > HANDSHAKE_LIMIT {
+                return Err(ConnectError::Unasked);
+            }
+            if stream.read_buf(&mut bytes).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        }
+    }
+}

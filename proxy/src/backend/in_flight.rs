@@ -1,0 +1,228 @@
+//! What a backend connection still has to answer: a FIFO of requests together with their bytes, which stay
+//! until the answer is there, so that a request that provably did not run can be sent again.
+
+use std::collections::VecDeque;
+
+use crate::cluster::slot::Slot;
+
+/// A request's place in its client's reply order. Wraps; only differences mean anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ticket(pub u32);
+
+/// Whom a reply is for. The backend only carries it: what it points to may be gone when the reply comes,
+/// and the reply is then swallowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The record of whoever asked.
+    pub client: u32,
+    /// Tells that record from an earlier one in the same place.
+    pub generation: u32,
+    /// Place in the asker's reply order.
+    pub ticket: Ticket,
+    /// Which part of a split request this is.
+    pub part: u16,
+}
+
+/// One request on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pending {
+    /// Whom the reply is for; `None` for what the connection asked for itself (ASKING).
+    pub origin: Option<Origin>,
+    /// Where the request belongs, so that it can be routed again.
+    pub slot: Slot,
+    /// How often it was redirected or tried again.
+    pub attempts: u8,
+    /// When to give up, in milliseconds of the worker's clock.
+    pub deadline: u64,
+    /// Bytes of the request.
+    len: u32,
+}
+
+impl Pending {
+    /// A request for `slot` that was not tried before.
+    #[must_use]
+    pub fn new(origin: Origin, slot: Slot, deadline: u64) -> Self {
+        Self { origin: Some(origin), slot, attempts: 0, deadline, len: 0 }
+    }
+
+    /// Its own request, whose reply nobody waits for.
+    fn own(slot: Slot, deadline: u64) -> Self {
+        Self { origin: None, slot, attempts: 0, deadline, len: 0 }
+    }
+}
+
+/// The requests of one connection, oldest first.
+///
+/// Invariant: `answered <= sent <= bytes.len()`, and the lengths of `queue` add up to `bytes.len() - answered`.
+#[derive(Default, Debug)]
+pub struct InFlight {
+    queue: VecDeque<Pending>,
+    bytes: Vec<u8>,
+    /// Bytes at the front whose requests were answered.
+    answered: usize,
+    /// Bytes at the front that were given to the socket.
+    sent: usize,
+}
+
+// Below this, moving the rest to the front costs more than the room is worth.
+const COMPACT_ABOVE: usize = 64 * 1024;
+// What an idle connection may keep.
+const IDLE_CAPACITY: usize = 4 * 1024;
+
+impl InFlight {
+    /// Adds a request behind all others.
+    pub fn push(&mut self, mut pending: Pending, request: &[u8]) {
+        pending.len = request.len() as u32;
+        self.bytes.extend_from_slice(request);
+        self.queue.push_back(pending);
+    }
+
+    /// Adds a request that the node serves although the slot is not (yet) its own.
+    pub fn push_asking(&mut self, pending: Pending, request: &[u8]) {
+        self.push(Pending::own(pending.slot, pending.deadline), b"*1\r\n$6\r\nASKING\r\n");
+        self.push(pending, request);
+    }
+
+    /// Bytes that the socket was not given yet.
+    #[must_use]
+    pub fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// Notes that the socket took `count` bytes of [`Self::unsent`].
+    pub fn advance_sent(&mut self, count: usize) {
+        self.sent += count;
+        self.check_invariants();
+    }
+
+    /// The request that the next reply answers, with its bytes; `None` where nothing was asked. A reply to
+    /// a request that was not sent whole is as unasked for as one to none.
+    #[must_use]
+    pub fn front(&self) -> Option<(&Pending, &[u8])> {
+        let pending = self.queue.front()?;
+        let end = self.answered + pending.len as usize;
+        (end <= self.sent).then(|| (pending, &self.bytes[self.answered..end]))
+    }
+
+    /// Drops the front request: its reply is complete.
+    pub fn pop(&mut self) {
+        let Some(pending) = self.queue.pop_front() else { return };
+        self.answered += pending.len as usize;
+        if self.answered == self.bytes.len() {
+            self.bytes.clear();
+            self.answered = 0;
+            self.sent = 0;
+        } else if self.answered >= COMPACT_ABOVE && self.answered * 2 >= self.bytes.len() {
+            // At least as many bytes were answered as are moved: constant cost a byte.
+            self.bytes.drain(..self.answered);
+            self.sent -= self.answered;
+            self.answered = 0;
+        }
+        self.check_invariants();
+    }
+
+    /// Empties the queue after its connection ended. Calls `each` for every request, oldest first, with
+    /// whether it may have run: the server can't have run what it was not sent whole.
+    pub fn drain(&mut self, mut each: impl FnMut(&Pending, &[u8], bool)) {
+        let mut start = self.answered;
+        for pending in &self.queue {
+            let end = start + pending.len as usize;
+            each(pending, &self.bytes[start..end], end <= self.sent);
+            start = end;
+        }
+        *self = Self::default();
+    }
+
+    /// When the oldest request must be given up.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.queue.front().map(|pending| pending.deadline)
+    }
+
+    /// Requests waiting for their replies.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether nothing waits for a reply.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Bytes of requests that are kept, sent or not.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.bytes.len() - self.answered
+    }
+
+    /// Gives memory back; for a connection that has been idle for a moment.
+    pub fn shrink_if_idle(&mut self) {
+        if self.queue.is_empty() && self.bytes.capacity() > IDLE_CAPACITY {
+            *self = Self::default();
+        }
+    }
+
+    fn check_invariants(&self) {
+        debug_assert!(self.answered <= self.sent, "answered {} of {} sent", self.answered, self.sent);
+        debug_assert!(self.sent <= self.bytes.len(), "sent {} of {}", self.sent, self.bytes.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(ticket: u32) -> Pending {
+        let origin = Origin { client: 1, generation: 1, ticket: Ticket(ticket), part: 0 };
+        Pending::new(origin, Slot::of(b"k"), 100)
+    }
+
+    fn ticket(pending: &Pending) -> Option<u32> {
+        pending.origin.map(|origin| origin.ticket.0)
+    }
+
+    #[test]
+    fn replies_answer_requests_in_the_order_they_were_sent() {
+        let mut in_flight = InFlight::default();
+        in_flight.push(pending(1), b"one");
+        in_flight.push(pending(2), b"three");
+        assert!(in_flight.front().is_none(), "nothing was sent");
+        in_flight.advance_sent(8);
+        assert_eq!(in_flight.front().map(|(p, bytes)| (ticket(p), bytes)), Some((Some(1), &b"one"[..])));
+        in_flight.pop();
+        assert_eq!(in_flight.front().map(|(p, bytes)| (ticket(p), bytes)), Some((Some(2), &b"three"[..])));
+        in_flight.pop();
+        assert!(in_flight.is_empty() && in_flight.queued_bytes() == 0);
+    }
+
+    #[test]
+    fn what_was_not_sent_whole_cannot_have_run() {
+        let mut in_flight = InFlight::default();
+        for ticket in 1..=3 {
+            in_flight.push(pending(ticket), b"abcd");
+        }
+        in_flight.advance_sent(6);
+        let mut seen = Vec::new();
+        in_flight.drain(|p, _, may_have_run| seen.push((ticket(p), may_have_run)));
+        assert_eq!(seen, [(Some(1), true), (Some(2), false), (Some(3), false)]);
+        assert!(in_flight.is_empty() && in_flight.unsent().is_empty());
+    }
+
+    #[test]
+    fn bytes_of_answered_requests_are_given_back_while_others_wait() {
+        let mut in_flight = InFlight::default();
+        let request = vec![b'x'; 10_000];
+        for ticket in 0..1_000 {
+            in_flight.push(pending(ticket), &request);
+            in_flight.advance_sent(request.len());
+            if ticket >= 3 {
+                in_flight.pop();
+            }
+        }
+        assert_eq!(in_flight.len(), 3);
+        assert!(in_flight.bytes.len() < 200_000, "{}", in_flight.bytes.len());
+        assert_eq!(in_flight.front().map(|(p, _)| ticket(p)), Some(Some(997)));
+    }
+}

@@ -1,0 +1,159 @@
+//! A link: one multiplexed connection's state, whether it is up or not. Pure; [`super::task`] drives it.
+
+use std::task::Waker;
+
+use super::in_flight::{InFlight, Pending};
+use super::lane::Lane;
+use crate::cluster::slot_map::Endpoint;
+
+/// One connection that many clients share.
+#[derive(Debug)]
+pub struct Link {
+    /// The node it goes to.
+    pub endpoint: Endpoint,
+    /// What doesn't mix with it.
+    pub lane: Lane,
+    /// Requests waiting to be sent or answered.
+    pub in_flight: InFlight,
+    state: LinkState,
+    /// The task that drives it, to be woken when there is something to send or to end.
+    waker: Option<Waker>,
+    /// The task was woken and has not run since.
+    woken: bool,
+    /// Why the task shall close the connection, where something other than the connection itself decided so.
+    closing: Option<Closing>,
+}
+
+/// ```text
+/// Connecting ──ready──▶ Up ──lost──▶ Connecting
+///     │  ▲                                │
+///   failed └──────── backoff over ─┐      │
+///     ▼                            │      │
+///   Down ──────────────────────────┘ ◀────┘ failed again
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LinkState {
+    /// On its way; requests queue up.
+    Connecting,
+    /// Serving.
+    Up,
+    /// The last attempt failed; requests are not taken. `since` is when the node was first found so, in
+    /// milliseconds of the worker's clock; kept over further failed attempts.
+    Down { since: u64 },
+}
+
+/// Why a connection is closed by us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Closing {
+    /// The oldest request's deadline passed.
+    TimedOut,
+    /// The node left the topology and nothing is in flight, or the worker ends.
+    Retired,
+}
+
+/// What became of a request that was given to a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Push {
+    /// It is queued.
+    Queued {
+        /// How many bytes of requests wait or are unanswered now.
+        bytes: usize,
+    },
+    /// The node can't be reached right now; it has been so since this time.
+    Down {
+        /// Milliseconds of the worker's clock.
+        since: u64,
+    },
+}
+
+impl Link {
+    pub(super) fn new(endpoint: Endpoint, lane: Lane) -> Self {
+        Self {
+            endpoint,
+            lane,
+            in_flight: InFlight::default(),
+            state: LinkState::Connecting,
+            waker: None,
+            woken: false,
+            closing: None,
+        }
+    }
+
+    /// Queues a request and sees to it that the link's task sends it at the end of this turn.
+    pub fn push(&mut self, pending: Pending, request: &[u8]) -> Push {
+        if let LinkState::Down { since } = self.state {
+            return Push::Down { since };
+        }
+        self.in_flight.push(pending, request);
+        self.wake();
+        Push::Queued { bytes: self.in_flight.queued_bytes() }
+    }
+
+    /// As [`Self::push`], for a request that an ASK reply sent here.
+    pub fn push_asking(&mut self, pending: Pending, request: &[u8]) -> Push {
+        if let LinkState::Down { since } = self.state {
+            return Push::Down { since };
+        }
+        self.in_flight.push_asking(pending, request);
+        self.wake();
+        Push::Queued { bytes: self.in_flight.queued_bytes() }
+    }
+
+    /// Tells the task to close the connection.
+    pub fn close(&mut self, why: Closing) {
+        self.closing = Some(why);
+        self.wake();
+    }
+
+    /// Whether the node could not be reached at the last attempt.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        matches!(self.state, LinkState::Down { .. })
+    }
+
+    /// Whether requests are being served.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state == LinkState::Up
+    }
+
+    /// The task runs: later wakes count again. Takes the reason to close, if there is one.
+    pub(super) fn on_poll(&mut self, waker: &Waker) -> Option<Closing> {
+        self.woken = false;
+        match &mut self.waker {
+            Some(own) if own.will_wake(waker) => {}
+            own => *own = Some(waker.clone()),
+        }
+        self.closing.take()
+    }
+
+    pub(super) fn on_up(&mut self) {
+        self.state = LinkState::Up;
+    }
+
+    pub(super) fn on_connecting(&mut self) {
+        // A node that was down stays so for its askers until it has answered a handshake.
+        if self.state == LinkState::Up {
+            self.state = LinkState::Connecting;
+        }
+    }
+
+    pub(super) fn on_down(&mut self, now: u64) {
+        if !self.is_down() {
+            self.state = LinkState::Down { since: now };
+        }
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.closing == Some(Closing::Retired)
+    }
+
+    fn wake(&mut self) {
+        if !self.woken
+            && let Some(waker) = &self.waker
+        {
+            self.woken = true;
+            waker.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The way to the backends: multiplexed connections, what is in flight on them, and how they come up and
+//! go down. Knows bytes and tickets; knows no client, tenant or command.
+
+pub mod handshake;
+pub mod in_flight;
+pub mod lane;
+pub mod link;
+pub mod owner;
+pub mod pool;
+
+pub mod connect;
+pub mod task;

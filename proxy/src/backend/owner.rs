@@ -1,0 +1,76 @@
+//! What a backend connection needs of whoever owns it: the worker in production, a list in tests.
+
+use std::ops::Range;
+
+use super::in_flight::Pending;
+use super::lane::Lane;
+use super::link::Closing;
+use super::pool::Pool;
+use crate::cluster::slot_map::Endpoint;
+use crate::metrics::WorkerMetrics;
+
+/// Owns a pool and the askers of its requests, both on one thread.
+pub trait Owner: 'static {
+    /// Who is given the replies.
+    type Replies: Replies;
+
+    /// The pool, the read buffer that all connections of the thread share, and who is given replies.
+    fn parts(&mut self) -> (&mut Pool, &mut [u8], &mut Self::Replies);
+
+    /// Called when a batch of replies, or the end of a connection, was passed on: sends again what has to
+    /// be, and starts the tasks of links that this opens.
+    fn settle(&mut self);
+
+    /// Milliseconds on the owner's clock, which deadlines are measured by.
+    fn now(&self) -> u64;
+
+    /// Where reads and writes are counted.
+    fn metrics(&self) -> &WorkerMetrics;
+
+    /// A node was lost or found unreachable: the topology may have changed.
+    fn on_node_lost(&mut self);
+}
+
+/// Is given what became of requests.
+pub trait Replies {
+    /// A reply, or a piece of a large one, has arrived from this node over this lane.
+    fn on_reply(&mut self, pending: &Pending, request: &[u8], from: (&Endpoint, Lane), reply: Reply<'_>);
+
+    /// A request will not be answered by the connection it was given to.
+    fn on_unanswered(&mut self, pending: &Pending, request: &[u8], lane: Lane, unanswered: Unanswered);
+
+    /// The end of a batch: everything passed on since the last call lies in `buf` and may be written now.
+    fn flush(&mut self, buf: &[u8]);
+}
+
+/// A reply as it lies in the read buffer.
+#[derive(Clone, Debug)]
+pub struct Reply<'a> {
+    /// The whole buffer of this batch: replies that follow each other may be written as one.
+    pub buf: &'a [u8],
+    /// Where this piece lies in it.
+    pub range: Range<usize>,
+    /// Whether this is the reply's first piece.
+    pub first: bool,
+    /// Whether further pieces follow.
+    pub more: bool,
+}
+
+impl<'a> Reply<'a> {
+    /// The piece's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        &self.buf[self.range.clone()]
+    }
+}
+
+/// Why a request was not answered, and what that proves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unanswered {
+    /// The server did not get it whole, so it did not run: it may be sent again.
+    NeverSent,
+    /// The connection was lost behind it: it may have run.
+    Lost,
+    /// It, or a request before it on the same connection, was not answered in time: it may have run.
+    Closed(Closing),
+}

@@ -1,0 +1,226 @@
+//! A worker's links, by node and lane, and the way from a slot to one of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::in_flight::Pending;
+use super::lane::Lane;
+use super::link::{Closing, Link, Push};
+use crate::cluster::slot::Slot;
+use crate::cluster::slot_map::{Endpoint, Generation, SlotMap};
+
+/// A link of a [`Pool`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LinkKey(usize);
+
+/// All backend connections of one worker.
+#[derive(Debug)]
+pub struct Pool {
+    map: Arc<SlotMap>,
+    /// What [`SlotMap::nodes`] numbers: the place in `nodes` of each.
+    by_index: Vec<usize>,
+    by_endpoint: HashMap<Endpoint, usize>,
+    nodes: Slab<PoolNode>,
+    links: Slab<Link>,
+    /// Links that no task drives yet.
+    undriven: Vec<LinkKey>,
+}
+
+#[derive(Debug)]
+struct PoolNode {
+    endpoint: Endpoint,
+    /// Whether the slot map in use has it; a redirect may name a node before the map does.
+    in_topology: bool,
+    /// Few: one a lane that somebody used.
+    lanes: Vec<(Lane, LinkKey)>,
+}
+
+/// Where a request went, or why it went nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// Queued on a link.
+    Queued {
+        /// How many bytes of requests the link holds now.
+        bytes: usize,
+    },
+    /// The slot's node can't be reached, since this time in milliseconds of the worker's clock.
+    Down {
+        /// When the node was first found unreachable.
+        since: u64,
+    },
+    /// No node serves the slot.
+    Unserved,
+}
+
+impl From<Push> for Sent {
+    fn from(push: Push) -> Self {
+        match push {
+            Push::Queued { bytes } => Self::Queued { bytes },
+            Push::Down { since } => Self::Down { since },
+        }
+    }
+}
+
+impl Pool {
+    /// A pool that knows no node.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            map: Arc::new(SlotMap::empty()),
+            by_index: Vec::new(),
+            by_endpoint: HashMap::new(),
+            nodes: Slab::new(),
+            links: Slab::new(),
+            undriven: Vec::new(),
+        }
+    }
+
+    /// The slot map in use.
+    #[must_use]
+    pub fn slot_map(&self) -> &Arc<SlotMap> {
+        &self.map
+    }
+
+    /// The number of the slot map in use.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.map.generation()
+    }
+
+    /// Goes over to a new slot map. Links to nodes that it lacks end once they are idle, see [`Self::tick`].
+    pub fn switch_map(&mut self, map: Arc<SlotMap>) {
+        for (_, node) in &mut self.nodes {
+            node.in_topology = false;
+        }
+        self.by_index = map.nodes().iter().map(|node| self.node_of(&node.endpoint)).collect();
+        for &place in &self.by_index {
+            self.nodes[place].in_topology = true;
+        }
+        self.map = map;
+        let Self { nodes, by_endpoint, .. } = self;
+        nodes.retain(|_, node| {
+            let used = node.in_topology || !node.lanes.is_empty();
+            if !used {
+                by_endpoint.remove(&node.endpoint);
+            }
+            used
+        });
+    }
+
+    /// Sends a request to the node that serves its slot.
+    pub fn send(&mut self, lane: Lane, pending: Pending, request: &[u8]) -> Sent {
+        match self.link_of_slot(pending.slot, lane) {
+            Some(key) => self.links[key.0].push(pending, request).into(),
+            None => Sent::Unserved,
+        }
+    }
+
+    /// Sends a request to the node that a reply named: with ASKING where the reply was ASK.
+    pub fn send_to(
+        &mut self,
+        endpoint: &Endpoint,
+        asking: bool,
+        lane: Lane,
+        pending: Pending,
+        request: &[u8],
+    ) -> Sent {
+        let node = self.node_of(endpoint);
+        let key = self.link_of_node(node, lane);
+        let link = &mut self.links[key.0];
+        if asking { link.push_asking(pending, request).into() } else { link.push(pending, request).into() }
+    }
+
+    /// A link by its key; `None` once it was removed.
+    pub fn link_mut(&mut self, key: LinkKey) -> Option<&mut Link> {
+        self.links.get_mut(key.0)
+    }
+
+    /// All links.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().map(|(_, link)| link)
+    }
+
+    /// The links that were opened since the last call and need a task each.
+    pub fn take_undriven(&mut self) -> Vec<LinkKey> {
+        std::mem::take(&mut self.undriven)
+    }
+
+    /// Whether [`Self::take_undriven`] would give any.
+    #[must_use]
+    pub fn has_undriven(&self) -> bool {
+        !self.undriven.is_empty()
+    }
+
+    /// Forgets a link whose task has ended.
+    pub fn remove(&mut self, key: LinkKey) {
+        let Some(link) = self.links.try_remove(key.0) else { return };
+        let Some(&place) = self.by_endpoint.get(&link.endpoint) else { return };
+        let node = &mut self.nodes[place];
+        node.lanes.retain(|(_, other)| *other != key);
+        if node.lanes.is_empty() && !node.in_topology {
+            self.by_endpoint.remove(&link.endpoint);
+            self.nodes.remove(place);
+        }
+    }
+
+    /// Closes links whose oldest request is overdue and idle links to nodes that are not in the topology;
+    /// gives unused memory back.
+    pub fn tick(&mut self, now: u64) {
+        let Self { nodes, links, .. } = self;
+        for (_, node) in nodes.iter() {
+            for (_, key) in &node.lanes {
+                let link = &mut links[key.0];
+                if link.in_flight.next_deadline().is_some_and(|deadline| deadline <= now) {
+                    link.close(Closing::TimedOut);
+                } else if link.in_flight.is_empty() && !node.in_topology {
+                    link.close(Closing::Retired);
+                } else {
+                    link.in_flight.shrink_if_idle();
+                }
+            }
+        }
+    }
+
+    fn link_of_slot(&mut self, slot: Slot, lane: Lane) -> Option<LinkKey> {
+        let index = self.map.owner(slot)?;
+        Some(self.link_of_node(self.by_index[usize::from(index.0)], lane))
+    }
+
+    fn link_of_node(&mut self, place: usize, lane: Lane) -> LinkKey {
+        let node = &mut self.nodes[place];
+        if let Some(key) = node.lane(lane) {
+            return key;
+        }
+        let key = LinkKey(self.links.insert(Link::new(node.endpoint.clone(), lane)));
+        node.lanes.push((lane, key));
+        self.undriven.push(key);
+        key
+    }
+
+    fn node_of(&mut self, endpoint: &Endpoint) -> usize {
+        if let Some(&place) = self.by_endpoint.get(endpoint) {
+            return place;
+        }
+        let place = self.nodes.insert(PoolNode {
+            endpoint: endpoint.clone(),
+            in_topology: false,
+            lanes: Vec::new(),
+        });
+        self.by_endpoint.insert(endpoint.clone(), place);
+        place
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PoolNode {
+    fn lane(&self, lane: Lane) -> Option<LinkKey> {
+        self.lanes.iter().find(|(own, _)| *own == lane).map(|(_, key)| *key)
+    }
+}

@@ -1,0 +1,313 @@
+//! ◆ Drives one link: connects, shakes hands, writes what was queued once a turn, passes replies on, and
+//! begins again when the connection ends.
+
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "I/O: owns the backend socket and its reconnect timer"
+)]
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use super::connect::Connector;
+use super::lane::Lane;
+use super::link::{Closing, Link};
+use super::owner::{Owner, Replies, Reply, Unanswered};
+use super::pool::LinkKey;
+use crate::backoff::Backoff;
+use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
+
+/// Keeps the link up until the pool retires it; then forgets it.
+pub async fn run<O: Owner>(owner: Rc<RefCell<O>>, key: LinkKey, connector: Rc<Connector>) {
+    let Some((endpoint, lane)) =
+        with_link(&owner, key, |link| (link.endpoint.clone(), link.lane))
+    else {
+        return;
+    };
+    let mut backoff = connector.backoff();
+    loop {
+        let opened = Instant::now();
+        let ended = match connector.open(&endpoint, lane).await {
+            Ok(stream) => {
+                debug!(node.endpoint = %endpoint, ?lane, "backend connection up");
+                serve(&owner, key, stream).await
+            }
+            Err(error) => End::Unreachable(error.to_string()),
+        };
+        let stayed_up = !matches!(ended, End::Unreachable(_)) && opened.elapsed() > STABLE_AFTER;
+        match &ended {
+            End::Closed(Closing::Retired) => break,
+            End::Closed(Closing::TimedOut) => warn!(node.endpoint = %endpoint, "backend timed out"),
+            End::Lost(error) => info!(node.endpoint = %endpoint, %error, "backend connection lost"),
+            End::Unreachable(error) => report_unreachable(&owner, key, &endpoint.to_string(), error),
+        }
+        fail_requests(&owner, key, lane, &ended);
+        if stayed_up {
+            backoff.on_success();
+            // A connection that served for a while was cut, not refused: the next attempt needs no pause.
+            continue;
+        }
+        if !pause(&owner, key, &mut backoff).await {
+            break;
+        }
+    }
+    fail_requests(&owner, key, lane, &End::Closed(Closing::Retired));
+    owner.borrow_mut().parts().0.remove(key);
+}
+
+// A connection that lived shorter counts as a failed attempt: a server that accepts and closes must not be
+// asked in a tight loop.
+const STABLE_AFTER: Duration = Duration::from_secs(1);
+
+/// How a connection ended.
+enum End {
+    /// We closed it.
+    Closed(Closing),
+    /// It broke.
+    Lost(LinkError),
+    /// It never came up.
+    Unreachable(String),
+}
+
+/// What breaks a connection.
+#[derive(Debug, Error)]
+enum LinkError {
+    #[error("closed by the server")]
+    Eof,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Protocol(#[from] ReplyError),
+    #[error("a reply that nobody asked for")]
+    Unasked,
+}
+
+fn with_link<O: Owner, T>(owner: &RefCell<O>, key: LinkKey, with: impl FnOnce(&mut Link) -> T) -> Option<T> {
+    owner.borrow_mut().parts().0.link_mut(key).map(with)
+}
+
+/// Says it once an outage, not once an attempt.
+fn report_unreachable<O: Owner>(owner: &RefCell<O>, key: LinkKey, endpoint: &str, error: &str) {
+    let was_down = with_link(owner, key, |link| link.is_down()).unwrap_or(true);
+    if was_down {
+        debug!(node.endpoint = endpoint, error, "backend still unreachable");
+    } else {
+        warn!(node.endpoint = endpoint, error, "backend unreachable");
+    }
+}
+
+/// Hands every request of an ended connection back.
+fn fail_requests<O: Owner>(owner: &RefCell<O>, key: LinkKey, lane: Lane, ended: &End) {
+    let mut owner = owner.borrow_mut();
+    let now = owner.now();
+    let (pool, _, replies) = owner.parts();
+    let Some(link) = pool.link_mut(key) else { return };
+    match ended {
+        End::Unreachable(_) | End::Closed(Closing::TimedOut) => link.on_down(now),
+        End::Lost(_) | End::Closed(Closing::Retired) => link.on_connecting(),
+    }
+    link.in_flight.drain(|pending, request, may_have_run| {
+        let unanswered = match ended {
+            _ if !may_have_run => Unanswered::NeverSent,
+            End::Closed(why) => Unanswered::Closed(*why),
+            End::Lost(_) | End::Unreachable(_) => Unanswered::Lost,
+        };
+        if pending.origin.is_some() {
+            replies.on_unanswered(pending, request, lane, unanswered);
+        }
+    });
+    replies.flush(&[]);
+    if !matches!(ended, End::Closed(Closing::Retired)) {
+        owner.on_node_lost();
+    }
+    owner.settle();
+}
+
+/// Waits out the backoff; false where the link was retired meanwhile.
+async fn pause<O: Owner>(owner: &RefCell<O>, key: LinkKey, backoff: &mut Backoff) -> bool {
+    let mut timer = std::pin::pin!(sleep(backoff.on_failure(fastrand::f64())));
+    poll_fn(|cx| {
+        let closing = with_link(owner, key, |link| link.on_poll(cx.waker()));
+        match closing {
+            None | Some(Some(Closing::Retired)) => Poll::Ready(false),
+            Some(_) => timer.as_mut().poll(cx).map(|()| true),
+        }
+    })
+    .await
+}
+
+async fn serve<O: Owner>(owner: &RefCell<O>, key: LinkKey, stream: TcpStream) -> End {
+    if with_link(owner, key, Link::on_up).is_none() {
+        return End::Closed(Closing::Retired);
+    }
+    let mut connection =
+        Connection { stream, scanner: ReplyScanner::default(), tail: Vec::new(), frame: Frame::Whole };
+    poll_fn(|cx| {
+        let mut owner = owner.borrow_mut();
+        connection.poll(&mut *owner, key, cx)
+    })
+    .await
+}
+
+/// An open connection and what it read so far of the next reply.
+struct Connection {
+    stream: TcpStream,
+    scanner: ReplyScanner,
+    /// The beginning of a reply that the last read cut off; at most [`STREAM_ABOVE`] or one line.
+    tail: Vec<u8>,
+    frame: Frame,
+}
+
+/// What is being done with the reply that the buffer begins with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    /// Not begun, or kept until it is whole.
+    Whole,
+    /// Its beginning was passed on.
+    Streamed,
+    /// A push: dropped, nobody on a multiplexed connection asked for one.
+    Push,
+}
+
+// Reply bytes that are kept until the reply is whole; a larger one is passed on in pieces as it comes.
+const STREAM_ABOVE: usize = 32 * 1024;
+// Bounds what one connection may do before others have their turn.
+const READS_PER_TURN: usize = 8;
+
+impl Connection {
+    /// One turn: replies in, then everything that was queued out, in one write.
+    fn poll<O: Owner>(&mut self, owner: &mut O, key: LinkKey, cx: &mut Context<'_>) -> Poll<End> {
+        let Some(link) = owner.parts().0.link_mut(key) else {
+            return Poll::Ready(End::Closed(Closing::Retired));
+        };
+        if let Some(why) = link.on_poll(cx.waker()) {
+            return Poll::Ready(End::Closed(why));
+        }
+        if let Poll::Ready(Err(error)) = self.poll_replies(owner, key, cx) {
+            return Poll::Ready(End::Lost(error));
+        }
+        if let Poll::Ready(Err(error)) = self.poll_requests(owner, key, cx) {
+            return Poll::Ready(End::Lost(error.into()));
+        }
+        Poll::Pending
+    }
+
+    /// Reads until the socket is empty and passes on what is there. Ready only with an error.
+    fn poll_replies<O: Owner>(
+        &mut self,
+        owner: &mut O,
+        key: LinkKey,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), LinkError>> {
+        for _ in 0..READS_PER_TURN {
+            let (pool, scratch, replies) = owner.parts();
+            let kept = self.tail.len();
+            scratch[..kept].copy_from_slice(&self.tail);
+            let mut room = ReadBuf::new(&mut scratch[kept..]);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+            let filled = kept + room.filled().len();
+            if filled == kept {
+                return Poll::Ready(Err(LinkError::Eof));
+            }
+            let Some(link) = pool.link_mut(key) else { return Poll::Pending };
+            let passed = self.pass_on(&scratch[..filled], link, replies);
+            // Also behind an error: what came before it is good.
+            replies.flush(&scratch[..filled]);
+            owner.settle();
+            passed?;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Passes on every reply in `buf`, and the scanned part of a large one; keeps the rest.
+    fn pass_on<R: Replies>(&mut self, buf: &[u8], link: &mut Link, replies: &mut R) -> Result<(), LinkError> {
+        let mut start = 0;
+        loop {
+            let (end, more) = match self.scanner.scan(&buf[start..])? {
+                ReplyScan::Complete(len) => (start + len, false),
+                ReplyScan::Incomplete => {
+                    let scanned = self.scanner.scanned();
+                    let large = self.frame != Frame::Whole || buf.len() - start > STREAM_ABOVE;
+                    if !large || scanned == 0 {
+                        break;
+                    }
+                    self.scanner.forget(scanned);
+                    (start + scanned, true)
+                }
+            };
+            self.on_piece(buf, start..end, more, link, replies)?;
+            start = end;
+            if more {
+                break;
+            }
+            self.scanner.reset();
+        }
+        self.tail.clear();
+        self.tail.extend_from_slice(&buf[start..]);
+        if self.tail.is_empty() && self.tail.capacity() > 0 {
+            self.tail = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn on_piece<R: Replies>(
+        &mut self,
+        buf: &[u8],
+        range: Range<usize>,
+        more: bool,
+        link: &mut Link,
+        replies: &mut R,
+    ) -> Result<(), LinkError> {
+        let first = self.frame == Frame::Whole;
+        if first && buf[range.start] == b'>' {
+            self.frame = Frame::Push;
+        }
+        if self.frame != Frame::Push {
+            let (pending, request) = link.in_flight.front().ok_or(LinkError::Unasked)?;
+            if pending.origin.is_some() {
+                replies.on_reply(pending, request, (&link.endpoint, link.lane), Reply { buf, range, first, more });
+            }
+            if !more {
+                link.in_flight.pop();
+            }
+        }
+        self.frame = match self.frame {
+            _ if !more => Frame::Whole,
+            Frame::Push => Frame::Push,
+            Frame::Whole | Frame::Streamed => Frame::Streamed,
+        };
+        Ok(())
+    }
+
+    /// Writes what is queued. Ready only with an error.
+    fn poll_requests<O: Owner>(
+        &mut self,
+        owner: &mut O,
+        key: LinkKey,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(link) = owner.parts().0.link_mut(key) else { return Poll::Pending };
+        while !link.in_flight.unsent().is_empty() {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, link.in_flight.unsent()))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            link.in_flight.advance_sent(count);
+        }
+        Poll::Pending
+    }
+}
