@@ -1,0 +1,238 @@
+//! The clients of one worker, and how replies find them.
+
+use slab::Slab;
+
+use super::connection::{Client, Watermarks};
+use super::replies::Piece;
+use super::retry::{Parked, Retries, Target};
+use super::spares::Spares;
+use crate::backend::in_flight::{Origin, Pending};
+use crate::backend::lane::Lane;
+use crate::backend::link::Closing;
+use crate::backend::owner::{Replies, Reply, Unanswered};
+use crate::cluster::slot_map::Endpoint;
+use crate::metrics::WorkerMetrics;
+use crate::refusal::Refusal;
+use crate::route::redirect::Redirect;
+
+use std::sync::Arc;
+
+/// All clients of a worker.
+#[derive(Debug)]
+pub struct Clients {
+    // Boxed: a record is given back alone when its client leaves, whatever else the slab holds.
+    records: Slab<Box<Client>>,
+    /// Generation of the next record.
+    next_generation: u32,
+    /// Clients to be written to at the end of the batch.
+    touched: Vec<u32>,
+    /// Memory that clients use in turns.
+    pub spares: Spares,
+    /// Requests to be sent again.
+    pub retries: Retries,
+    /// A redirect, or its want of success, made it likely that the topology changed.
+    pub topology_doubt: bool,
+    marks: Watermarks,
+    metrics: Arc<WorkerMetrics>,
+}
+
+impl Clients {
+    /// No clients yet.
+    #[must_use]
+    pub fn new(marks: Watermarks, metrics: Arc<WorkerMetrics>) -> Self {
+        Self {
+            records: Slab::new(),
+            next_generation: 0,
+            touched: Vec::new(),
+            spares: Spares::default(),
+            retries: Retries::default(),
+            topology_doubt: false,
+            marks,
+            metrics,
+        }
+    }
+
+    /// Adds the client that `make` makes of its generation; returns its key and generation.
+    pub fn insert(&mut self, make: impl FnOnce(u32) -> Client) -> (u32, u32) {
+        let generation = self.next_generation;
+        self.next_generation = generation.wrapping_add(1);
+        let key = self.records.insert(Box::new(make(generation)));
+        self.metrics.clients.set(self.records.len() as u64);
+        (key as u32, generation)
+    }
+
+    /// Forgets a client. Replies that are still under way to it will be swallowed.
+    pub fn remove(&mut self, key: u32) {
+        if let Some(mut client) = self.records.try_remove(key as usize) {
+            client.replies = Default::default();
+        }
+        self.metrics.clients.set(self.records.len() as u64);
+        if self.records.is_empty() {
+            self.records.shrink_to_fit();
+        }
+    }
+
+    /// The client of this key and generation, with what it shares with the others.
+    pub fn parts(&mut self, key: u32, generation: u32) -> Option<(&mut Client, &mut Spares, &mut Retries)> {
+        let Self { records, spares, retries, .. } = self;
+        let client = records.get_mut(key as usize).filter(|client| client.generation == generation)?;
+        Some((client, spares, retries))
+    }
+
+    /// All clients.
+    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.records.iter().map(|(_, client)| &**client)
+    }
+
+    /// All clients, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
+        self.records.iter_mut().map(|(_, client)| &mut **client)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The flow control marks.
+    #[must_use]
+    pub fn marks(&self) -> Watermarks {
+        self.marks
+    }
+
+    /// Answers a request with bytes of the proxy's own; [`Replies::flush`] then writes them.
+    pub fn answer(&mut self, origin: Origin, bytes: &[u8]) {
+        self.answer_in_batch(origin, bytes, &[]);
+    }
+
+    /// Answers a request with an error of the proxy's own.
+    pub fn refuse(&mut self, origin: Origin, refusal: &Refusal) {
+        let mut error = Vec::new();
+        refusal.write(&mut error);
+        self.metrics.refusals.add(1);
+        self.answer(origin, &error);
+    }
+
+    /// A parked request leaves [`Retries`]: its client may go on when it was the last.
+    pub fn unpark(&mut self, origin: Origin) {
+        let Some(client) = self.find(origin) else { return };
+        client.parked = client.parked.saturating_sub(1);
+        self.touch(origin.client);
+    }
+
+    fn answer_in_batch(&mut self, origin: Origin, bytes: &[u8], batch: &[u8]) {
+        let Some((client, spares, _)) = self.parts(origin.client, origin.generation) else { return };
+        let piece = Piece { ticket: origin.ticket, part: origin.part, bytes, more: false };
+        client.fill_own(piece, batch, spares);
+        self.touch(origin.client);
+    }
+
+    fn find(&mut self, origin: Origin) -> Option<&mut Client> {
+        self.parts(origin.client, origin.generation).map(|(client, ..)| client)
+    }
+
+    fn touch(&mut self, key: u32) {
+        if let Some(client) = self.records.get_mut(key as usize)
+            && !client.touched
+        {
+            client.touched = true;
+            self.touched.push(key);
+        }
+    }
+
+    /// Keeps a request to be sent again, and holds its client's further requests back meanwhile, so that
+    /// they don't overtake it.
+    pub fn park(&mut self, parked: Parked) {
+        if let Some(client) = self.find(parked.origin) {
+            client.parked += 1;
+            self.retries.push(parked);
+            self.metrics.requests_parked.set(self.retries.len() as u64);
+        }
+    }
+
+    /// What an error reply means for its request: where it goes next, or `None` where it is the answer.
+    fn redirect(&mut self, pending: &Pending, reply: &Reply<'_>, node: &Endpoint) -> Option<Target> {
+        if !reply.first || reply.more || reply.bytes().first() != Some(&b'-') {
+            return None;
+        }
+        let metrics = &self.metrics;
+        let target = match Redirect::parse(reply.bytes(), node)? {
+            Redirect::Moved(endpoint) => {
+                metrics.redirects_moved.add(1);
+                self.topology_doubt = true;
+                Target::Node { endpoint, asking: false }
+            }
+            Redirect::Ask(endpoint) => {
+                metrics.redirects_ask.add(1);
+                Target::Node { endpoint, asking: true }
+            }
+            again => {
+                metrics.redirects_again.add(1);
+                self.topology_doubt |= matches!(again, Redirect::ClusterDown | Redirect::ReadOnly);
+                Target::Slot
+            }
+        };
+        Some(if pending.attempts >= Parked::QUICK_ATTEMPTS { Target::Slot } else { target })
+    }
+}
+
+impl Replies for Clients {
+    fn on_reply(
+        &mut self,
+        pending: &Pending,
+        request: &[u8],
+        (node, lane): (&Endpoint, Lane),
+        reply: Reply<'_>,
+    ) {
+        let Some(origin) = pending.origin else { return };
+        if self.find(origin).is_none() {
+            self.metrics.backend_orphans.add(u64::from(reply.first));
+            return;
+        }
+        if let Some(target) = self.redirect(pending, &reply, node) {
+            self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
+            return;
+        }
+        let Some((client, spares, _)) = self.parts(origin.client, origin.generation) else { return };
+        let piece =
+            Piece { ticket: origin.ticket, part: origin.part, bytes: reply.bytes(), more: reply.more };
+        client.fill(piece, &reply, spares);
+        self.touch(origin.client);
+    }
+
+    fn on_unanswered(&mut self, pending: &Pending, request: &[u8], lane: Lane, unanswered: Unanswered) {
+        let Some(origin) = pending.origin else { return };
+        let refusal = match unanswered {
+            Unanswered::NeverSent => {
+                self.park(Parked::again(origin, pending, lane, Target::Slot, request, None));
+                return;
+            }
+            Unanswered::Closed(Closing::TimedOut) => {
+                self.metrics.timeouts.add(1);
+                Refusal::TimedOut
+            }
+            Unanswered::Lost | Unanswered::Closed(Closing::Retired) => {
+                self.metrics.lost.add(1);
+                Refusal::Lost
+            }
+        };
+        self.refuse(origin, &refusal);
+    }
+
+    fn flush(&mut self, batch: &[u8]) {
+        let Self { records, touched, spares, marks, metrics, .. } = self;
+        for key in touched.drain(..) {
+            if let Some(client) = records.get_mut(key as usize) {
+                client.touched = false;
+                client.flush(batch, marks, spares, metrics);
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! ◆ One client's record: its socket, its session, the replies it waits for and what is still to be written
+//! to it. Everything that grows with traffic is borrowed from the worker and given back.
+
+#![expect(clippy::disallowed_types, reason = "I/O: owns the client socket")]
+
+use std::io;
+use std::task::Waker;
+
+use tokio::net::TcpStream;
+
+use super::output::Output;
+use super::replies::{Drained, Expect, Piece, Replies};
+use super::session::Session;
+use super::spares::Spares;
+use crate::backend::owner::Reply;
+use crate::cluster::slot_map::Generation;
+use crate::listener::Permit;
+use crate::metrics::WorkerMetrics;
+use crate::resp::scan::RequestScanner;
+
+/// A client of this worker.
+#[derive(Debug)]
+pub struct Client {
+    pub(super) stream: TcpStream,
+    /// Tells this client from an earlier one in the same place.
+    pub(super) generation: u32,
+    pub(super) state: State,
+    /// The client's task: woken for what can't be done from where the replies come in.
+    pub(super) waker: Option<Waker>,
+    /// The replies it waits for.
+    pub replies: Replies,
+    pub(super) output: Output,
+    /// The beginning of a request that was cut off, or requests that had to wait.
+    pub(super) rest: Option<Box<Rest>>,
+    /// Requests that wait to be sent again, see [`super::retry`].
+    pub(super) parked: u32,
+    /// The slot map that the requests in flight were routed by.
+    pub(super) routed_by: Generation,
+    /// What it said of itself.
+    pub session: Session,
+    /// Whether it is listed to be written to at the end of this batch.
+    pub(super) touched: bool,
+    /// The socket did not take everything: the task waits for it and writes the rest.
+    pub(super) stuck: bool,
+    /// Its last request met a backend connection with too much queued: one request at a time until then.
+    pub(super) congested: bool,
+    /// The task handles no request until there is room, see [`Self::has_room`].
+    pub(super) stopped: bool,
+    /// Its place under the client limit.
+    _permit: Permit,
+}
+
+/// What a client's connection is at.
+///
+/// ```text
+/// Open ──QUIT, EOF, protocol error──▶ Closing ──all replies written──▶ gone
+///   ├──the proxy ends──▶ Draining ──what had arrived was read──▶ Closing
+///   └──killed, socket error, too slow──▶ Broken ──▶ gone
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// Requests are read.
+    Open,
+    /// What had arrived before the proxy began to end is still read.
+    Draining,
+    /// No further request is read; what is in flight is still answered.
+    Closing,
+    /// To be closed at once.
+    Broken,
+}
+
+/// Request bytes that were read and not handled.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    pub(super) bytes: Vec<u8>,
+    /// How far the first request was scanned.
+    pub(super) scanner: RequestScanner,
+    /// How long the first request is known to be at least; 0 where it may be whole and had to wait.
+    pub(super) need: usize,
+}
+
+/// How much a client may have under way before the proxy stops reading from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Watermarks {
+    /// Requests in flight.
+    pub pending: usize,
+    /// Reply bytes not written.
+    pub output: usize,
+    /// Reply bytes at which the client is closed.
+    pub output_limit: usize,
+}
+
+impl Client {
+    /// A client that has just connected.
+    #[must_use]
+    pub fn new(stream: TcpStream, generation: u32, session: Session, permit: Permit) -> Self {
+        Self {
+            stream,
+            generation,
+            state: State::Open,
+            waker: None,
+            replies: Replies::default(),
+            output: Output::default(),
+            rest: None,
+            parked: 0,
+            routed_by: Generation::default(),
+            session,
+            touched: false,
+            stuck: false,
+            congested: false,
+            stopped: false,
+            _permit: permit,
+        }
+    }
+
+    /// Takes a reply that lies in the batch's buffer.
+    pub(super) fn fill(&mut self, piece: Piece<'_>, reply: &Reply<'_>, spares: &mut Spares) {
+        let Self { replies, output, session, .. } = self;
+        replies.fill(piece, session.protocol, |drained| match drained {
+            Drained::Direct => output.push_range(reply.buf, reply.range.clone(), spares),
+            Drained::Own(bytes) => output.push(reply.buf, bytes, spares),
+        });
+        replies.give_back(spares);
+    }
+
+    /// Takes a reply of the proxy's own, which lies in no batch.
+    pub(super) fn fill_own(&mut self, piece: Piece<'_>, batch: &[u8], spares: &mut Spares) {
+        let Self { replies, output, session, .. } = self;
+        replies.fill(piece, session.protocol, |drained| match drained {
+            Drained::Direct => output.push(batch, piece.bytes, spares),
+            Drained::Own(bytes) => output.push(batch, bytes, spares),
+        });
+        replies.give_back(spares);
+    }
+
+    /// Answers the request that is being handled with bytes of the proxy's own.
+    pub(super) fn answer(&mut self, bytes: &[u8], spares: &mut Spares) {
+        if self.session.take_mute() {
+            return;
+        }
+        if self.replies.is_empty() {
+            self.output.push(&[], bytes, spares);
+        } else {
+            let ticket = self.replies.open(Expect::Plain, spares);
+            self.fill_own(Piece { ticket, part: 0, bytes, more: false }, &[], spares);
+        }
+    }
+
+    /// Writes what there is, at the end of a batch, and wakes the client's task where only the task can go
+    /// on: to wait for the socket, to handle further requests, or to close.
+    pub(super) fn flush(
+        &mut self,
+        batch: &[u8],
+        marks: &Watermarks,
+        spares: &mut Spares,
+        metrics: &WorkerMetrics,
+    ) {
+        let was_stuck = self.stuck;
+        if !was_stuck {
+            self.write(batch, spares, metrics);
+        }
+        self.output.keep(batch, spares);
+        if self.output.len() > marks.output_limit {
+            metrics.clients_killed_slow.add(1);
+            self.state = State::Broken;
+        }
+        let newly_stuck = self.stuck && !was_stuck;
+        if newly_stuck || self.is_over() || (self.stopped && self.has_room(&marks.low())) {
+            self.wake();
+        }
+    }
+
+    fn write(&mut self, batch: &[u8], spares: &mut Spares, metrics: &WorkerMetrics) {
+        while !self.output.is_empty() {
+            metrics.client_writes.add(1);
+            match self.stream.try_write(self.output.unsent(batch)) {
+                Ok(count) => {
+                    metrics.client_bytes_out.add(count as u64);
+                    self.output.advance(count, spares);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stuck = true;
+                    return;
+                }
+                Err(_) => {
+                    self.state = State::Broken;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether another request may be handled.
+    pub(super) fn has_room(&self, marks: &Watermarks) -> bool {
+        self.parked == 0
+            && (!self.congested || self.replies.is_empty())
+            && self.replies.len() < marks.pending
+            && self.output.len() + self.replies.held_bytes() < marks.output
+    }
+
+    /// Whether nothing is left to do but to close the connection.
+    pub(super) fn is_over(&self) -> bool {
+        match self.state {
+            State::Open | State::Draining => false,
+            State::Closing => self.replies.is_empty() && self.output.is_empty(),
+            State::Broken => true,
+        }
+    }
+
+    /// Has its task run in this turn.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// No further request is read; the task sees to the rest.
+    pub fn close_after_replies(&mut self) {
+        if self.reads_requests() {
+            self.state = State::Closing;
+        }
+        self.rest = None;
+        self.wake();
+    }
+
+    /// Reads what has arrived, then closes behind its replies: the proxy ends.
+    pub fn drain(&mut self) {
+        if self.state == State::Open {
+            self.state = State::Draining;
+        }
+        self.wake();
+    }
+
+    /// Whether further requests are handled.
+    pub(super) fn reads_requests(&self) -> bool {
+        matches!(self.state, State::Open | State::Draining)
+    }
+
+    /// Closes the connection at once: CLIENT KILL, or the end of the grace period.
+    pub fn kill(&mut self) {
+        self.state = State::Broken;
+        self.wake();
+    }
+}
+
+impl Watermarks {
+    /// Where a client that was stopped at the marks goes on: half way down, so that it is not stopped and
+    /// woken for each reply.
+    pub(super) fn low(&self) -> Self {
+        Self { pending: self.pending.div_ceil(2), output: self.output.div_ceil(2), ..*self }
+    }
+}

@@ -1,0 +1,282 @@
+//! One request's way: what it is, whether this client may, and where it goes. Pure: requests are queued on
+//! links and replies in the client's output; the tasks do the rest.
+
+use super::connection::Client;
+use super::local::{self, Answer};
+use super::replies::{Expect, Piece};
+use super::retry::{Parked, Retries, Target};
+use super::spares::Spares;
+use crate::backend::in_flight::{Origin, Pending};
+use crate::backend::pool::{Pool, Sent};
+use crate::cluster::slot::Slot;
+use crate::command::keys::{self, KeysError};
+use crate::command::spec::{Flags, Merge as Policy, Refused, Spec, Split, Treatment};
+use crate::command::table::Lookup;
+use crate::command::{blocking, spec};
+use crate::metrics::WorkerMetrics;
+use crate::refusal::{Refusal, printable};
+use crate::resp::reply_writer::Writer;
+use crate::resp::request::Request;
+use crate::route::cursor::{self, Place};
+use crate::route::merge::{Merge, MergeKind};
+use crate::route::split::{self, Cut};
+use crate::shared::Shared;
+
+/// What handling requests needs of the worker.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// Settings, commands and identity: the same for all workers.
+    pub shared: &'a Shared,
+    /// The way to the backends.
+    pub pool: &'a mut Pool,
+    /// Memory that clients use in turns.
+    pub spares: &'a mut Spares,
+    /// Requests to be sent again.
+    pub retries: &'a mut Retries,
+    /// Questions to all workers that local commands raise.
+    pub questions: &'a mut Vec<local::Question>,
+    /// The worker's numbers.
+    pub metrics: &'a WorkerMetrics,
+    /// A random number for this turn.
+    pub random: u32,
+    /// Milliseconds of the worker's clock.
+    pub now: u64,
+    /// The client's place among the clients.
+    pub key: u32,
+}
+
+/// Handles one request of `client`.
+pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) {
+    turn.metrics.commands.add(1);
+    client.session.commands += 1;
+    client.session.last_active = turn.now;
+    if let Err(refusal) = route(client, request, turn) {
+        refuse(client, &refusal, turn);
+    }
+}
+
+/// Answers with an error of our own, in the client's reply order.
+pub fn refuse(client: &mut Client, refusal: &Refusal, turn: &mut Turn<'_>) {
+    turn.metrics.refusals.add(1);
+    let mut error = Vec::new();
+    refusal.write(&mut error);
+    client.answer(&error, turn.spares);
+}
+
+fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+    let shared = turn.shared;
+    let spec = match shared.commands.find(request) {
+        Lookup::Found(spec) => spec,
+        _ if !client.session.is_logged_in() => return Err(Refusal::NoAuth),
+        Lookup::Unknown => return Err(Refusal::unknown_command(request.name(), request.args_from(1))),
+        Lookup::UnknownSubcommand { container } => {
+            return Err(Refusal::UnknownSubcommand {
+                name: printable(request.arg(1).unwrap_or_default(), 128),
+                container: container.name.to_uppercase(),
+            });
+        }
+    };
+    client.session.last_command = super::session::ShortName::new(&spec.name);
+    if !spec.takes(request.len()) {
+        return Err(Refusal::WrongArity { name: spec.name.to_string() });
+    }
+    if !client.session.is_logged_in() && !may_precede_login(spec) {
+        return Err(Refusal::NoAuth);
+    }
+    match spec.treatment {
+        Treatment::Keyed => {
+            let slot = slot_of(spec, request)?;
+            send(client, slot, request.frame(), turn);
+        }
+        Treatment::FixedShard => send(client, Slot::FIXED, request.frame(), turn),
+        Treatment::Split(split) => send_split(client, request, split, turn)?,
+        Treatment::EveryShard(policy) => {
+            let kind = merge_kind(policy);
+            send_everywhere(client, request.frame(), kind, turn)?;
+        }
+        Treatment::RandomKey => {
+            let pick = turn.random;
+            send_everywhere(client, request.frame(), MergeKind::AnyNotNil { pick }, turn)?;
+        }
+        Treatment::Scan => send_scan(client, request, turn)?,
+        Treatment::Local(which) => answer_locally(client, which, spec, request, turn)?,
+        Treatment::Refused(why) => return Err(unsupported(spec, why)),
+    }
+    Ok(())
+}
+
+fn may_precede_login(spec: &Spec) -> bool {
+    use spec::Local::{Auth, Hello, Quit, Reset};
+    matches!(spec.treatment, Treatment::Local(Auth | Hello | Quit | Reset))
+}
+
+/// The one slot of a request's keys; the fixed one where it has none.
+fn slot_of(spec: &Spec, request: &Request<'_>) -> Result<Slot, Refusal> {
+    if spec.keys == spec::Keys::First {
+        return Ok(request.arg(1).map_or(Slot::FIXED, Slot::of));
+    }
+    if spec.flags.contains(Flags::BLOCKING) && blocking::is_blocking(spec, request) {
+        return Err(unsupported(spec, Refused::Blocking));
+    }
+    let positions = keys::positions(spec, request).map_err(|error| keys_refusal(error, spec))?;
+    let mut slots = positions.filter_map(|index| request.arg(index)).map(Slot::of);
+    let Some(first) = slots.next() else { return Ok(Slot::FIXED) };
+    if slots.any(|slot| slot != first) {
+        return Err(Refusal::CrossSlot);
+    }
+    Ok(first)
+}
+
+fn keys_refusal(error: KeysError, spec: &Spec) -> Refusal {
+    Refusal::Keys(error.text(spec))
+}
+
+fn unsupported(spec: &Spec, why: Refused) -> Refusal {
+    let why = match why {
+        Refused::Blocking => "blocking commands are not served yet",
+        Refused::Transaction => "transactions are not served yet",
+        Refused::Subscribe => "subscriptions are not served yet",
+        Refused::Monitor => "MONITOR is not served yet",
+        Refused::Tracking => "client-side caching is not served yet",
+        Refused::Wait => "it speaks of the writes of one connection, and backend connections are shared",
+        Refused::NodeAdmin => "it acts on one node or on the cluster's shape; send it to the node",
+    };
+    Refusal::Unsupported { name: spec.name.to_string(), why }
+}
+
+fn merge_kind(policy: Policy) -> MergeKind {
+    match policy {
+        Policy::Sum => MergeKind::Sum,
+        Policy::Min => MergeKind::Min,
+        Policy::And => MergeKind::And,
+        Policy::AllSucceeded => MergeKind::AllSucceeded,
+        Policy::OneSucceeded => MergeKind::OneSucceeded,
+        Policy::Concat => MergeKind::Concat,
+    }
+}
+
+/// Sends a request as it came to the node of `slot`.
+fn send(client: &mut Client, slot: Slot, frame: &[u8], turn: &mut Turn<'_>) {
+    let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
+    let ticket = client.replies.open(expect, turn.spares);
+    let origin = Origin { client: turn.key, generation: client.generation, ticket, part: 0 };
+    send_part(client, origin, slot, frame, turn);
+}
+
+fn send_split(
+    client: &mut Client,
+    request: &Request<'_>,
+    split: Split,
+    turn: &mut Turn<'_>,
+) -> Result<(), Refusal> {
+    if split == Split::Pairs && request.len() % 2 == 0 {
+        return Err(Refusal::WrongArity { name: "mset".into() });
+    }
+    match split::cut(request, split, turn.shared.together, turn.pool.slot_map()) {
+        Err(slot) => send(client, slot, request.frame(), turn),
+        Ok(Cut { parts, merge }) => {
+            turn.metrics.commands_split.add(1);
+            let origin = open_merged(client, merge, turn);
+            for (part, cut) in (0..).zip(parts) {
+                send_part(client, Origin { part, ..origin }, cut.slot, &cut.frame, turn);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn send_everywhere(
+    client: &mut Client,
+    frame: &[u8],
+    kind: MergeKind,
+    turn: &mut Turn<'_>,
+) -> Result<(), Refusal> {
+    let map = turn.pool.slot_map().clone();
+    let slots = map.shard_slots();
+    if slots.is_empty() {
+        return Err(Refusal::NotReady);
+    }
+    if slots.len() > 1 {
+        turn.metrics.commands_split.add(1);
+    }
+    let origin = open_merged(client, Box::new(Merge::new(kind, slots.len())), turn);
+    for (part, slot) in (0..).zip(slots) {
+        send_part(client, Origin { part, ..origin }, *slot, frame, turn);
+    }
+    Ok(())
+}
+
+fn send_scan(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+    let (slot, cursor) = cursor::parse(request.arg(1).unwrap_or_default()).ok_or(Refusal::BadCursor)?;
+    let map = turn.pool.slot_map();
+    let next = map.shard_slots().iter().copied().find(|first| *first > slot && map.owner(*first) != map.owner(slot));
+    let kind = MergeKind::Cursor { shard: Place { slot, next } };
+    let cursor = cursor.to_string();
+    let mut frame = format!("*{}\r\n$4\r\nSCAN\r\n${}\r\n{cursor}\r\n", request.len(), cursor.len()).into_bytes();
+    for index in 2..request.len() {
+        frame.extend_from_slice(request.raw_arg(index));
+    }
+    let origin = open_merged(client, Box::new(Merge::new(kind, 1)), turn);
+    send_part(client, origin, slot, &frame, turn);
+    Ok(())
+}
+
+fn open_merged(client: &mut Client, merge: Box<Merge>, turn: &mut Turn<'_>) -> Origin {
+    let muted = client.session.take_mute();
+    let ticket = client.replies.open(Expect::Merged { merge, muted }, turn.spares);
+    Origin { client: turn.key, generation: client.generation, ticket, part: 0 }
+}
+
+/// Queues one part on its link; what can't be sent now is parked.
+fn send_part(client: &mut Client, origin: Origin, slot: Slot, frame: &[u8], turn: &mut Turn<'_>) {
+    let shared = turn.shared;
+    let pending = Pending::new(origin, slot, turn.now + shared.command_timeout);
+    let lane = client.session.lane(shared.connections_per_node);
+    client.routed_by = turn.pool.generation();
+    turn.metrics.backend_requests.add(1);
+    match turn.pool.send(lane, pending, frame) {
+        Sent::Queued { bytes } => client.congested = bytes > shared.settings.cluster.backend_high_watermark,
+        Sent::Down { since } if turn.now.saturating_sub(since) > shared.command_timeout => {
+            let mut error = Vec::new();
+            Refusal::ShardDown.write(&mut error);
+            turn.metrics.refusals.add(1);
+            let piece = Piece { ticket: origin.ticket, part: origin.part, bytes: &error, more: false };
+            client.fill_own(piece, &[], turn.spares);
+        }
+        Sent::Down { .. } | Sent::Unserved => {
+            client.parked += 1;
+            turn.retries.push(Parked::again(origin, &pending, lane, Target::Slot, frame, None));
+        }
+    }
+}
+
+fn answer_locally(
+    client: &mut Client,
+    which: spec::Local,
+    spec: &Spec,
+    request: &Request<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<(), Refusal> {
+    turn.metrics.commands_local.add(1);
+    let mut reply = Vec::new();
+    match local::answer(&mut client.session, which, spec, request, turn, &mut reply)? {
+        Answer::Reply => client.answer(&reply, turn.spares),
+        Answer::Text(text) => {
+            Writer::new(&mut reply, client.session.protocol).verbatim("txt", text.as_bytes());
+            client.answer(&reply, turn.spares);
+        }
+        Answer::Silence => {}
+        Answer::ReplyAndClose => {
+            client.answer(&reply, turn.spares);
+            client.close_after_replies();
+        }
+        Answer::Merged(kind, frame) => send_everywhere(client, &frame, kind, turn)?,
+        Answer::Question(ask) => {
+            let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
+            let ticket = client.replies.open(expect, turn.spares);
+            let origin = Origin { client: turn.key, generation: client.generation, ticket, part: 0 };
+            turn.questions.push(local::Question { origin, ask });
+        }
+    }
+    Ok(())
+}

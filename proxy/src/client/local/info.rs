@@ -1,0 +1,136 @@
+//! INFO: the proxy as a server, with a section of its own. The keyspace is the shards', added up.
+
+use std::fmt::Write;
+
+use super::super::dispatch::Turn;
+use super::Answer;
+use crate::resp::request::Request;
+use crate::route::merge::MergeKind;
+
+/// A section's name, and whether it is shown without being asked for.
+const SECTIONS: &[&str] =
+    &["server", "clients", "memory", "persistence", "stats", "replication", "cluster", "slotway", "keyspace"];
+
+/// INFO [section ...]. Sections that only a server has (commandstats, errorstats, latencystats, modules) are
+/// empty here.
+pub(super) fn info(request: &Request<'_>, turn: &Turn<'_>) -> Answer {
+    let wanted: Vec<String> =
+        request.args_from(1).map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
+    let everything =
+        wanted.is_empty() || wanted.iter().any(|name| matches!(&**name, "all" | "default" | "everything"));
+    let mut text = String::new();
+    let mut keyspace = false;
+    for section in SECTIONS {
+        if everything || wanted.iter().any(|name| name == section) {
+            keyspace |= *section == "keyspace";
+            write_section(section, turn, &mut text);
+        }
+    }
+    if keyspace {
+        let frame = b"*2\r\n$4\r\nINFO\r\n$8\r\nkeyspace\r\n".to_vec();
+        return Answer::Merged(MergeKind::Keyspace { before: text }, frame);
+    }
+    Answer::Text(text)
+}
+
+fn write_section(section: &str, turn: &Turn<'_>, text: &mut String) {
+    if section != "keyspace" {
+        let title = section[..1].to_uppercase() + &section[1..];
+        let _ = write!(text, "# {title}\r\n");
+    }
+    let rows = match section {
+        "server" => server(turn),
+        "clients" => clients(turn),
+        "memory" => memory(turn),
+        "persistence" => rows(&[("loading", "0"), ("rdb_bgsave_in_progress", "0"), ("aof_enabled", "0")]),
+        "stats" => stats(turn),
+        "replication" => rows(&[("role", "master"), ("connected_slaves", "0")]),
+        // The cluster is what the proxy hides.
+        "cluster" => rows(&[("cluster_enabled", "0")]),
+        "slotway" => slotway(turn),
+        _ => return,
+    };
+    for (name, value) in rows {
+        let _ = write!(text, "{name}:{value}\r\n");
+    }
+    text.push_str("\r\n");
+}
+
+type Rows = Vec<(&'static str, String)>;
+
+fn rows(fixed: &[(&'static str, &str)]) -> Rows {
+    fixed.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+}
+
+fn server(turn: &Turn<'_>) -> Rows {
+    let server = turn.shared.server();
+    let mut rows = vec![("redis_version", server.version.clone())];
+    if server.name != "redis" {
+        // As Valkey does: the version that clients know to be compatible, and beside it its own.
+        rows = vec![
+            ("redis_version", "7.2.4".to_owned()),
+            ("server_name", server.name.clone()),
+            ("valkey_version", server.version.clone()),
+        ];
+    }
+    let uptime = turn.now / 1000;
+    rows.extend([
+        ("redis_mode", "standalone".to_owned()),
+        ("os", std::env::consts::OS.to_owned()),
+        ("arch_bits", usize::BITS.to_string()),
+        ("process_id", std::process::id().to_string()),
+        ("run_id", turn.shared.run_id.clone()),
+        ("tcp_port", turn.shared.port().to_string()),
+        ("uptime_in_seconds", uptime.to_string()),
+        ("uptime_in_days", (uptime / 86_400).to_string()),
+    ]);
+    rows
+}
+
+fn clients(turn: &Turn<'_>) -> Rows {
+    let settings = &turn.shared.settings;
+    vec![
+        ("connected_clients", turn.shared.metrics.sum(|m| &m.clients).to_string()),
+        ("maxclients", settings.clients.max_clients.to_string()),
+        ("blocked_clients", "0".to_owned()),
+    ]
+}
+
+fn memory(turn: &Turn<'_>) -> Rows {
+    let memory = (turn.shared.memory)();
+    vec![
+        ("used_memory", memory.allocated.to_string()),
+        ("used_memory_rss", memory.resident.to_string()),
+        ("mem_allocator", "jemalloc".to_owned()),
+    ]
+}
+
+fn stats(turn: &Turn<'_>) -> Rows {
+    let sum = |counter: fn(&crate::metrics::WorkerMetrics) -> &crate::metrics::Counter| {
+        turn.shared.metrics.sum(counter).to_string()
+    };
+    vec![
+        ("total_connections_received", sum(|m| &m.clients_accepted)),
+        ("total_commands_processed", sum(|m| &m.commands)),
+        ("total_net_input_bytes", sum(|m| &m.client_bytes_in)),
+        ("total_net_output_bytes", sum(|m| &m.client_bytes_out)),
+        ("rejected_connections", sum(|m| &m.clients_refused)),
+        ("total_error_replies", sum(|m| &m.refusals)),
+    ]
+}
+
+fn slotway(turn: &Turn<'_>) -> Rows {
+    let map = turn.pool.slot_map();
+    let mut rows = vec![
+        ("slotway_version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("slotway_threads", turn.shared.settings.threads.to_string()),
+        ("slotway_slot_map_generation", map.generation().0.to_string()),
+        ("slotway_shards", map.shard_slots().len().to_string()),
+        ("slotway_nodes", map.nodes().len().to_string()),
+        ("slotway_slots_served", if map.is_complete() { "all" } else { "not all" }.to_owned()),
+    ];
+    for (row, values) in turn.shared.metrics.rows() {
+        rows.push((row.0, values.iter().fold(0u64, |sum, value| sum.wrapping_add(*value)).to_string()));
+    }
+    rows
+}

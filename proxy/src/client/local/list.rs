@@ -1,0 +1,140 @@
+//! CLIENT LIST and CLIENT KILL: which clients, and how one is shown.
+
+use std::net::SocketAddr;
+
+use super::super::session::Session;
+use crate::refusal::Refusal;
+use crate::resp::request::Request;
+use crate::resp::scan::parse_number;
+
+/// Which clients a command means: all that every given condition is true of.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    ids: Option<Vec<u64>>,
+    peer: Option<String>,
+    local: Option<String>,
+    user: Option<String>,
+    /// A type that no client of ours is of (master, replica, pubsub).
+    other_type: bool,
+    /// Not this client: the one that asks.
+    skip: Option<u64>,
+    /// Only those connected for at least this many seconds.
+    max_age: Option<u64>,
+}
+
+impl Filter {
+    /// CLIENT LIST [TYPE type] [ID id ...].
+    pub(super) fn of_list(request: &Request<'_>) -> Result<Self, Refusal> {
+        let mut filter = Self::default();
+        match request.arg(2) {
+            None => {}
+            Some(option) if option.eq_ignore_ascii_case(b"type") && request.len() == 4 => {
+                filter.set_type(request.arg(3).unwrap_or_default())?;
+            }
+            Some(option) if option.eq_ignore_ascii_case(b"id") && request.len() > 3 => {
+                filter.ids = Some(request.args_from(3).map(parse_id).collect::<Result<_, _>>()?);
+            }
+            Some(_) => return Err(Refusal::Syntax),
+        }
+        Ok(filter)
+    }
+
+    /// CLIENT KILL addr:port, or CLIENT KILL option value ...; true for the first form.
+    pub(super) fn of_kill(request: &Request<'_>, session: &Session) -> Result<(Self, bool), Refusal> {
+        if request.len() == 3 {
+            let peer = Some(text(request.arg(2).unwrap_or_default()));
+            return Ok((Self { peer, ..Self::default() }, true));
+        }
+        let mut filter = Self { skip: Some(session.id), ..Self::default() };
+        if request.len() % 2 != 0 {
+            return Err(Refusal::Syntax);
+        }
+        for index in (2..request.len()).step_by(2) {
+            let option = request.arg(index).unwrap_or_default().to_ascii_lowercase();
+            let value = request.arg(index + 1).unwrap_or_default();
+            filter.set_kill_option(&option, value, session)?;
+        }
+        Ok((filter, false))
+    }
+
+    fn set_kill_option(&mut self, option: &[u8], value: &[u8], session: &Session) -> Result<(), Refusal> {
+        match option {
+            b"id" => self.ids.get_or_insert_default().push(parse_id(value)?),
+            b"addr" => self.peer = Some(text(value)),
+            b"laddr" => self.local = Some(text(value)),
+            b"user" => self.user = Some(text(value)),
+            b"type" => self.set_type(value)?,
+            b"maxage" => {
+                let seconds = parse_number(value).and_then(|age| u64::try_from(age).ok());
+                self.max_age = Some(seconds.ok_or(Refusal::NotAnInteger)?);
+            }
+            b"skipme" if value.eq_ignore_ascii_case(b"yes") => self.skip = Some(session.id),
+            b"skipme" if value.eq_ignore_ascii_case(b"no") => self.skip = None,
+            _ => return Err(Refusal::Syntax),
+        }
+        Ok(())
+    }
+
+    fn set_type(&mut self, name: &[u8]) -> Result<(), Refusal> {
+        match name.to_ascii_lowercase().as_slice() {
+            b"normal" => Ok(()),
+            b"master" | b"replica" | b"slave" | b"pubsub" => {
+                self.other_type = true;
+                Ok(())
+            }
+            _ => {
+                let name = crate::refusal::printable(name, 64);
+                Err(Refusal::Said(format!("ERR Unknown client type '{name}'")))
+            }
+        }
+    }
+
+    /// Whether it means this client, whose user is called `user`.
+    #[must_use]
+    pub fn matches(&self, session: &Session, user: &str, now: u64) -> bool {
+        let is = |wanted: &Option<String>, address: SocketAddr| {
+            wanted.as_ref().is_none_or(|wanted| *wanted == address.to_string())
+        };
+        !self.other_type
+            && self.skip != Some(session.id)
+            && self.ids.as_ref().is_none_or(|ids| ids.contains(&session.id))
+            && is(&self.peer, session.peer)
+            && is(&self.local, session.local)
+            && self.user.as_ref().is_none_or(|wanted| wanted == user)
+            && self.max_age.is_none_or(|age| now.saturating_sub(session.since) / 1000 >= age)
+    }
+}
+
+fn parse_id(text: &[u8]) -> Result<u64, Refusal> {
+    let id = parse_number(text).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
+    id.ok_or(Refusal::Keys("ERR Invalid client ID"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A client as CLIENT LIST shows it, its line end included. Fields that a proxy has no value for are left
+/// out: clients read them by name.
+#[must_use]
+pub fn line(session: &Session, now: u64, output_bytes: usize) -> String {
+    let empty = Default::default();
+    let names = session.names.as_deref().unwrap_or(&empty);
+    format!(
+        "id={} addr={} laddr={} name={} age={} idle={} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 \
+         omem={} tot-cmds={} cmd={} resp={} lib-name={} lib-ver={}\n",
+        session.id,
+        session.peer,
+        session.local,
+        names.name,
+        now.saturating_sub(session.since) / 1000,
+        now.saturating_sub(session.last_active) / 1000,
+        session.database,
+        output_bytes,
+        session.commands,
+        session.last_command.as_str(),
+        session.protocol.number(),
+        names.lib_name,
+        names.lib_version,
+    )
+}

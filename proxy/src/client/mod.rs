@@ -1,0 +1,15 @@
+//! Clients: what they are, how their requests are handled and their replies put in order.
+
+pub mod task;
+
+pub mod connection;
+pub mod session;
+
+pub mod dispatch;
+pub mod local;
+
+pub mod clients;
+pub mod output;
+pub mod replies;
+pub mod retry;
+pub mod spares;

@@ -1,0 +1,348 @@
+//! A client's reply order: tickets are opened in request order, filled in any order, drained from the head.
+//!
+//! A client that waits for one reply at a time never allocates here; a pipeline borrows a [`Reorder`] from
+//! its worker's spares and gives it back when it is empty.
+
+use std::collections::VecDeque;
+
+use super::spares::Spares;
+use crate::backend::in_flight::Ticket;
+use crate::resp::protocol::Protocol;
+use crate::route::merge::Merge;
+
+/// The replies a client still waits for.
+///
+/// Invariant: with a [`Reorder`] there is one slot a waiting ticket; without one at most one ticket waits,
+/// and it is a plain one.
+#[derive(Default, Debug)]
+pub struct Replies {
+    /// The oldest ticket that is not drained.
+    head: Ticket,
+    /// How many tickets are open, the head included.
+    open: u32,
+    reorder: Option<Box<Reorder>>,
+}
+
+/// What is needed when replies can arrive out of order.
+#[derive(Default, Debug)]
+pub struct Reorder {
+    slots: VecDeque<ReplySlot>,
+    /// Replies that came early, one behind the other.
+    held: Vec<u8>,
+    /// How many slots are [`ReplySlot::Held`]: without one `held` starts over.
+    held_slots: usize,
+}
+
+#[derive(Debug)]
+enum ReplySlot {
+    /// Nothing came yet, or, at the head, the pieces that came were passed on.
+    Waiting,
+    /// Came whole before its turn: a range of `held`.
+    Held { start: usize, len: usize },
+    /// A large reply that began to come before its turn.
+    Growing { bytes: Vec<u8>, complete: bool },
+    /// Made of several parts; dropped in the end where the client doesn't want it.
+    Merging { merge: Box<Merge>, reply: Option<Vec<u8>>, muted: bool },
+    /// CLIENT REPLY OFF or SKIP: the reply is dropped.
+    Muted { complete: bool },
+}
+
+/// How a ticket is opened.
+#[derive(Debug)]
+pub enum Expect {
+    /// One reply, passed on as it comes.
+    Plain,
+    /// Several parts that become one reply.
+    Merged {
+        /// Makes it.
+        merge: Box<Merge>,
+        /// The client doesn't want it.
+        muted: bool,
+    },
+    /// A reply that the client doesn't want.
+    Nothing,
+}
+
+/// A part of a ticket's reply.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// Its place in the reply order.
+    pub ticket: Ticket,
+    /// Which part, for a merged reply.
+    pub part: u16,
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// Whether further pieces of the same part follow.
+    pub more: bool,
+}
+
+impl Replies {
+    /// Gives the next request its place.
+    pub fn open(&mut self, expect: Expect, spares: &mut Spares) -> Ticket {
+        let ticket = Ticket(self.head.0.wrapping_add(self.open));
+        if self.reorder.is_none() && (self.open > 0 || !matches!(expect, Expect::Plain)) {
+            let mut reorder = spares.take_reorder();
+            reorder.slots.extend((0..self.open).map(|_| ReplySlot::Waiting));
+            self.reorder = Some(reorder);
+        }
+        if let Some(reorder) = &mut self.reorder {
+            reorder.slots.push_back(match expect {
+                Expect::Plain => ReplySlot::Waiting,
+                Expect::Merged { merge, muted } => ReplySlot::Merging { merge, reply: None, muted },
+                Expect::Nothing => ReplySlot::Muted { complete: false },
+            });
+        }
+        self.open += 1;
+        self.check_invariants();
+        ticket
+    }
+
+    /// Takes a piece of a reply. What may go to the client by this is given to `out`, in order: `Direct` for
+    /// the piece itself, `Own` for bytes that were kept here.
+    pub fn fill(
+        &mut self,
+        piece: Piece<'_>,
+        protocol: Protocol,
+        mut out: impl FnMut(Drained<'_>),
+    ) {
+        let place = piece.ticket.0.wrapping_sub(self.head.0);
+        debug_assert!(place < self.open, "ticket {place} of {}", self.open);
+        if place >= self.open {
+            return;
+        }
+        let Some(reorder) = &mut self.reorder else {
+            out(Drained::Direct);
+            if !piece.more {
+                self.advance(1);
+            }
+            return;
+        };
+        let Some(slot) = reorder.slots.get_mut(place as usize) else { return };
+        let passed_on = match slot {
+            ReplySlot::Waiting if place == 0 => {
+                out(Drained::Direct);
+                !piece.more
+            }
+            slot => {
+                slot.keep(piece, protocol, &mut reorder.held, &mut reorder.held_slots);
+                false
+            }
+        };
+        if place == 0 {
+            let drained = reorder.drain(passed_on, &mut out);
+            self.advance(drained);
+        }
+    }
+
+    /// How many replies are still waited for.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open as usize
+    }
+
+    /// Whether no reply is waited for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open == 0
+    }
+
+    /// Bytes of replies that came before their turn.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.reorder.as_ref().map_or(0, |reorder| reorder.held_bytes())
+    }
+
+    fn advance(&mut self, tickets: u32) {
+        self.head.0 = self.head.0.wrapping_add(tickets);
+        self.open -= tickets;
+        self.check_invariants();
+    }
+
+    /// Gives back what is not needed now. To be called after [`Self::fill`].
+    pub fn give_back(&mut self, spares: &mut Spares) {
+        if self.open > 0 {
+            return;
+        }
+        if let Some(reorder) = self.reorder.take() {
+            spares.give_reorder(reorder);
+        }
+    }
+
+    fn check_invariants(&self) {
+        debug_assert!(
+            self.reorder.as_ref().map_or(self.open <= 1, |r| r.slots.len() == self.open as usize),
+            "{} tickets open without their slots",
+            self.open
+        );
+    }
+}
+
+/// What [`Replies::fill`] lets go.
+#[derive(Clone, Copy, Debug)]
+pub enum Drained<'a> {
+    /// The piece that was given.
+    Direct,
+    /// Bytes that were kept until now.
+    Own(&'a [u8]),
+}
+
+impl Reorder {
+    /// Gets ready for another client; `None` where it grew too large to be kept.
+    pub(super) fn recycle(mut self: Box<Self>, keep_bytes: usize) -> Option<Box<Self>> {
+        debug_assert!(self.slots.is_empty(), "given back while replies are waited for");
+        self.held.clear();
+        let bytes = self.held.capacity() + self.slots.capacity() * size_of::<ReplySlot>();
+        (bytes <= keep_bytes).then_some(self)
+    }
+
+    /// Lets go what is complete at the head; `head_done` where the head itself was passed on whole. Returns
+    /// how many tickets that ends.
+    fn drain(&mut self, head_done: bool, out: &mut impl FnMut(Drained<'_>)) -> u32 {
+        let mut drained = 0;
+        if head_done {
+            self.slots.pop_front();
+            drained += 1;
+        }
+        while let Some(slot) = self.slots.front_mut() {
+            match slot {
+                ReplySlot::Waiting
+                | ReplySlot::Merging { reply: None, .. }
+                | ReplySlot::Muted { complete: false } => break,
+                ReplySlot::Held { start, len } => {
+                    out(Drained::Own(&self.held[*start..*start + *len]));
+                    self.held_slots -= 1;
+                }
+                ReplySlot::Growing { bytes, complete: true } => out(Drained::Own(bytes)),
+                ReplySlot::Growing { bytes, complete: false } => {
+                    // It is the head now: what comes from here on is passed on as it comes.
+                    out(Drained::Own(bytes));
+                    *slot = ReplySlot::Waiting;
+                    break;
+                }
+                ReplySlot::Merging { reply: Some(reply), muted: false, .. } => out(Drained::Own(reply)),
+                ReplySlot::Merging { .. } => {}
+                ReplySlot::Muted { complete: true } => {}
+            }
+            self.slots.pop_front();
+            drained += 1;
+        }
+        if self.held_slots == 0 {
+            self.held.clear();
+        }
+        drained
+    }
+
+    fn held_bytes(&self) -> usize {
+        let growing = |slot: &ReplySlot| match slot {
+            ReplySlot::Growing { bytes, .. } => bytes.len(),
+            ReplySlot::Merging { merge, reply, .. } => merge.held_bytes() + reply.as_ref().map_or(0, Vec::len),
+            _ => 0,
+        };
+        self.held.len() + self.slots.iter().map(growing).sum::<usize>()
+    }
+}
+
+impl ReplySlot {
+    /// Keeps a piece whose turn has not come, or that is a part of more.
+    fn keep(&mut self, piece: Piece<'_>, protocol: Protocol, held: &mut Vec<u8>, held_slots: &mut usize) {
+        match self {
+            Self::Waiting if !piece.more => {
+                *self = Self::Held { start: held.len(), len: piece.bytes.len() };
+                held.extend_from_slice(piece.bytes);
+                *held_slots += 1;
+            }
+            Self::Waiting => *self = Self::Growing { bytes: piece.bytes.to_vec(), complete: false },
+            Self::Growing { bytes, complete } => {
+                bytes.extend_from_slice(piece.bytes);
+                *complete = !piece.more;
+            }
+            Self::Merging { merge, reply, .. } => {
+                if merge.fill(piece.part, piece.bytes, piece.more) {
+                    *reply = Some(merge.finish(protocol));
+                }
+            }
+            Self::Muted { complete } => *complete = !piece.more,
+            Self::Held { .. } => debug_assert!(false, "a ticket was filled twice"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Client {
+        replies: Replies,
+        spares: Spares,
+        out: Vec<u8>,
+    }
+
+    impl Client {
+        fn new() -> Self {
+            Self { replies: Replies::default(), spares: Spares::default(), out: Vec::new() }
+        }
+
+        fn open(&mut self, expect: Expect) -> Ticket {
+            self.replies.open(expect, &mut self.spares)
+        }
+
+        fn fill(&mut self, ticket: Ticket, bytes: &[u8], more: bool) {
+            let Self { replies, spares, out } = self;
+            let piece = Piece { ticket, part: 0, bytes, more };
+            replies.fill(piece, Protocol::Resp2, |drained| match drained {
+                Drained::Direct => out.extend_from_slice(bytes),
+                Drained::Own(own) => out.extend_from_slice(own),
+            });
+            replies.give_back(spares);
+        }
+    }
+
+    #[test]
+    fn replies_leave_in_request_order_whatever_order_they_come_in() {
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]] {
+            let mut client = Client::new();
+            let tickets: Vec<_> = (0..4).map(|_| client.open(Expect::Plain)).collect();
+            for i in order {
+                client.fill(tickets[i], format!("{i};").as_bytes(), false);
+            }
+            assert_eq!(client.out, b"0;1;2;3;");
+            assert!(client.replies.is_empty() && client.replies.reorder.is_none());
+        }
+    }
+
+    #[test]
+    fn one_reply_at_a_time_needs_no_memory() {
+        let mut client = Client::new();
+        for _ in 0..10 {
+            let ticket = client.open(Expect::Plain);
+            assert!(client.replies.reorder.is_none());
+            client.fill(ticket, b"+", false);
+        }
+        assert_eq!(client.out, b"++++++++++");
+    }
+
+    #[test]
+    fn a_large_reply_streams_once_it_is_at_the_head() {
+        let mut client = Client::new();
+        let (first, second) = (client.open(Expect::Plain), client.open(Expect::Plain));
+        client.fill(second, b"b1", true);
+        assert_eq!(client.out, b"");
+        client.fill(first, b"a1", true);
+        client.fill(first, b"a2", false);
+        assert_eq!(client.out, b"a1a2b1");
+        client.fill(second, b"b2", true);
+        client.fill(second, b"b3", false);
+        assert_eq!(client.out, b"a1a2b1b2b3");
+        assert!(client.replies.is_empty());
+    }
+
+    #[test]
+    fn unwanted_replies_are_dropped_in_their_place() {
+        let mut client = Client::new();
+        let tickets = [Expect::Plain, Expect::Nothing, Expect::Plain].map(|expect| client.open(expect));
+        client.fill(tickets[2], b"c", false);
+        client.fill(tickets[1], b"b", false);
+        client.fill(tickets[0], b"a", false);
+        assert_eq!(client.out, b"ac");
+    }
+}

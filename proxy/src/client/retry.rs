@@ -1,0 +1,184 @@
+//! Requests that did not run and are to be sent again: after a redirect, behind a node that went away, or
+//! in a while, when a slot has moved or a node has loaded. Pure; the worker asks for what is due.
+
+use std::collections::VecDeque;
+
+use crate::backend::in_flight::{Origin, Pending};
+use crate::backend::lane::Lane;
+use crate::cluster::slot_map::Endpoint;
+
+/// A request on hold.
+#[derive(Debug)]
+pub struct Parked {
+    /// Who asked.
+    pub origin: Origin,
+    /// Slot, deadline, and how often it was tried.
+    pub pending: Pending,
+    /// The connections that it may take.
+    pub lane: Lane,
+    /// Where to.
+    pub target: Target,
+    /// The request itself.
+    pub request: Box<[u8]>,
+    /// The server's own last words on it: the answer, should the deadline pass.
+    pub last_error: Option<Box<[u8]>>,
+    /// When to try again, in milliseconds of the worker's clock.
+    pub due: u64,
+}
+
+/// Where a parked request goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// To whoever serves its slot by then.
+    Slot,
+    /// To the node that a redirect named.
+    Node {
+        /// That node.
+        endpoint: Endpoint,
+        /// Whether to say ASKING first.
+        asking: bool,
+    },
+}
+
+impl Parked {
+    /// Redirects followed without a pause: a slot that moved is found after one, one that moves on
+    /// meanwhile after a few; more look like nodes that disagree.
+    pub const QUICK_ATTEMPTS: u8 = 5;
+
+    /// A request that is to be tried once more.
+    #[must_use]
+    pub fn again(
+        origin: Origin,
+        pending: &Pending,
+        lane: Lane,
+        target: Target,
+        request: &[u8],
+        last_error: Option<&[u8]>,
+    ) -> Self {
+        let pending = Pending { attempts: pending.attempts.saturating_add(1), ..*pending };
+        let last_error = match target {
+            // Where a slot is now is the cluster's matter; the client must not learn of nodes.
+            Target::Node { .. } => None,
+            Target::Slot => last_error.filter(|error| !error.starts_with(b"-MOVED")).map(Box::from),
+        };
+        Self { origin, pending, lane, target, request: request.into(), last_error, due: 0 }
+    }
+
+    /// How long to wait before trying: at once for a redirect, else longer with each attempt.
+    fn pause(&self) -> u64 {
+        match self.target {
+            Target::Node { .. } => 0,
+            Target::Slot => match self.pending.attempts {
+                0 | 1 => 0,
+                attempts => (5 << (attempts - 2).min(5)).min(LONGEST_PAUSE),
+            },
+        }
+    }
+}
+
+/// Milliseconds: a failover takes a second or more, a TRYAGAIN some milliseconds.
+const LONGEST_PAUSE: u64 = 100;
+/// Milliseconds between looks at whether a node can be reached again.
+const PAUSE_FOR_NODE: u64 = 20;
+
+/// All parked requests of a worker.
+///
+/// Requests of one client are sent again in the order they were parked in, and a client with a parked
+/// request sends no other, so that none overtakes another.
+#[derive(Default, Debug)]
+pub struct Retries {
+    /// Parked since the last [`Self::take_fresh`]: many may go on at once.
+    fresh: Vec<Parked>,
+    /// Not before their time.
+    waiting: VecDeque<Parked>,
+}
+
+impl Retries {
+    /// Parks a request.
+    pub(super) fn push(&mut self, parked: Parked) {
+        self.fresh.push(parked);
+    }
+
+    /// Puts a request back whose node still can't be reached.
+    pub fn put_back(&mut self, mut parked: Parked, now: u64) {
+        parked.target = Target::Slot;
+        parked.due = now + PAUSE_FOR_NODE;
+        self.waiting.push_back(parked);
+    }
+
+    /// Takes what was parked since the last call and may be sent again at once; the rest has to wait.
+    pub fn take_fresh(&mut self, now: u64) -> Vec<Parked> {
+        let (at_once, later) = std::mem::take(&mut self.fresh).into_iter().partition(|parked| parked.pause() == 0);
+        for mut parked in Vec::into_iter(later) {
+            parked.due = now + parked.pause();
+            self.waiting.push_back(parked);
+        }
+        at_once
+    }
+
+    /// Takes what has waited long enough, or past its deadline; to be called once a tick.
+    pub fn take_due(&mut self, now: u64) -> Vec<Parked> {
+        let is_due = |parked: &Parked| parked.due <= now || parked.pending.deadline <= now;
+        let (due, rest): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(is_due);
+        self.waiting = rest;
+        due.into()
+    }
+
+    /// Whether [`Self::take_fresh`] would give any.
+    #[must_use]
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// How many requests are parked.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fresh.len() + self.waiting.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::in_flight::Ticket;
+    use crate::cluster::slot::Slot;
+
+    fn parked(ticket: u32, attempts: u8, target: Target) -> Parked {
+        let origin = Origin { client: 0, generation: 0, ticket: Ticket(ticket), part: 0 };
+        let pending = Pending { attempts, ..Pending::new(origin, Slot::of(b"k"), 1_000) };
+        Parked::again(origin, &pending, Lane::default(), target, b"x", Some(b"-TRYAGAIN x\r\n"))
+    }
+
+    fn tickets(due: &[Parked]) -> Vec<u32> {
+        due.iter().map(|parked| parked.origin.ticket.0).collect()
+    }
+
+    #[test]
+    fn a_redirect_is_followed_at_once_and_a_refusal_later_and_later() {
+        let mut retries = Retries::default();
+        let node = Target::Node { endpoint: Endpoint { host: "h".into(), port: 1 }, asking: false };
+        retries.push(parked(1, 0, node));
+        retries.push(parked(2, 1, Target::Slot));
+        retries.push(parked(3, 3, Target::Slot));
+        assert_eq!(tickets(&retries.take_fresh(100)), [1]);
+        assert_eq!(tickets(&retries.take_due(104)), []);
+        assert_eq!(tickets(&retries.take_due(105)), [2]);
+        assert_eq!(tickets(&retries.take_due(120)), [3]);
+    }
+
+    #[test]
+    fn what_is_overdue_is_given_back_to_be_refused() {
+        let mut retries = Retries::default();
+        retries.push(parked(1, 200, Target::Slot));
+        assert!(retries.take_fresh(900).is_empty());
+        assert!(retries.take_due(990).is_empty());
+        assert_eq!(tickets(&retries.take_due(1_000)), [1]);
+    }
+}

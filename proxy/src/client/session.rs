@@ -1,0 +1,161 @@
+//! What a client has said of itself: protocol, database, login, names, and how it wants its replies.
+
+use std::net::SocketAddr;
+
+use crate::backend::lane::Lane;
+use crate::resp::protocol::Protocol;
+
+/// One client's session. Pure; RESET brings it back to how it began.
+#[derive(Debug)]
+pub struct Session {
+    /// The number that CLIENT ID tells; unique in the process.
+    pub id: u64,
+    /// Where it connects from.
+    pub peer: SocketAddr,
+    /// The address it connected to.
+    pub local: SocketAddr,
+    /// RESP2 or RESP3.
+    pub protocol: Protocol,
+    /// The numbered database, 0 unless SELECT said otherwise.
+    pub database: u16,
+    /// Whether it may send commands.
+    pub login: Login,
+    /// What CLIENT SETNAME and SETINFO told; nothing for most clients.
+    pub names: Option<Box<Names>>,
+    /// Whether replies are wanted.
+    pub reply_mode: ReplyMode,
+    /// When it connected, in milliseconds of the worker's clock.
+    pub since: u64,
+    /// When it last sent a request.
+    pub last_active: u64,
+    /// How many requests it sent.
+    pub commands: u64,
+    /// The last command's name.
+    pub last_command: ShortName,
+}
+
+/// Whether a client has shown who it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Login {
+    /// Has to AUTH first.
+    Needed,
+    /// Logged in as the user of this number in the settings; `None`: no users are set, nobody has to.
+    User(Option<u16>),
+}
+
+/// Names that a client gives itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Names {
+    /// CLIENT SETNAME.
+    pub name: Box<str>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Box<str>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_version: Box<str>,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplyMode {
+    /// Replies are sent.
+    On,
+    /// None are.
+    Off,
+    /// The next one is not (CLIENT REPLY SKIP was just read).
+    SkipNext,
+}
+
+impl Session {
+    /// A client that has just connected.
+    #[must_use]
+    pub fn new(id: u64, peer: SocketAddr, local: SocketAddr, login: Login, now: u64) -> Self {
+        Self {
+            id,
+            peer,
+            local,
+            protocol: Protocol::Resp2,
+            database: 0,
+            login,
+            names: None,
+            reply_mode: ReplyMode::On,
+            since: now,
+            last_active: now,
+            commands: 0,
+            last_command: ShortName::default(),
+        }
+    }
+
+    /// RESET: everything but the connection itself begins anew.
+    pub fn reset(&mut self, login: Login) {
+        self.protocol = Protocol::Resp2;
+        self.database = 0;
+        self.login = login;
+        self.names = None;
+        self.reply_mode = ReplyMode::On;
+    }
+
+    /// The lane that its requests take; `connections` is how many equal ones there are.
+    #[must_use]
+    pub fn lane(&self, connections: u16) -> Lane {
+        let number = (self.id % u64::from(connections.max(1))) as u16;
+        Lane { protocol: self.protocol, database: self.database, number }
+    }
+
+    /// Whether it may send commands other than AUTH, HELLO, QUIT and RESET.
+    #[must_use]
+    pub fn is_logged_in(&self) -> bool {
+        self.login != Login::Needed
+    }
+
+    /// Whether the reply to the request being handled is unwanted; a SKIP is thereby used up.
+    pub fn take_mute(&mut self) -> bool {
+        match self.reply_mode {
+            ReplyMode::On => false,
+            ReplyMode::Off => true,
+            ReplyMode::SkipNext => {
+                self.reply_mode = ReplyMode::On;
+                true
+            }
+        }
+    }
+
+    /// The names, to be changed.
+    pub fn names_mut(&mut self) -> &mut Names {
+        self.names.get_or_insert_default()
+    }
+
+    /// CLIENT GETNAME.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.names.as_ref().map_or("", |names| &names.name)
+    }
+}
+
+/// A command's name, cut to what fits: every core command's does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ShortName {
+    len: u8,
+    bytes: [u8; 15],
+}
+
+impl ShortName {
+    /// Keeps the beginning of `name`.
+    #[inline]
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut short = Self::default();
+        let len = name.len().min(short.bytes.len());
+        short.bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+        short.len = len as u8;
+        short
+    }
+
+    /// The name; `NULL` before the first command, as the servers show it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match std::str::from_utf8(&self.bytes[..usize::from(self.len)]) {
+            Ok("") | Err(_) => "NULL",
+            Ok(name) => name,
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! ◆ One client's task: reads requests, waits for the socket where a reply did not fit, and closes.
+//!
+//! Replies are written from where they come in, see [`super::connection::Client::flush`]; the task runs only
+//! for what needs it. It holds no buffer and no state of its own, so that an idle client costs its record
+//! and its registration with the runtime.
+
+#![expect(clippy::disallowed_types, reason = "I/O: reads the client socket")]
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::connection::{Client, Rest, State};
+use super::dispatch::{self, Turn};
+use crate::refusal::Refusal;
+use crate::resp::inline;
+use crate::resp::scan::{ProtocolError, RequestLimits, RequestScanner, Scan};
+use crate::worker::Worker;
+
+/// Serves a client until it leaves or is closed.
+pub struct ClientTask {
+    worker: Rc<RefCell<Worker>>,
+    key: u32,
+    generation: u32,
+}
+
+// What one client may send before others have their turn, in reads of the scratch buffer.
+const READS_PER_TURN: usize = 2;
+
+// A request that needs more than this is collected in a buffer of its own; below it the scratch is used.
+const LARGE_REQUEST: usize = 32 * 1024;
+
+// A large request's buffer grows by at most this before the bytes are there: a length alone costs nothing.
+const LARGEST_STEP: usize = 1024 * 1024;
+
+impl ClientTask {
+    /// For the client that was inserted under this key and generation.
+    #[must_use]
+    pub fn new(worker: Rc<RefCell<Worker>>, key: u32, generation: u32) -> Self {
+        Self { worker, key, generation }
+    }
+}
+
+impl Future for ClientTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut worker = self.worker.borrow_mut();
+        let Some((client, mut turn, scratch)) = worker.client_turn(self.key, self.generation) else {
+            return Poll::Ready(());
+        };
+        let polled = poll_client(client, &mut turn, scratch, cx);
+        if polled.is_ready() {
+            worker.clients.remove(self.key);
+        }
+        worker.settle();
+        polled
+    }
+}
+
+/// One turn: write what was stuck, handle what waited, read. Ready once the connection is to be closed.
+fn poll_client(
+    client: &mut Client,
+    turn: &mut Turn<'_>,
+    scratch: &mut [u8],
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    match &mut client.waker {
+        Some(own) if own.will_wake(cx.waker()) => {}
+        own => *own = Some(cx.waker().clone()),
+    }
+    if let Poll::Ready(Err(_)) = poll_stuck(client, turn, cx) {
+        return Poll::Ready(());
+    }
+    if client.reads_requests()
+        && let Poll::Ready(Err(_)) = poll_requests(client, turn, scratch, cx)
+    {
+        client.state = State::Broken;
+    }
+    if client.state == State::Draining {
+        // What had arrived was read; from here on nothing is executed.
+        client.close_after_replies();
+    }
+    if client.state == State::Closing
+        && let Poll::Ready(Err(_)) = poll_discard(client, scratch, cx)
+    {
+        client.state = State::Broken;
+    }
+    client.flush(&[], &turn.shared.marks, turn.spares, turn.metrics);
+    if client.is_over() { Poll::Ready(()) } else { Poll::Pending }
+}
+
+/// Writes what the socket did not take at first. Ready only with an error.
+fn poll_stuck(client: &mut Client, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    if !client.stuck {
+        return Poll::Pending;
+    }
+    while !client.output.is_empty() {
+        turn.metrics.client_writes.add(1);
+        let count = ready!(Pin::new(&mut client.stream).poll_write(cx, client.output.unsent(&[])))?;
+        turn.metrics.client_bytes_out.add(count as u64);
+        client.output.advance(count, turn.spares);
+    }
+    client.stuck = false;
+    Poll::Pending
+}
+
+/// Handles requests until none is left, the client has no room, or its turn is over. Ready only with an error.
+fn poll_requests(
+    client: &mut Client,
+    turn: &mut Turn<'_>,
+    scratch: &mut [u8],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    if client.rest.as_ref().is_some_and(|rest| rest.need == 0) {
+        handle_waiting(client, turn);
+    }
+    for _ in 0..READS_PER_TURN {
+        client.stopped = !may_go_on(client, turn);
+        if client.stopped || !client.reads_requests() {
+            return Poll::Pending;
+        }
+        let rest = client.rest.take();
+        let (count, polled) = match rest {
+            Some(rest) if rest.need > LARGE_REQUEST || rest.bytes.len() > LARGE_REQUEST => {
+                poll_large(client, rest, turn, cx)
+            }
+            rest => poll_small(client, rest, turn, scratch, cx),
+        };
+        ready!(polled)?;
+        turn.metrics.client_reads.add(1);
+        turn.metrics.client_bytes_in.add(count as u64);
+        if count == 0 {
+            // The client may have shut down its sending side only: what it asked is still answered.
+            client.close_after_replies();
+            return Poll::Pending;
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// Reads into the scratch buffer, behind what was kept, and handles what is whole.
+fn poll_small(
+    client: &mut Client,
+    rest: Option<Box<Rest>>,
+    turn: &mut Turn<'_>,
+    scratch: &mut [u8],
+    cx: &mut Context<'_>,
+) -> (usize, Poll<io::Result<()>>) {
+    let kept = rest.as_ref().map_or(0, |rest| rest.bytes.len());
+    if let Some(rest) = &rest {
+        scratch[..kept].copy_from_slice(&rest.bytes);
+    }
+    let mut room = ReadBuf::new(&mut scratch[kept..]);
+    let polled = Pin::new(&mut client.stream).poll_read(cx, &mut room);
+    let count = room.filled().len();
+    if count == 0 {
+        client.rest = rest;
+        return (0, polled);
+    }
+    let scanner = rest.map_or_else(RequestScanner::default, |rest| rest.scanner);
+    handle(client, &scratch[..kept + count], scanner, turn);
+    (count, polled)
+}
+
+/// Reads into the large request's own buffer.
+fn poll_large(
+    client: &mut Client,
+    mut rest: Box<Rest>,
+    turn: &mut Turn<'_>,
+    cx: &mut Context<'_>,
+) -> (usize, Poll<io::Result<()>>) {
+    let missing = rest.need.saturating_sub(rest.bytes.len()).clamp(1, LARGEST_STEP);
+    if rest.bytes.capacity() == rest.bytes.len() {
+        rest.bytes.reserve(missing);
+    }
+    let before = rest.bytes.len();
+    let polled = {
+        let read = std::pin::pin!(client.stream.read_buf(&mut rest.bytes));
+        read.poll(cx).map_ok(|_| ())
+    };
+    let count = rest.bytes.len() - before;
+    if count == 0 || rest.bytes.len() < rest.need {
+        client.rest = Some(rest);
+        return (count, polled);
+    }
+    let Rest { bytes, scanner, .. } = *rest;
+    handle(client, &bytes, scanner, turn);
+    (count, polled)
+}
+
+/// Handles requests that had to wait for room.
+fn handle_waiting(client: &mut Client, turn: &mut Turn<'_>) {
+    if !may_go_on(client, turn) {
+        return;
+    }
+    if let Some(rest) = client.rest.take() {
+        let Rest { bytes, scanner, .. } = *rest;
+        handle(client, &bytes, scanner, turn);
+    }
+}
+
+/// Handles every whole request in `buf` that there is room for; keeps the rest.
+fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &mut Turn<'_>) {
+    let mut start = 0;
+    let need = loop {
+        if !may_go_on(client, turn) {
+            client.stopped = true;
+            break 0;
+        }
+        let bytes = &buf[start..];
+        let limits = turn.shared.request_limits(client.session.is_logged_in());
+        let len = match scanner.scan(bytes, &limits) {
+            Ok(Scan::Request(len)) => {
+                dispatch::dispatch(client, &scanner.request(bytes), turn);
+                len
+            }
+            Ok(Scan::Inline(len)) => match handle_inline(client, &bytes[..len], &limits, turn) {
+                Ok(()) => len,
+                Err(error) => return refuse_bytes(client, error, turn),
+            },
+            Ok(Scan::Nothing(len)) => len,
+            Ok(Scan::Incomplete(need)) => break need,
+            Err(error) => return refuse_bytes(client, error, turn),
+        };
+        start += len;
+        scanner.reset();
+        if !client.reads_requests() {
+            return;
+        }
+    };
+    let bytes = &buf[start..];
+    client.rest =
+        (!bytes.is_empty()).then(|| Box::new(Rest { bytes: bytes.to_vec(), scanner, need }));
+}
+
+fn handle_inline(
+    client: &mut Client,
+    line: &[u8],
+    limits: &RequestLimits,
+    turn: &mut Turn<'_>,
+) -> Result<(), ProtocolError> {
+    let frame = inline::canonical(line)?;
+    let mut scanner = RequestScanner::default();
+    if let Scan::Request(_) = scanner.scan(&frame, limits)? {
+        dispatch::dispatch(client, &scanner.request(&frame), turn);
+    }
+    Ok(())
+}
+
+/// Says what is wrong with the bytes; nothing behind them can be understood.
+fn refuse_bytes(client: &mut Client, error: ProtocolError, turn: &mut Turn<'_>) {
+    turn.metrics.protocol_errors.add(1);
+    // Somebody lets a browser talk to us: the servers, too, close without a word.
+    if error != ProtocolError::CrossProtocol {
+        dispatch::refuse(client, &Refusal::Protocol(error), turn);
+    }
+    client.close_after_replies();
+}
+
+/// Whether the client's next request may be handled: it has room, and its requests in flight were routed by
+/// the slot map that the next one would be routed by, so that none can overtake another.
+fn may_go_on(client: &Client, turn: &Turn<'_>) -> bool {
+    client.has_room(&turn.shared.marks)
+        && (client.replies.is_empty() || client.routed_by == turn.pool.generation())
+}
+
+/// Reads and drops what a client sends that is being closed, so that the kernel doesn't answer with a reset
+/// that would destroy replies under way. Ready only with an error, or at the end of the stream.
+fn poll_discard(client: &mut Client, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    for _ in 0..READS_PER_TURN {
+        let mut room = ReadBuf::new(scratch);
+        ready!(Pin::new(&mut client.stream).poll_read(cx, &mut room))?;
+        if room.filled().is_empty() {
+            return Poll::Pending;
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
