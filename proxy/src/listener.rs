@@ -1,0 +1,100 @@
+//! ◆ Accepts clients and gives each to the least loaded worker: connections live long, so that a lottery
+//! among the workers would stay lopsided.
+
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "I/O: accepts client sockets")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::config::settings::ClientSettings;
+use crate::metrics::Counter;
+use crate::refusal::Refusal;
+use crate::socket;
+use crate::worker::{Message, WorkerHandle};
+
+/// The workers, with how many clients each has.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    workers: Arc<[(WorkerHandle, Arc<AtomicUsize>)]>,
+}
+
+/// A client's place under the client limit and in its worker's load; given back when dropped.
+#[derive(Debug)]
+pub struct Permit(Arc<AtomicUsize>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Workers {
+    /// Workers without clients.
+    #[must_use]
+    pub fn new(handles: &[WorkerHandle]) -> Self {
+        Self { workers: handles.iter().map(|handle| (handle.clone(), Arc::default())).collect() }
+    }
+
+    /// How many clients there are.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.workers.iter().map(|(_, load)| load.load(Ordering::Relaxed)).sum()
+    }
+
+    fn least_loaded(&self) -> Option<(&WorkerHandle, Permit)> {
+        let (handle, load) = self.workers.iter().min_by_key(|(_, load)| load.load(Ordering::Relaxed))?;
+        load.fetch_add(1, Ordering::Relaxed);
+        Some((handle, Permit(load.clone())))
+    }
+}
+
+// Out of descriptors: those that come meanwhile wait in the backlog.
+const PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// Accepts for ever.
+pub async fn run(
+    listener: TcpListener,
+    workers: Workers,
+    settings: Arc<ClientSettings>,
+    refused: Arc<Counter>,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => admit(stream, &workers, &settings, &refused),
+            Err(error) if is_the_clients(&error) => {}
+            Err(error) => {
+                warn!(%error, "cannot accept clients");
+                sleep(PAUSE_WHEN_EXHAUSTED).await;
+            }
+        }
+    }
+}
+
+fn admit(stream: TcpStream, workers: &Workers, settings: &ClientSettings, refused: &Counter) {
+    if workers.clients() >= settings.max_clients {
+        refused.add(1);
+        let mut error = Vec::new();
+        Refusal::MaxClients.write(&mut error);
+        // Best effort, as the servers do: a fresh socket has room for a line.
+        let _ = stream.try_write(&error);
+        return;
+    }
+    // A client that has gone meanwhile fails here; there is nobody to tell.
+    if socket::configure_client(&stream, settings).is_err() {
+        return;
+    }
+    if let (Ok(stream), Some((worker, permit))) = (stream.into_std(), workers.least_loaded()) {
+        worker.tell(Message::Client(stream, permit));
+    }
+}
+
+/// Errors of one connection, not of the listener.
+fn is_the_clients(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock)
+}

@@ -1,0 +1,124 @@
+//! What is counted. Each worker counts in its own cache lines, so that counting costs an addition; readers
+//! add the workers up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that one worker changes and anybody reads.
+#[derive(Default, Debug)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `amount`. Only the owning worker's thread may call this: two writers would lose counts.
+    #[inline]
+    pub fn add(&self, amount: u64) {
+        // A load and a store, not a locked addition: there is one writer.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Takes `amount` away from a gauge; as [`Self::add`].
+    #[inline]
+    pub fn sub(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(amount), Ordering::Relaxed);
+    }
+
+    /// Sets a gauge; as [`Self::add`].
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether a metric only grows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One metric: its name without `slotway_`, kind, help, and where it is counted.
+pub type Row = (&'static str, Kind, &'static str, fn(&WorkerMetrics) -> &Counter);
+
+macro_rules! metrics {
+    ($($name:ident: $kind:ident, $help:literal;)*) => {
+        /// What one worker counts.
+        #[derive(Default, Debug)]
+        #[repr(align(128))]
+        pub struct WorkerMetrics {
+            $(#[doc = $help] pub $name: Counter,)*
+        }
+
+        /// Every metric of a worker, in the order they are shown in.
+        pub const ROWS: &[Row] = &[$((stringify!($name), Kind::$kind, $help, |m| &m.$name)),*];
+    };
+}
+
+metrics! {
+    clients: Gauge, "Clients connected now.";
+    clients_accepted: Counter, "Clients that connected.";
+    clients_refused: Counter, "Clients refused because of the client limit.";
+    commands: Counter, "Requests received from clients.";
+    commands_local: Counter, "Requests answered by the proxy itself.";
+    commands_split: Counter, "Requests sent in several parts.";
+    refusals: Counter, "Requests answered with an error of the proxy.";
+    protocol_errors: Counter, "Clients closed because they sent no valid request.";
+    backend_requests: Counter, "Requests and parts of requests given to backend connections.";
+    backend_replies: Counter, "Replies received from backends.";
+    backend_orphans: Counter, "Replies whose client was gone.";
+    backend_unreachable: Counter, "Times a backend connection ended or could not be opened.";
+    redirects_moved: Counter, "MOVED replies followed.";
+    redirects_ask: Counter, "ASK replies followed.";
+    redirects_again: Counter, "TRYAGAIN, LOADING, CLUSTERDOWN and READONLY replies after which a request was sent again.";
+    requests_parked: Gauge, "Requests waiting for a node or to be sent again.";
+    timeouts: Counter, "Requests not answered within the command timeout.";
+    lost: Counter, "Requests whose backend connection was lost before the reply.";
+    client_bytes_in: Counter, "Bytes read from clients.";
+    client_bytes_out: Counter, "Bytes written to clients.";
+    client_reads: Counter, "Reads from client sockets.";
+    client_writes: Counter, "Writes to client sockets.";
+    backend_bytes_in: Counter, "Bytes read from backends.";
+    backend_bytes_out: Counter, "Bytes written to backends.";
+    backend_reads: Counter, "Reads from backend sockets.";
+    backend_writes: Counter, "Writes to backend sockets.";
+    clients_killed_slow: Counter, "Clients closed because they did not take their replies.";
+    clients_idle_closed: Counter, "Clients closed because of the idle or authentication timeout.";
+}
+
+/// All workers' numbers.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: Box<[Arc<WorkerMetrics>]>,
+}
+
+impl Metrics {
+    /// For `workers` workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self { workers: (0..workers).map(|_| Arc::new(WorkerMetrics::default())).collect() }
+    }
+
+    /// One worker's.
+    #[must_use]
+    pub fn worker(&self, index: usize) -> &Arc<WorkerMetrics> {
+        &self.workers[index]
+    }
+
+    /// A number summed over the workers.
+    #[must_use]
+    pub fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
+        self.workers.iter().map(|worker| counter(worker).value()).fold(0, u64::wrapping_add)
+    }
+
+    /// Each metric with its value for each worker.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static Row, Vec<u64>)> {
+        ROWS.iter().map(|row| (row, self.workers.iter().map(|worker| (row.3)(worker).value()).collect()))
+    }
+}

@@ -1,0 +1,166 @@
+//! Every error text that the proxy itself says, in one table. Where a server has words for the case they
+//! are the server's, since clients match on them; `slotway:` marks what only a proxy can say.
+
+use std::fmt;
+
+use crate::resp::scan::ProtocolError;
+
+/// A request that is answered with an error by the proxy. The session goes on, unless said otherwise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// No such command.
+    UnknownCommand {
+        /// As the client wrote it, cut and made printable.
+        name: String,
+        /// The arguments' beginning, as the servers show it.
+        args: String,
+    },
+    /// No such subcommand.
+    UnknownSubcommand {
+        /// As the client wrote it.
+        name: String,
+        /// The container, upper case.
+        container: String,
+    },
+    /// Too few or too many arguments.
+    WrongArity {
+        /// Lower case; `container|sub` for a subcommand.
+        name: String,
+    },
+    /// Not logged in.
+    NoAuth,
+    /// HELLO before AUTH, without AUTH.
+    HelloNoAuth,
+    /// A wrong user or password.
+    WrongPass,
+    /// AUTH where no password is set.
+    AuthUnneeded,
+    /// Keys of several slots in a command that can't be split.
+    CrossSlot,
+    /// HELLO with a protocol that we don't speak.
+    NoProto,
+    /// SELECT of a database that there isn't.
+    DbIndex,
+    /// A number that is none.
+    NotAnInteger,
+    /// Arguments that don't fit.
+    Syntax,
+    /// A client name with spaces or control characters.
+    BadClientName,
+    /// CLIENT KILL of nobody.
+    NoSuchClient,
+    /// More clients than allowed; the connection is closed.
+    MaxClients,
+    /// Bytes that are no request; the connection is closed.
+    Protocol(ProtocolError),
+    /// A key argument can't be found: the servers' text.
+    Keys(&'static str),
+    /// The slot has no node, or its node did not answer, until the deadline.
+    Unserved,
+    /// The shard has been unreachable for longer than a command may wait.
+    ShardDown,
+    /// The deadline passed before the command could be sent or run.
+    DeadlineNotRun,
+    /// The deadline passed; the command may have run.
+    TimedOut,
+    /// The connection was lost; the command may have run.
+    Lost,
+    /// No topology yet.
+    NotReady,
+    /// A command whose kind is not served.
+    Unsupported {
+        /// Lower case.
+        name: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// A SCAN cursor that the proxy did not give.
+    BadCursor,
+    /// A server's text that the proxy repeats as it is, code included.
+    Said(String),
+}
+
+impl fmt::Display for Refusal {
+    /// The error line without its `-` and CRLF.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::UnknownCommand { name, args } => {
+                return write!(f, "ERR unknown command '{name}', with args beginning with: {args}");
+            }
+            Self::UnknownSubcommand { name, container } => {
+                return write!(f, "ERR unknown subcommand '{name}'. Try {container} HELP.");
+            }
+            Self::WrongArity { name } => {
+                return write!(f, "ERR wrong number of arguments for '{name}' command");
+            }
+            Self::Protocol(error) => return write!(f, "ERR Protocol error: {error}"),
+            Self::Unsupported { name, why } => {
+                return write!(f, "ERR slotway: '{name}' is not supported: {why}");
+            }
+            Self::Said(text) => text,
+            Self::Keys(text) => text,
+            Self::NoAuth => "NOAUTH Authentication required.",
+            Self::HelloNoAuth => {
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
+                 <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
+                 RESP protocol version at the same time"
+            }
+            Self::WrongPass => "WRONGPASS invalid username-password pair or user is disabled.",
+            Self::AuthUnneeded => {
+                "ERR AUTH <password> called without any password configured for the default user. Are you \
+                 sure your configuration is correct?"
+            }
+            Self::CrossSlot => "CROSSSLOT Keys in request don't hash to the same slot",
+            Self::NoProto => "NOPROTO unsupported protocol version",
+            Self::DbIndex => "ERR DB index is out of range",
+            Self::NotAnInteger => "ERR value is not an integer or out of range",
+            Self::Syntax => "ERR syntax error",
+            Self::BadClientName => "ERR Client names cannot contain spaces, newlines or special characters.",
+            Self::NoSuchClient => "ERR No such client",
+            Self::MaxClients => "ERR max number of clients reached",
+            Self::Unserved => "CLUSTERDOWN Hash slot not served",
+            Self::ShardDown => "CLUSTERDOWN slotway: the shard is unreachable",
+            Self::DeadlineNotRun => "ERR slotway: timed out, the command did not run",
+            Self::TimedOut => "ERR slotway: timed out, the command may have run",
+            Self::Lost => "ERR slotway: the backend connection was lost, the command may have run",
+            Self::NotReady => "LOADING slotway: the topology is not known yet",
+            Self::BadCursor => "ERR invalid cursor",
+        };
+        f.write_str(text)
+    }
+}
+
+/// The servers show at most this much of a name, and of the arguments together.
+const SHOWN: usize = 128;
+
+impl Refusal {
+    /// The refusal of a command that nobody knows, worded as the servers word it.
+    #[must_use]
+    pub fn unknown_command<'a>(name: &[u8], args: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut shown = String::new();
+        for arg in args {
+            if shown.len() >= SHOWN {
+                break;
+            }
+            shown.push('\'');
+            shown.push_str(&printable(arg, SHOWN.saturating_sub(shown.len())));
+            shown.push_str("' ");
+        }
+        Self::UnknownCommand { name: printable(name, SHOWN), args: shown }
+    }
+
+    /// Appends the error reply: one line, whatever the text holds.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let text = self.to_string();
+        out.push(b'-');
+        out.extend(text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// At most `limit` bytes of `text`, with what is not printable replaced.
+#[must_use]
+pub fn printable(text: &[u8], limit: usize) -> String {
+    let cut = &text[..text.len().min(limit)];
+    String::from_utf8_lossy(cut).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

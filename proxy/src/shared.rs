@@ -1,0 +1,182 @@
+//! What all workers read and none changes: settings, commands, the topology's latest snapshot, identity.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use crate::client::connection::Watermarks;
+use crate::client::session::Login;
+use crate::cluster::discovery::{ServerIdentity, Topology};
+use crate::command::local::cluster::Identity;
+use crate::command::table::Table;
+use crate::config::settings::{BackendKind, Settings};
+use crate::metrics::Metrics;
+use crate::refusal::Refusal;
+use crate::resp::scan::RequestLimits;
+use crate::route::split::Together;
+
+/// Shared by all workers of the process; built once.
+#[derive(Debug)]
+pub struct Shared {
+    /// As checked.
+    pub settings: Settings,
+    /// Every command.
+    pub commands: Table,
+    /// What the backends look like now.
+    pub topology: Arc<Topology>,
+    /// Everyone's numbers.
+    pub metrics: Arc<Metrics>,
+    /// [`Settings`]' command timeout in milliseconds.
+    pub command_timeout: u64,
+    /// [`Settings`]' connections per node.
+    pub connections_per_node: u16,
+    /// What the backends take in one request.
+    pub together: Together,
+    /// How many numbered databases there are.
+    pub databases: u16,
+    /// 40 hexadecimal digits, new with each process: what the servers call run_id, and our node id.
+    pub run_id: String,
+    /// When the proxy stops reading from a client.
+    pub marks: Watermarks,
+    /// Microseconds since 1970, for TIME.
+    pub wall_clock: fn() -> u64,
+    /// What the allocator says.
+    pub memory: fn() -> Memory,
+    next_client_id: AtomicU64,
+}
+
+/// Memory of the process in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Memory {
+    /// Handed out to the program.
+    pub allocated: u64,
+    /// Held in physical pages.
+    pub resident: u64,
+}
+
+/// What a process takes from its surroundings.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// See [`Shared::run_id`].
+    pub run_id: String,
+    /// See [`Shared::wall_clock`].
+    pub wall_clock: fn() -> u64,
+    /// See [`Shared::memory`].
+    pub memory: fn() -> Memory,
+}
+
+impl Shared {
+    /// Derives what is derived.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        topology: Arc<Topology>,
+        metrics: Arc<Metrics>,
+        surroundings: Surroundings,
+    ) -> Self {
+        let (together, databases) = match &settings.cluster.backend {
+            BackendKind::Cluster { .. } => (Together::Slot, 1),
+            BackendKind::Standalone { databases, .. } | BackendKind::Shards { databases, .. } => {
+                (Together::Shard, *databases)
+            }
+        };
+        Self {
+            command_timeout: settings.cluster.command_timeout.as_millis() as u64,
+            connections_per_node: settings.cluster.connections_per_node as u16,
+            together,
+            databases,
+            marks: Watermarks {
+                pending: settings.clients.max_pending,
+                output: settings.clients.reply_high_watermark,
+                output_limit: settings.clients.reply_limit,
+            },
+            commands: Table::builtin(),
+            topology,
+            metrics,
+            run_id: surroundings.run_id,
+            wall_clock: surroundings.wall_clock,
+            memory: surroundings.memory,
+            next_client_id: AtomicU64::new(1),
+            settings,
+        }
+    }
+
+    /// A number that no other client of this process has.
+    pub fn next_client_id(&self) -> u64 {
+        self.next_client_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How large a client's requests may be.
+    #[must_use]
+    pub fn request_limits(&self, logged_in: bool) -> RequestLimits {
+        if !logged_in {
+            return RequestLimits::UNAUTHENTICATED;
+        }
+        let clients = &self.settings.clients;
+        RequestLimits { args: clients.max_args, bulk: clients.max_bulk_bytes, frame: clients.max_request_bytes }
+    }
+
+    /// How a client begins: logged in where no users are set, or the default user needs no password.
+    #[must_use]
+    pub fn first_login(&self) -> Login {
+        if self.settings.users.is_empty() {
+            return Login::User(None);
+        }
+        let free = |user: &crate::config::settings::User| user.name == "default" && user.passwords.is_empty();
+        match self.settings.users.iter().position(free) {
+            Some(index) => Login::User(Some(index as u16)),
+            None => Login::Needed,
+        }
+    }
+
+    /// Checks a password.
+    ///
+    /// # Errors
+    /// WRONGPASS, whatever of the two was wrong.
+    pub fn log_in(&self, user: &[u8], password: &[u8]) -> Result<Login, Refusal> {
+        if self.settings.users.is_empty() {
+            // The servers' default user without a password takes any.
+            return if user == b"default" { Ok(Login::User(None)) } else { Err(Refusal::WrongPass) };
+        }
+        let digest: [u8; 32] = Sha256::digest(password).into();
+        let found = self.settings.users.iter().position(|known| known.name.as_bytes() == user);
+        let accepted = found.filter(|index| {
+            let passwords = &self.settings.users[*index].passwords;
+            passwords.is_empty() || passwords.iter().fold(false, |any, own| any | same(own, &digest))
+        });
+        accepted.map(|index| Login::User(Some(index as u16))).ok_or(Refusal::WrongPass)
+    }
+
+    /// The name that ACL WHOAMI tells.
+    #[must_use]
+    pub fn user_name(&self, login: Login) -> &str {
+        let user = login.user().and_then(|index| self.settings.users.get(usize::from(index)));
+        user.map_or("default", |user| &user.name)
+    }
+
+    /// What the backends call themselves.
+    #[must_use]
+    pub fn server(&self) -> Arc<ServerIdentity> {
+        self.topology.server()
+    }
+
+    /// This process as the one node of a cluster, for CLUSTER's subcommands. Clients are told the address
+    /// that they reached us at.
+    #[must_use]
+    pub fn identity(&self, local: SocketAddr) -> Identity<'_> {
+        Identity { address: local, node_id: &self.run_id }
+    }
+
+    /// The port of the first listener.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.settings.listen.first().map_or(0, SocketAddr::port)
+    }
+}
+
+/// Compares in constant time: how much of a password's digest was right must not be measurable.
+fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}

@@ -1,0 +1,372 @@
+//! ◆ A worker: one thread, one runtime, its own clients and its own backend connections. Everything on the
+//! path of a command happens here, without a lock or a hop to another thread.
+
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "I/O: runs the tasks and the clock of one thread"
+)]
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use crate::backend::connect::Connector;
+use crate::backend::owner::{Owner, Replies};
+use crate::backend::pool::{LinkKey, Pool, Sent};
+use crate::backend::task;
+use crate::client::clients::Clients;
+use crate::client::connection::Client;
+use crate::client::dispatch::Turn;
+use crate::client::local::list::{self, Filter};
+use crate::client::local::{Ask, Question};
+use crate::client::retry::{Parked, Target};
+use crate::client::session::Session;
+use crate::client::task::ClientTask;
+use crate::dns::resolver::Resolver;
+use crate::listener::Permit;
+use crate::metrics::WorkerMetrics;
+use crate::refusal::Refusal;
+use crate::resp::reply_writer::Writer;
+use crate::shared::Shared;
+
+/// One thread's state. Borrowed whole by whichever task runs: the tasks of a thread take turns.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    /// The clients.
+    pub clients: Clients,
+    pool: Pool,
+    /// What every socket of this thread is read into.
+    scratch: Box<[u8]>,
+    questions: Vec<Question>,
+    metrics: Arc<WorkerMetrics>,
+    connector: Rc<Connector>,
+    peers: Arc<[WorkerHandle]>,
+    started: Instant,
+    /// Itself, for the tasks that it starts.
+    this: Weak<RefCell<Self>>,
+}
+
+/// How others reach a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle(mpsc::UnboundedSender<Message>);
+
+/// What a worker can be told. Unbounded, since each message has a bounded source: an accepted connection, a
+/// local command of a client that waits for the answer, or the process's end.
+#[derive(Debug)]
+pub enum Message {
+    /// Serve this client.
+    Client(std::net::TcpStream, Permit),
+    /// Say which clients match.
+    List(Filter, oneshot::Sender<String>),
+    /// Close the clients that match; say how many.
+    Kill(Filter, oneshot::Sender<usize>),
+    /// Close each client behind its replies; end when none is left, or after this time.
+    Drain(Duration),
+}
+
+/// The receiving end of a [`WorkerHandle`].
+#[derive(Debug)]
+pub struct Inbox(mpsc::UnboundedReceiver<Message>);
+
+/// A worker's two ends.
+#[must_use]
+pub fn channel() -> (WorkerHandle, Inbox) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (WorkerHandle(sender), Inbox(receiver))
+}
+
+impl WorkerHandle {
+    /// Tells the worker; false where it has ended.
+    pub fn tell(&self, message: Message) -> bool {
+        self.0.send(message).is_ok()
+    }
+}
+
+// Large enough that a reply of 16 KiB is rarely cut, small enough to stay in the second-level cache.
+const SCRATCH: usize = 128 * 1024;
+// How often deadlines are looked at while requests are under way, and otherwise.
+const TICK: Duration = Duration::from_millis(10);
+const IDLE_TICK: Duration = Duration::from_millis(100);
+// How often idle and unauthenticated clients are looked for.
+const SWEEP: u64 = 1_000;
+
+/// Runs worker `index` on this thread until it was told to drain and has.
+pub fn run(index: usize, shared: Arc<Shared>, resolver: Arc<Resolver>, peers: Arc<[WorkerHandle]>, inbox: Inbox) {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+    let runtime = match built {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, worker = index, "cannot start a worker's runtime");
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let worker = Worker::new(index, shared, resolver, peers);
+        spawn_local(follow_topology(worker.clone()));
+        spawn_local(tick(worker.clone()));
+        serve(worker, inbox).await;
+    });
+}
+
+async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
+    while let Some(message) = inbox.0.recv().await {
+        match message {
+            Message::Client(stream, permit) => worker.borrow_mut().accept(stream, permit),
+            // An asker that has gone needs no answer.
+            Message::List(filter, reply) => drop(reply.send(worker.borrow().list(&filter))),
+            Message::Kill(filter, reply) => drop(reply.send(worker.borrow_mut().kill(&filter))),
+            Message::Drain(grace) => return drain(&worker, grace).await,
+        }
+    }
+}
+
+async fn drain(worker: &RefCell<Worker>, grace: Duration) {
+    let end = Instant::now() + grace;
+    worker.borrow_mut().clients.iter_mut().for_each(Client::drain);
+    while !worker.borrow().clients.is_empty() && Instant::now() < end {
+        sleep(TICK).await;
+    }
+    let left = worker.borrow().clients.len();
+    if left > 0 {
+        tracing::warn!(clients = left, "closing clients at the end of the grace period");
+    }
+}
+
+async fn follow_topology(worker: Rc<RefCell<Worker>>) {
+    let topology = worker.borrow().shared.topology.clone();
+    let mut changes = topology.subscribe();
+    loop {
+        worker.borrow_mut().switch_map();
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn tick(worker: Rc<RefCell<Worker>>) {
+    loop {
+        let pause = if worker.borrow_mut().on_tick() { TICK } else { IDLE_TICK };
+        sleep(pause).await;
+    }
+}
+
+impl Worker {
+    fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        resolver: Arc<Resolver>,
+        peers: Arc<[WorkerHandle]>,
+    ) -> Rc<RefCell<Self>> {
+        let metrics = shared.metrics.worker(index).clone();
+        let connector = Rc::new(Connector::new(shared.settings.cluster.clone(), resolver));
+        Rc::new_cyclic(|this| {
+            RefCell::new(Self {
+                clients: Clients::new(shared.marks, metrics.clone()),
+                pool: Pool::new(),
+                scratch: vec![0; SCRATCH].into_boxed_slice(),
+                questions: Vec::new(),
+                metrics,
+                connector,
+                peers,
+                started: Instant::now(),
+                this: this.clone(),
+                shared,
+            })
+        })
+    }
+
+    fn accept(&mut self, stream: std::net::TcpStream, permit: Permit) {
+        // A client that is gone before it was served is nobody's error.
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
+        let Some(this) = self.this.upgrade() else { return };
+        let session =
+            Session::new(self.shared.next_client_id(), peer, local, self.shared.first_login(), self.now());
+        debug!(client.addr = %peer, client.id = session.id, "client connected");
+        self.metrics.clients_accepted.add(1);
+        let (key, generation) =
+            self.clients.insert(|generation| Client::new(stream, generation, session, permit));
+        spawn_local(ClientTask::new(this, key, generation));
+    }
+
+    /// A client together with what handling its requests needs, and the read buffer; `None` once it is gone.
+    pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
+        let now = self.now();
+        let Self { shared, clients, pool, scratch, questions, metrics, .. } = self;
+        let (client, spares, retries) = clients.parts(key, generation)?;
+        let random = fastrand::u32(..);
+        let turn = Turn { shared, pool, spares, retries, questions, metrics, random, now, key };
+        Some((client, turn, scratch))
+    }
+
+    fn switch_map(&mut self) {
+        let map = self.shared.topology.slot_map();
+        if map.generation() == self.pool.generation() {
+            return;
+        }
+        self.pool.switch_map(map);
+        // Whatever waits may have a node now.
+        let waiting = self.clients.retries.take_all();
+        self.resend(waiting);
+        self.settle();
+    }
+
+    /// Looks at deadlines; true while there are any.
+    fn on_tick(&mut self) -> bool {
+        let now = self.now();
+        self.pool.tick(now);
+        let due = self.clients.retries.take_due(now);
+        self.resend(due);
+        self.clients.sweep(now, SWEEP, &self.shared);
+        self.settle();
+        !self.clients.retries.is_empty() || self.pool.links().any(|link| !link.in_flight.is_empty())
+    }
+
+    /// Sends parked requests on, or puts them back, or refuses what is overdue.
+    fn resend(&mut self, parked: Vec<Parked>) {
+        let now = self.now();
+        for parked in parked {
+            if parked.pending.deadline <= now {
+                self.refuse_overdue(&parked);
+                continue;
+            }
+            let Parked { pending, lane, request, .. } = &parked;
+            let sent = match &parked.target {
+                Target::Slot => self.pool.send(*lane, *pending, request),
+                Target::Node { endpoint, asking } => {
+                    self.pool.send_to(endpoint, *asking, *lane, *pending, request)
+                }
+            };
+            match sent {
+                Sent::Queued { .. } => self.clients.unpark(parked.origin),
+                Sent::Down { .. } | Sent::Unserved => {
+                    self.clients.topology_doubt = true;
+                    self.clients.retries.put_back(parked, now);
+                }
+            }
+        }
+        self.metrics.requests_parked.set(self.clients.retries.len() as u64);
+    }
+
+    fn refuse_overdue(&mut self, parked: &Parked) {
+        self.metrics.timeouts.add(1);
+        match &parked.last_error {
+            // The server's own words say best why the command did not run.
+            Some(error) => self.clients.answer(parked.origin, error),
+            None => self.clients.refuse(parked.origin, &Refusal::DeadlineNotRun),
+        }
+        self.clients.unpark(parked.origin);
+    }
+
+    fn list(&self, filter: &Filter) -> String {
+        let now = self.now();
+        let matching = self.clients.iter().filter(|client| self.matches(filter, &client.session, now));
+        matching.map(|client| list::line(&client.session, now, client.output_bytes())).collect()
+    }
+
+    fn kill(&mut self, filter: &Filter) -> usize {
+        let now = self.now();
+        let shared = self.shared.clone();
+        let matching = self
+            .clients
+            .iter_mut()
+            .filter(|client| filter.matches(&client.session, shared.user_name(client.session.login), now));
+        matching.map(Client::kill).count()
+    }
+
+    fn matches(&self, filter: &Filter, session: &Session, now: u64) -> bool {
+        filter.matches(session, self.shared.user_name(session.login), now)
+    }
+
+    fn drive(&self, key: LinkKey) {
+        if let Some(this) = self.this.upgrade() {
+            spawn_local(task::run(this, key, self.connector.clone()));
+        }
+    }
+}
+
+impl Owner for Worker {
+    type Replies = Clients;
+
+    fn parts(&mut self) -> (&mut Pool, &mut [u8], &mut Clients) {
+        (&mut self.pool, &mut self.scratch, &mut self.clients)
+    }
+
+    fn settle(&mut self) {
+        if self.clients.retries.has_fresh() {
+            let fresh = self.clients.retries.take_fresh(self.now());
+            self.resend(fresh);
+            self.clients.flush(&[]);
+        }
+        if std::mem::take(&mut self.clients.topology_doubt) {
+            self.shared.topology.request_refresh();
+        }
+        if self.pool.has_undriven() {
+            for key in self.pool.take_undriven() {
+                self.drive(key);
+            }
+        }
+        for question in self.questions.drain(..) {
+            if let Some(this) = self.this.upgrade() {
+                spawn_local(ask_all(this, self.peers.clone(), question));
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn metrics(&self) -> &WorkerMetrics {
+        &self.metrics
+    }
+
+    fn on_node_lost(&mut self) {
+        self.metrics.backend_unreachable.add(1);
+        self.clients.topology_doubt = true;
+    }
+}
+
+/// Asks every worker and answers the client that wanted to know.
+async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandle]>, question: Question) {
+    let mut list = String::new();
+    let mut count = 0;
+    for peer in peers.iter() {
+        match &question.ask {
+            Ask::List(filter) => {
+                let (sender, receiver) = oneshot::channel();
+                if peer.tell(Message::List(filter.clone(), sender)) {
+                    list.push_str(&receiver.await.unwrap_or_default());
+                }
+            }
+            Ask::Kill { filter, .. } => {
+                let (sender, receiver) = oneshot::channel();
+                if peer.tell(Message::Kill(filter.clone(), sender)) {
+                    count += receiver.await.unwrap_or_default();
+                }
+            }
+        }
+    }
+    let mut worker = worker.borrow_mut();
+    let origin = question.origin;
+    let Some((client, ..)) = worker.clients.parts(origin.client, origin.generation) else { return };
+    let mut reply = Vec::new();
+    let mut writer = Writer::new(&mut reply, client.session.protocol);
+    match question.ask {
+        Ask::List(_) => writer.verbatim("txt", list.as_bytes()),
+        Ask::Kill { one: false, .. } => writer.integer(count as i64),
+        Ask::Kill { one: true, .. } if count > 0 => writer.simple("OK"),
+        Ask::Kill { one: true, .. } => Refusal::NoSuchClient.write(&mut reply),
+    }
+    worker.clients.answer(origin, &reply);
+    worker.clients.flush(&[]);
+}
