@@ -15,3 +15,7 @@ pub mod key_count;
 mod options;
 
 pub mod blocking;
+
+pub mod glob;
+
+pub mod local;
