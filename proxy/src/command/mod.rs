@@ -1,3 +1,21 @@
 //! Commands as data: what each is, where its keys stand, and what the proxy does with it.
 
 pub mod spec;
+
+pub mod facts;
+
+pub mod table;
+
+pub mod treatment;
+
+pub mod keys;
+
+pub mod key_count;
+
+mod options;
+
+pub mod blocking;
+
+pub mod glob;
+
+pub mod local;

@@ -1,6 +1,11 @@
 //! One command's facts, as the servers' own metadata gives them, and what the proxy does with it.
 
+use super::facts::Facts;
+use super::{keys, treatment};
+
 /// One command or subcommand. Rows come from the checked-in table, see [`super::table`].
+///
+/// What every request needs stands here, what only COMMAND INFO needs behind the box of `facts`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Spec {
     /// Lower case; a subcommand is `container|sub`, as the servers write it.
@@ -13,6 +18,33 @@ pub struct Spec {
     pub keys: Keys,
     /// What the proxy does with it.
     pub treatment: Treatment,
+    /// Whether argument 1 names a subcommand, which then has a row of its own.
+    pub container: bool,
+    /// What is only told, never used on the path of a request.
+    pub facts: Box<Facts>,
+}
+
+impl Spec {
+    /// A row from what a server says; how keys are found and what the proxy does follow from it.
+    #[must_use]
+    pub fn new(name: &str, arity: i16, flags: Flags, facts: Facts) -> Self {
+        let keys = keys::keys_of(name, &facts.key_specs);
+        let treatment = treatment::treatment_of(name, flags, &facts);
+        Self { name: name.into(), arity, flags, keys, treatment, container: false, facts: Box::new(facts) }
+    }
+
+    /// Whether a request of `len` arguments, the names included, has as many as the command takes.
+    #[must_use]
+    pub fn takes(&self, len: usize) -> bool {
+        let least = usize::from(self.arity.unsigned_abs());
+        if self.arity < 0 { len >= least } else { len == least }
+    }
+
+    /// Whether this is a row of a container, such as `config|get`.
+    #[must_use]
+    pub fn is_subcommand(&self) -> bool {
+        self.name.contains('|')
+    }
 }
 
 /// Where a command's keys stand. The first two variants are the fast path.
@@ -22,6 +54,12 @@ pub enum Keys {
     None,
     /// Exactly one key, argument number 1.
     First,
+    /// XREAD, XREADGROUP: the first half of what follows STREAMS.
+    Streams,
+    /// SORT: argument 1 and what follows the STORE option; the servers say "unknown" of it.
+    Sort,
+    /// GEORADIUS: argument 1 and what follows STORE or STOREDIST, options that begin at this argument.
+    Georadius(u16),
     /// By these key specs, each adding keys.
     Specs(Box<[KeySpec]>),
 }
@@ -47,7 +85,7 @@ pub enum BeginSearch {
         /// Where the search starts.
         from: i16,
     },
-    /// The server doesn't say (SORT's STORE): code of ours finds them.
+    /// The server doesn't say (SORT's STORE): code of ours finds them, see [`Keys::Sort`].
     Unknown,
 }
 
@@ -59,7 +97,7 @@ pub enum FindKeys {
     Range {
         /// Last key, relative to the first, or from the end where negative.
         last: i16,
-        /// Distance between keys.
+        /// Distance between keys, at least 1.
         step: u16,
         /// With `last` of -1: the share of the arguments that holds keys; 0 and 1 mean no limit.
         limit: u16,
@@ -70,7 +108,7 @@ pub enum FindKeys {
         count: u16,
         /// Where the first key stands, relative to the beginning.
         first: u16,
-        /// Distance between keys.
+        /// Distance between keys, at least 1.
         step: u16,
     },
     /// Unknown to the server.
@@ -236,13 +274,29 @@ flags! {
     ALLOW_BUSY = 17, "allow_busy";
     /// From a module.
     MODULE = 18, "module";
-    /// Not across slots even in cluster-unaware mode.
+    /// Not served while a replica loads its primary's data beside the old.
     NO_ASYNC_LOADING = 19, "no_async_loading";
-    /// May not be called by the client directly.
+    /// May be called without any key (EVAL with a count of 0).
     NO_MANDATORY_KEYS = 20, "no_mandatory_keys";
+    /// Hidden from Valkey's COMMANDLOG.
+    SKIP_COMMANDLOG = 21, "skip_commandlog";
 }
 
 impl Flags {
+    /// No flag.
+    pub const NONE: Self = Self(0);
+
+    /// The flag servers call `word`.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(_, known)| *known == word).map(|(flag, _)| *flag)
+    }
+
+    /// The servers' words for the flags of the set.
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        Self::WORDS.iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, word)| *word)
+    }
+
     /// The set of both.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {

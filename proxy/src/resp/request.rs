@@ -63,6 +63,14 @@ impl<'a> Request<'a> {
         self.arg(0).unwrap_or_default()
     }
 
+    /// The request that begins at argument `first`, as in `COMMAND GETKEYS get k`; `None` where there is
+    /// none. To be read only: its [`frame`](Self::frame) is still the whole.
+    #[must_use]
+    pub fn tail(&self, first: usize) -> Option<Self> {
+        let argv = self.argv.get(first..).filter(|argv| !argv.is_empty())?;
+        Some(Self { bytes: self.bytes, argv })
+    }
+
     /// All arguments from `first` on.
     pub fn args_from(&self, first: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let bytes = self.bytes;
