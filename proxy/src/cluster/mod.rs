@@ -2,3 +2,5 @@
 
 pub mod slot;
 pub mod slot_map;
+
+pub mod topology;
