@@ -3,4 +3,6 @@
 pub mod slot;
 pub mod slot_map;
 
+mod frame;
+pub mod refresh;
 pub mod topology;

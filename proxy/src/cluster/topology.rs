@@ -1,6 +1,7 @@
 //! Topology: what a node told us of its cluster (CLUSTER SHARDS since Redis 7, CLUSTER SLOTS before), as
 //! [`Shard`]s in a stable order. Also the fixed topologies of servers that form no cluster.
 
+use std::collections::HashMap;
 use std::str;
 use std::sync::Arc;
 
@@ -205,7 +206,7 @@ fn printable(text: &[u8]) -> String {
 
 /// Keeps the order in which primaries first appear.
 fn join_by_primary(ranges: Vec<Shard>) -> Vec<Shard> {
-    let mut place = hashbrown::HashMap::new();
+    let mut place = HashMap::new();
     let mut shards: Vec<Shard> = Vec::new();
     for range in ranges {
         let index = *place.entry(range.primary.clone()).or_insert(shards.len());
