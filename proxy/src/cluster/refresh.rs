@@ -109,7 +109,7 @@ impl Candidates {
     }
 
     /// The node to ask now; `None` only where there is neither node nor seed.
-    pub fn next(&mut self) -> Option<Endpoint> {
+    pub fn choose(&mut self) -> Option<Endpoint> {
         self.turn += 1;
         let next = self.all.iter_mut().min_by_key(|node| (node.failures, node.origin, node.asked))?;
         next.asked = self.turn;
@@ -121,9 +121,9 @@ impl Candidates {
         self.note(endpoint, |_| 0);
     }
 
-    /// `endpoint` did not answer, or not usefully.
-    pub fn on_failure(&mut self, endpoint: &Endpoint) {
-        self.note(endpoint, |failures| failures.saturating_add(1));
+    /// `endpoint` did not answer, or not usefully. True the first time, that is where it did before.
+    pub fn on_failure(&mut self, endpoint: &Endpoint) -> bool {
+        self.note(endpoint, |failures| failures.saturating_add(1)) == Some(1)
     }
 
     /// How many there are.
@@ -132,10 +132,10 @@ impl Candidates {
         self.all.len()
     }
 
-    fn note(&mut self, endpoint: &Endpoint, failures: impl Fn(u32) -> u32) {
-        if let Some(node) = self.all.iter_mut().find(|node| node.endpoint == *endpoint) {
-            node.failures = failures(node.failures);
-        }
+    fn note(&mut self, endpoint: &Endpoint, failures: impl Fn(u32) -> u32) -> Option<u32> {
+        let node = self.all.iter_mut().find(|node| node.endpoint == *endpoint)?;
+        node.failures = failures(node.failures);
+        Some(node.failures)
     }
 }
 
@@ -148,6 +148,18 @@ pub struct View {
     pub epoch: u64,
     /// `cluster_state`; true where the server does not tell.
     pub healthy: bool,
+}
+
+impl View {
+    /// A view of `served` slots, and of what the node's CLUSTER INFO says.
+    #[must_use]
+    pub fn new(served: u16, cluster_info: &str) -> Self {
+        let line = |key: &str| {
+            cluster_info.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim()))
+        };
+        let epoch = line("cluster_current_epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
+        Self { served, epoch, healthy: line("cluster_state").is_none_or(|state| state == "ok") }
+    }
 }
 
 /// Whether to believe an answer.
@@ -250,7 +262,7 @@ mod tests {
     }
 
     fn ask(candidates: &mut Candidates, times: usize) -> Vec<u16> {
-        (0..times).map(|_| candidates.next().unwrap().port).collect()
+        (0..times).map(|_| candidates.choose().unwrap().port).collect()
     }
 
     #[test]
@@ -274,10 +286,17 @@ mod tests {
         assert_eq!(ask(&mut candidates, 2), [2, 2], "still remembered");
         candidates.on_success(&endpoint(1));
         assert_eq!(ask(&mut candidates, 1), [1]);
-        assert_eq!(Candidates::new(&[]).next(), None);
+        assert_eq!(Candidates::new(&[]).choose(), None);
     }
 
     const GOOD: View = View { served: 16384, epoch: 7, healthy: true };
+
+    #[test]
+    fn cluster_info_tells_state_and_epoch() {
+        let info = "cluster_state:fail\r\ncluster_slots_ok:1\r\ncluster_current_epoch:12\r\n";
+        assert_eq!(View::new(5, info), View { served: 5, epoch: 12, healthy: false });
+        assert_eq!(View::new(5, ""), View { served: 5, epoch: 0, healthy: true });
+    }
 
     #[test]
     fn a_worse_view_is_doubted_twice_then_believed() {
