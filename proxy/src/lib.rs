@@ -7,4 +7,10 @@ pub mod command;
 
 pub mod cluster;
 
+pub mod backend;
+
+pub mod dns;
+
 pub mod config;
+
+pub mod backoff;

@@ -2,3 +2,10 @@
 
 pub mod slot;
 pub mod slot_map;
+
+pub mod discovery;
+mod frame;
+mod link;
+pub mod published;
+pub mod refresh;
+pub mod topology;

@@ -7,3 +7,4 @@ pub mod reply;
 pub mod reply_writer;
 pub mod request;
 pub mod scan;
+pub mod value;

@@ -1,0 +1,300 @@
+//! The handshake: what a new connection to a backend says first, and what the answers mean. Used by the
+//! workers' connections and by discovery.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::config::settings::Secret;
+use crate::resp::protocol::Protocol;
+use crate::resp::value::{Value, ValueError};
+
+/// What a connection should be once its handshake is done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Handshake {
+    /// The protocol to speak.
+    pub protocol: Protocol,
+    /// Log in as this user; `None`: with the password only.
+    pub user: Option<String>,
+    /// Log in with this; `None`: not at all.
+    pub password: Option<Secret>,
+    /// The numbered database to select.
+    pub database: u16,
+    steps: VecDeque<Step>,
+    identity: Option<ServerIdentity>,
+}
+
+/// What server we talk to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ServerIdentity {
+    /// `redis`, `valkey` or another; empty where not known.
+    pub name: Arc<str>,
+    /// Its version as it says it; empty where not known.
+    pub version: Arc<str>,
+}
+
+/// How far a handshake is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// More replies are to come.
+    Pending,
+    /// The connection may be used.
+    Done,
+}
+
+/// Why a connection cannot be used. Each text is for the operator and holds the server's own words.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The server takes the user or password for wrong, or has none.
+    #[error("backend refused the user or password: {0}")]
+    Credentials(String),
+    /// The server wants a password and none is set.
+    #[error("backend wants a password and none is set: {0}")]
+    PasswordMissing(String),
+    /// The server does not speak the protocol, or has no HELLO (before Redis 6).
+    #[error("backend does not speak the protocol: {0}")]
+    Protocol(String),
+    /// The server has no such database; a cluster has only database 0.
+    #[error("backend refused the database: {0}")]
+    Database(String),
+    /// The server takes no connection at present: too many clients, protected mode, loading.
+    #[error("backend refused the connection: {0}")]
+    Refused(String),
+    /// The reply cannot be read.
+    #[error("unreadable handshake: {0}")]
+    Malformed(#[from] ValueError),
+    /// A reply to nothing that was asked.
+    #[error("backend sent a reply that was not asked for")]
+    Unexpected,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Hello,
+    Auth,
+    Select,
+    /// Only makes the connection easy to find in CLIENT LIST: its failure does not matter.
+    SetName,
+}
+
+impl Handshake {
+    /// A handshake that has not begun.
+    #[must_use]
+    pub fn new(protocol: Protocol, user: Option<&str>, password: Option<&Secret>, database: u16) -> Self {
+        let (user, password) = (user.map(str::to_owned), password.cloned());
+        Self { protocol, user, password, database, steps: VecDeque::new(), identity: None }
+    }
+
+    /// Appends the requests, all at once, and begins (again) to wait for their replies.
+    pub fn request(&mut self, out: &mut Vec<u8>) {
+        self.steps.clear();
+        let password = self.password.as_ref().map(Secret::reveal);
+        match (self.protocol, password, self.user.as_deref()) {
+            (Protocol::Resp3, None, _) => self.ask(Step::Hello, &["HELLO", "3"], out),
+            (Protocol::Resp3, Some(password), user) => {
+                let user = user.unwrap_or("default");
+                write(&["HELLO", "3", "AUTH", user, password], out);
+                self.steps.push_back(Step::Hello);
+            }
+            (Protocol::Resp2, None, _) => {}
+            (Protocol::Resp2, Some(password), user) => {
+                let words = ["AUTH", user.unwrap_or(password), password];
+                write(if user.is_some() { &words } else { &words[..2] }, out);
+                self.steps.push_back(Step::Auth);
+            }
+        }
+        if self.database > 0 {
+            self.ask(Step::Select, &["SELECT", &self.database.to_string()], out);
+        }
+        self.ask(Step::SetName, &["CLIENT", "SETNAME", "slotway"], out);
+    }
+
+    /// Takes one complete reply.
+    ///
+    /// # Errors
+    /// Where the connection must be closed.
+    pub fn on_reply(&mut self, reply: &[u8]) -> Result<Progress, HandshakeError> {
+        let step = self.steps.pop_front().ok_or(HandshakeError::Unexpected)?;
+        match Value::parse(reply)? {
+            Value::Error(text) => fail(step, text)?,
+            hello if step == Step::Hello => self.identity = ServerIdentity::from_hello(&hello),
+            _ => {}
+        }
+        Ok(if self.steps.is_empty() { Progress::Done } else { Progress::Pending })
+    }
+
+    /// What server it is, where HELLO's reply told.
+    #[must_use]
+    pub fn identity(&self) -> Option<&ServerIdentity> {
+        self.identity.as_ref()
+    }
+
+    fn ask(&mut self, step: Step, words: &[&str], out: &mut Vec<u8>) {
+        write(words, out);
+        self.steps.push_back(step);
+    }
+}
+
+impl ServerIdentity {
+    /// Reads INFO's server section, for servers whose HELLO did not tell.
+    #[must_use]
+    pub fn from_info(info: &str) -> Option<Self> {
+        let line = |key: &str| info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        // Valkey keeps redis_version at 7.2.4 for old clients, and tells its own beside it.
+        let named = line("server_name").zip(line("valkey_version"));
+        let (name, version) = named.or_else(|| Some(("redis", line("redis_version")?)))?;
+        Self::new(name.trim(), version.trim())
+    }
+
+    fn from_hello(hello: &Value<'_>) -> Option<Self> {
+        let text = |key| std::str::from_utf8(hello.field(key)?.text()?).ok();
+        Self::new(text("server")?, text("version")?)
+    }
+
+    /// Only short plain words: they go to logs and pages.
+    fn new(name: &str, version: &str) -> Option<Self> {
+        let plain = |word: &str| word.len() <= 64 && word.bytes().all(|byte| byte.is_ascii_graphic());
+        (plain(name) && plain(version)).then(|| Self { name: name.into(), version: version.into() })
+    }
+}
+
+/// What an error in reply to `step` means; `Ok` where it does not matter.
+fn fail(step: Step, text: &[u8]) -> Result<(), HandshakeError> {
+    let said = String::from_utf8_lossy(&text[..text.len().min(200)]).replace(char::is_control, " ");
+    let code = said.split(' ').next().unwrap_or_default();
+    // Whatever was asked, these are about the connection: sent before anything is read, or while loading.
+    let closed = matches!(code, "DENIED" | "LOADING" | "MASTERDOWN" | "BUSY")
+        || said.starts_with("ERR max number of clients");
+    if closed {
+        return Err(HandshakeError::Refused(said));
+    }
+    Err(match (step, code) {
+        (_, "NOAUTH") => HandshakeError::PasswordMissing(said),
+        (Step::SetName, _) => return Ok(()),
+        (Step::Auth, _) | (Step::Hello, "WRONGPASS") => HandshakeError::Credentials(said),
+        (Step::Hello, _) if said.contains("without any password configured") => {
+            HandshakeError::Credentials(said)
+        }
+        (Step::Hello, _) => HandshakeError::Protocol(said),
+        (Step::Select, _) => HandshakeError::Database(said),
+    })
+}
+
+fn write(words: &[&str], out: &mut Vec<u8>) {
+    let mut request = String::with_capacity(64);
+    let _ = write!(request, "*{}\r\n", words.len());
+    for word in words {
+        let _ = write!(request, "${}\r\n{word}\r\n", word.len());
+    }
+    out.extend_from_slice(request.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REDIS_HELLO: &[u8] = include_bytes!("../cluster/fixtures/redis-7.0.hello3");
+    const VALKEY_HELLO: &[u8] = include_bytes!("../cluster/fixtures/valkey-9.1.hello3");
+
+    fn handshake(protocol: Protocol, user: Option<&str>, password: Option<&str>, database: u16) -> Handshake {
+        let password = password.map(|password| Secret::new(password.to_owned()));
+        Handshake::new(protocol, user, password.as_ref(), database)
+    }
+
+    fn asked(handshake: &mut Handshake) -> String {
+        let mut out = Vec::new();
+        handshake.request(&mut out);
+        let words = String::from_utf8(out).unwrap().replace("\r\n", " ");
+        words.split(' ').filter(|word| !word.starts_with(['*', '$'])).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn each_connection_asks_for_what_it_needs_only() {
+        use Protocol::{Resp2, Resp3};
+        let asks = |protocol, user, password, database| {
+            asked(&mut handshake(protocol, user, password, database)).trim_end().to_owned()
+        };
+        assert_eq!(asks(Resp2, None, None, 0), "CLIENT SETNAME slotway");
+        assert_eq!(asks(Resp2, None, Some("pw"), 0), "AUTH pw CLIENT SETNAME slotway");
+        assert_eq!(asks(Resp2, Some("u"), Some("pw"), 2), "AUTH u pw SELECT 2 CLIENT SETNAME slotway");
+        assert_eq!(asks(Resp3, None, None, 0), "HELLO 3 CLIENT SETNAME slotway");
+        assert_eq!(asks(Resp3, None, Some("pw"), 0), "HELLO 3 AUTH default pw CLIENT SETNAME slotway");
+        assert_eq!(asks(Resp3, Some("u"), Some("pw"), 0), "HELLO 3 AUTH u pw CLIENT SETNAME slotway");
+    }
+
+    #[test]
+    fn the_bytes_are_requests() {
+        let mut out = Vec::new();
+        handshake(Protocol::Resp2, None, Some("pä"), 0).request(&mut out);
+        assert!(out.starts_with("*2\r\n$4\r\nAUTH\r\n$3\r\npä\r\n*3\r\n".as_bytes()));
+    }
+
+    #[test]
+    fn hello_tells_the_server() {
+        for (reply, name, version) in [(REDIS_HELLO, "redis", "7.0.15"), (VALKEY_HELLO, "valkey", "9.1.2")] {
+            let mut handshake = handshake(Protocol::Resp3, None, None, 0);
+            asked(&mut handshake);
+            assert_eq!(handshake.on_reply(reply), Ok(Progress::Pending));
+            assert_eq!(handshake.on_reply(b"+OK\r\n"), Ok(Progress::Done));
+            let identity = ServerIdentity { name: name.into(), version: version.into() };
+            assert_eq!(handshake.identity(), Some(&identity));
+            assert_eq!(handshake.on_reply(b"+OK\r\n"), Err(HandshakeError::Unexpected));
+        }
+    }
+
+    #[test]
+    fn info_tells_the_server_where_hello_does_not() {
+        let identity = |info| ServerIdentity::from_info(info).map(|it| format!("{}/{}", it.name, it.version));
+        let valkey = "# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n";
+        assert_eq!(identity(valkey).as_deref(), Some("valkey/9.1.2"));
+        assert_eq!(identity("# Server\r\nredis_version:5.0.3\r\n").as_deref(), Some("redis/5.0.3"));
+        assert_eq!(identity("# Server\r\n"), None);
+    }
+
+    #[test]
+    fn failures_that_matter_say_what_is_wrong() {
+        use HandshakeError as E;
+        use Protocol::{Resp2, Resp3};
+        let first = |protocol, password, reply: &str| {
+            let mut handshake = handshake(protocol, None, password, 0);
+            asked(&mut handshake);
+            handshake.on_reply(format!("-{reply}\r\n").as_bytes()).unwrap_err()
+        };
+        let wrong = "WRONGPASS invalid username-password pair or user is disabled.";
+        assert_eq!(first(Resp2, Some("x"), wrong), E::Credentials(wrong.into()));
+        assert_eq!(first(Resp3, Some("x"), wrong), E::Credentials(wrong.into()));
+        let none = "ERR Client sent AUTH, but no password is set";
+        assert_eq!(first(Resp2, Some("x"), none), E::Credentials(none.into()));
+        let wants = "NOAUTH Authentication required.";
+        assert_eq!(first(Resp2, None, wants), E::PasswordMissing(wants.into()));
+        assert_eq!(first(Resp3, None, wants), E::PasswordMissing(wants.into()));
+        let old = "ERR unknown command `HELLO`, with args beginning with: `3`, ";
+        assert_eq!(first(Resp3, None, old), E::Protocol(old.into()));
+        assert_eq!(first(Resp3, None, "NOPROTO unsupported"), E::Protocol("NOPROTO unsupported".into()));
+        let full = "ERR max number of clients reached";
+        assert_eq!(first(Resp2, None, full), E::Refused(full.into()));
+        assert_eq!(first(Resp3, Some("x"), full), E::Refused(full.into()));
+    }
+
+    #[test]
+    fn a_database_that_is_not_there_matters_and_a_name_does_not() {
+        let mut handshake = handshake(Protocol::Resp2, None, None, 99);
+        asked(&mut handshake);
+        let refused = HandshakeError::Database("ERR DB index is out of range".into());
+        assert_eq!(handshake.on_reply(b"-ERR DB index is out of range\r\n"), Err(refused));
+        asked(&mut handshake);
+        assert_eq!(handshake.on_reply(b"+OK\r\n"), Ok(Progress::Pending));
+        assert_eq!(handshake.on_reply(b"-ERR unknown subcommand\r\n"), Ok(Progress::Done));
+    }
+
+    #[test]
+    fn junk_is_an_error_and_secrets_are_not_printed() {
+        let mut handshake = handshake(Protocol::Resp3, None, Some("hunter2"), 0);
+        asked(&mut handshake);
+        assert_eq!(
+            handshake.on_reply(b"HTTP/1.1 400\r\n"),
+            Err(HandshakeError::Malformed(ValueError::UnknownType(b'H')))
+        );
+        assert!(!format!("{handshake:?}").contains("hunter2"));
+    }
+}

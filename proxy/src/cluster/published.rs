@@ -1,0 +1,166 @@
+//! What discovery publishes and every worker reads: the current slot map, and the servers' identity.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, Cache};
+use tokio::sync::{Notify, watch};
+
+use super::slot_map::{Generation, Shard, SlotMap};
+use crate::backend::handshake::ServerIdentity;
+
+/// The process's one picture of its cluster. Readers take whole snapshots; nobody waits for a lock.
+pub struct Topology {
+    map: Arc<ArcSwap<SlotMap>>,
+    server: ArcSwap<ServerIdentity>,
+    /// Set when there is a reason to refresh, until discovery saw it.
+    wanted: AtomicBool,
+    wake: Notify,
+    generation: watch::Sender<Generation>,
+}
+
+/// A worker's access to the slot map, whose look-ups cost one atomic load while the map stays the same.
+pub struct SlotMapReader(Cache<Arc<ArcSwap<SlotMap>>, Arc<SlotMap>>);
+
+impl SlotMapReader {
+    /// The current map.
+    pub fn load(&mut self) -> &Arc<SlotMap> {
+        self.0.load()
+    }
+}
+
+impl Topology {
+    /// Knows nothing yet: the map is empty and not [ready](Self::is_ready).
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            map: Arc::new(ArcSwap::from_pointee(SlotMap::empty())),
+            server: ArcSwap::default(),
+            wanted: AtomicBool::new(false),
+            wake: Notify::new(),
+            generation: watch::Sender::default(),
+        }
+    }
+
+    /// The current map.
+    #[must_use]
+    pub fn slot_map(&self) -> Arc<SlotMap> {
+        self.map.load_full()
+    }
+
+    /// For a worker to keep.
+    #[must_use]
+    pub fn reader(&self) -> SlotMapReader {
+        SlotMapReader(Cache::new(Arc::clone(&self.map)))
+    }
+
+    /// What servers there are, as the last one that was asked said; empty names where not known yet.
+    #[must_use]
+    pub fn server(&self) -> Arc<ServerIdentity> {
+        self.server.load_full()
+    }
+
+    /// Whether there has been a map.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.generation.borrow() > Generation(0)
+    }
+
+    /// There is a reason to refresh: a redirect, a lost node. Cheap, from any thread, however often.
+    pub fn request_refresh(&self) {
+        if !self.wanted.swap(true, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Tells of each new map by its generation.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Generation> {
+        self.generation.subscribe()
+    }
+
+    /// Waits for a map newer than `generation`: at `Generation(0)` for the first one.
+    pub async fn wait_newer(&self, generation: Generation) -> Arc<SlotMap> {
+        // An error would say that the sender is gone, which `self` holds.
+        let _ = self.watch().wait_for(|&newer| newer > generation).await;
+        self.slot_map()
+    }
+
+    /// Discovery only: replaces the map.
+    pub(super) fn publish(&self, shards: &[Shard]) -> Arc<SlotMap> {
+        let generation = Generation(self.map.load().generation().0 + 1);
+        let map = Arc::new(SlotMap::new(generation, shards));
+        self.map.store(Arc::clone(&map));
+        // After the map, so that who hears of a generation finds it.
+        self.generation.send_replace(generation);
+        map
+    }
+
+    /// Discovery only: says what the servers are.
+    pub(super) fn identify(&self, server: ServerIdentity) {
+        self.server.store(Arc::new(server));
+    }
+
+    /// Discovery only: waits for a reason to refresh.
+    pub(super) async fn refresh_requested(&self) {
+        while !self.wanted.swap(false, Ordering::AcqRel) {
+            self.wake.notified().await;
+        }
+    }
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::super::slot::Slot;
+    use super::super::topology::static_map;
+    use super::*;
+    use crate::cluster::slot_map::{Endpoint, NodeIndex};
+
+    fn one_shard() -> Vec<Shard> {
+        static_map(&[Endpoint { host: "h".into(), port: 1 }])
+    }
+
+    #[test]
+    fn a_reader_sees_the_new_map_and_its_generation_grows() {
+        let topology = Topology::new();
+        let mut reader = topology.reader();
+        assert!(!topology.is_ready());
+        assert_eq!(reader.load().owner(Slot::of(b"a")), None);
+        topology.publish(&one_shard());
+        assert!(topology.is_ready());
+        assert_eq!(reader.load().owner(Slot::of(b"a")), Some(NodeIndex(0)));
+        topology.publish(&one_shard());
+        assert_eq!(reader.load().generation(), Generation(2));
+    }
+
+    #[test]
+    fn many_requests_are_one_reason() {
+        let topology = Topology::new();
+        let poll = || pin!(topology.refresh_requested()).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(poll(), Poll::Pending);
+        topology.request_refresh();
+        topology.request_refresh();
+        assert_eq!(poll(), Poll::Ready(()));
+        assert_eq!(poll(), Poll::Pending);
+        topology.request_refresh();
+        assert_eq!(poll(), Poll::Ready(()));
+    }
+
+    #[tokio::test]
+    async fn waiters_hear_of_the_first_map() {
+        let topology = Arc::new(Topology::new());
+        let (waits, publishes) =
+            (topology.wait_newer(Generation(0)), async { topology.publish(&one_shard()) });
+        let (map, published) = tokio::join!(waits, publishes);
+        assert_eq!(map, published);
+    }
+}
