@@ -1,3 +1,22 @@
-//! Settings: the file as written, and what it means once checked.
+//! Settings: what the operator wrote (a file, flags), and what it means once checked.
+//!
+//! [`written`] gathers every source into a `File` and hands it to the check; only [`settings`] leaves
+//! this folder for the rest of the proxy. Mistakes are collected, never stopped at: the operator sees them all.
 
+pub mod written;
+
+mod file;
+
+mod entry;
+mod value;
+
+pub mod quantity;
+pub mod url;
+
+mod check;
 pub mod settings;
+
+pub mod error;
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@ pub struct Settings {
     pub cluster: ClusterSettings,
     /// How host names are resolved.
     pub dns: DnsSettings,
+    /// What is logged, and how.
+    pub log: LogSettings,
 }
 
 /// Limits and socket options of client connections.
@@ -57,7 +59,7 @@ pub struct ClientSettings {
 }
 
 /// One user of the proxy.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// The name given to AUTH; `default` for AUTH with a password only.
     pub name: String,
@@ -127,6 +129,24 @@ pub struct DnsSettings {
     pub timeout: Duration,
 }
 
+/// What is logged, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogSettings {
+    /// A level, or targets with levels: `info,slotway::cluster=debug`.
+    pub filter: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// Time, level, target, message, fields.
+    Text,
+    /// The same without the time: the system's journal writes its own.
+    Journal,
+}
+
 /// A password: never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -142,6 +162,98 @@ impl Secret {
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            // The servers' own `maxclients`.
+            max_clients: 10_000,
+            // Twice the servers' 511: a fleet's clients come back all at once. The kernel caps it at somaxconn.
+            backlog: 1_024,
+            idle_timeout: None,
+            auth_timeout: Duration::from_secs(10),
+            // The servers' own `tcp-keepalive`.
+            keepalive: Some(Duration::from_secs(300)),
+            // A client whose machine vanished is noticed within it when replies wait for it.
+            tcp_user_timeout: Some(Duration::from_secs(30)),
+            // The servers' own `proto-max-bulk-len`.
+            max_bulk_bytes: 512 << 20,
+            // The servers' own `client-query-buffer-limit`.
+            max_request_bytes: 1 << 30,
+            // The servers' own limit of a multibulk count.
+            max_args: 1 << 20,
+            max_pending: 1_024,
+            reply_high_watermark: 1 << 20,
+            // The servers' own hard limit for replicas; for clients they have none.
+            reply_limit: 256 << 20,
+        }
+    }
+}
+
+impl Default for DnsSettings {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            min_ttl: Duration::from_secs(1),
+            max_ttl: Duration::from_secs(60),
+            timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// The summary that `slotway check` prints: one line a topic, no secrets.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let admin = self.admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
+        writeln!(f, "listen    {}", joined(&self.listen))?;
+        writeln!(f, "admin     {admin}")?;
+        writeln!(f, "threads   {}", self.threads)?;
+        writeln!(f, "clients   at most {}", self.clients.max_clients)?;
+        match self.users.as_slice() {
+            [] => writeln!(f, "users     everybody, without a password")?,
+            users => writeln!(f, "users     {}", joined(users.iter().map(|user| &user.name)))?,
+        }
+        writeln!(f, "backend   {}", self.cluster.backend)?;
+        match (&self.cluster.user, &self.cluster.password) {
+            (_, None) => writeln!(f, "login     none")?,
+            (None, Some(_)) => writeln!(f, "login     with a password")?,
+            (Some(user), Some(_)) => writeln!(f, "login     as {user} with a password")?,
+        }
+        write!(f, "log       {}", self.log.filter)
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster { seeds } => write!(f, "a cluster, seeds {}", joined(seeds)),
+            Self::Standalone { endpoint, databases } => {
+                write!(f, "one server, {endpoint}, {databases} databases")
+            }
+            Self::Shards { endpoints, databases } => {
+                write!(f, "{} shards, {}, {databases} databases", endpoints.len(), joined(endpoints))
+            }
+        }
+    }
+}
+
+fn joined(items: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A hash of a weak password is nearly the password.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let passwords = format_args!("[{} hidden]", self.passwords.len());
+        f.debug_struct("User").field("name", &self.name).field("passwords", &passwords).finish()
     }
 }
 

@@ -1,0 +1,186 @@
+//! What can be wrong with what the operator wrote: where, which key, which value, and what is allowed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::url::UrlError;
+
+/// Every mistake of one start, in the order of their places. Never empty.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+/// Where something was written: a file and a line, a flag, or an environment variable.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Place {
+    /// The file's name, `--flag`, or the variable's name.
+    pub source: Arc<str>,
+    /// The line in a file, from 1.
+    pub line: Option<usize>,
+}
+
+/// One mistake. Values of secrets are never part of it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be opened or read.
+    #[error("{place}: cannot be read: {reason}")]
+    Unreadable {
+        /// The file.
+        place: Place,
+        /// The system's words.
+        reason: String,
+    },
+    /// The file is not TOML here.
+    #[error("{place}: not TOML: {reason}")]
+    Syntax {
+        /// The line.
+        place: Place,
+        /// The parser's words, without the line itself: it may hold a password.
+        reason: String,
+    },
+    /// No setting has this name.
+    #[error("{place}: unknown key {key}, known here: {known}")]
+    UnknownKey {
+        /// Where it is written.
+        place: Place,
+        /// The whole path.
+        key: String,
+        /// The names that this section knows.
+        known: String,
+    },
+    /// The value is of another type, out of range, or not in the form wanted.
+    #[error("{place}: {key} is {value}, must be {allowed}")]
+    BadValue {
+        /// Where it is written.
+        place: Place,
+        /// The whole path.
+        key: String,
+        /// As written; hidden where it may be a secret.
+        value: String,
+        /// What would have been right.
+        allowed: String,
+    },
+    /// The value is no backend URL.
+    #[error("{place}: {key} is {value}: {reason}")]
+    BadUrl {
+        /// Where it is written.
+        place: Place,
+        /// The whole path.
+        key: String,
+        /// As written, without user and password.
+        value: String,
+        /// What is wrong with it.
+        reason: UrlError,
+    },
+    /// A user with no way to log in that was asked for.
+    #[error("{place}: {key} must have either passwords_sha256 with at least one entry or nopass = true")]
+    UserLogin {
+        /// Where the user is written.
+        place: Place,
+        /// Which user: `users[1]`.
+        key: String,
+    },
+    /// Two users of one name.
+    #[error("users: the name {name:?} stands more than once, must be unique")]
+    DuplicateUser {
+        /// The name.
+        name: String,
+    },
+    /// One address twice among `listen` and `admin`.
+    #[error("{key}: the address {address} stands more than once in listen and admin, must be unique")]
+    DuplicateAddress {
+        /// The key of the second one.
+        key: &'static str,
+        /// The address.
+        address: String,
+    },
+    /// Nothing says what stands behind the proxy.
+    #[error(
+        "no backend: give --cluster redis://HOST:PORT (repeatable), --standalone URL or --shard URL (repeatable), \
+         or --config FILE with seeds, standalone or shards in its section [cluster]; \
+         to try things out, `slotway dev` starts a cluster of its own"
+    )]
+    NoBackend,
+    /// Two settings that cannot both hold.
+    #[error("{first} and {second} are both set, only one of them may be")]
+    Conflict {
+        /// One of them.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// A pair of settings in the wrong order.
+    #[error("{low} is {low_value}, must not be above {high}, which is {high_value}")]
+    Order {
+        /// The setting that must be the smaller one.
+        low: &'static str,
+        /// Its value.
+        low_value: String,
+        /// The setting that must be the larger one.
+        high: &'static str,
+        /// Its value.
+        high_value: String,
+    },
+    /// Backend URLs with different logins.
+    #[error("{key}: the URLs name different users or passwords, must be one login for all backends")]
+    LoginsDiffer {
+        /// The key of the URLs.
+        key: &'static str,
+    },
+    /// A backend user without any password.
+    #[error(
+        "cluster.user is {user:?} without a password, must come with password, password_file or password_env"
+    )]
+    UserWithoutPassword {
+        /// The user.
+        user: String,
+    },
+    /// The file with the backend password cannot be read, or holds none.
+    #[error("cluster.password_file is {file:?}: {reason}")]
+    PasswordFile {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The environment variable with the backend password is not set, empty or not UTF-8.
+    #[error("cluster.password_env is {variable:?}, must name an environment variable that holds a password")]
+    PasswordEnv {
+        /// The variable's name.
+        variable: String,
+    },
+}
+
+impl ConfigError {
+    /// Where it was written, for those that have one place.
+    #[must_use]
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Unreadable { place, .. }
+            | Self::Syntax { place, .. }
+            | Self::UnknownKey { place, .. }
+            | Self::BadValue { place, .. }
+            | Self::BadUrl { place, .. }
+            | Self::UserLogin { place, .. } => Some(place),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)?;
+        self.line.map_or(Ok(()), |line| write!(f, ":{line}"))
+    }
+}

@@ -1,0 +1,266 @@
+//! The file as written: every key it may have, in one table, and where each key's value goes.
+//!
+//! A fresh [`File`] holds the defaults, so a key that is not written keeps its own. Flags set the same keys
+//! through the same rows. What two keys must agree on is left to the check.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::entry::{Entry, Key, put};
+use super::error::ConfigError;
+use super::settings::{ClientSettings, DnsSettings, LogFormat, LogSettings, Secret, User};
+use super::url::BackendUrl;
+
+/// Everything that can be written, with its default where it has one.
+#[derive(Clone, Debug)]
+pub(super) struct File {
+    pub(super) listen: Vec<SocketAddr>,
+    pub(super) admin: Option<SocketAddr>,
+    /// `None`: as many as there are cores.
+    pub(super) threads: Option<usize>,
+    pub(super) grace_period: Duration,
+    pub(super) clients: ClientSettings,
+    pub(super) users: Vec<User>,
+    pub(super) cluster: ClusterFile,
+    pub(super) dns: DnsSettings,
+    pub(super) log: LogSettings,
+}
+
+/// The section `[cluster]`.
+#[derive(Clone, Debug)]
+pub(super) struct ClusterFile {
+    pub(super) backend: BackendFile,
+    pub(super) login: LoginFile,
+    pub(super) connect_timeout: Duration,
+    pub(super) command_timeout: Duration,
+    pub(super) refresh_interval: Duration,
+    pub(super) refresh_min_interval: Duration,
+    pub(super) reconnect_backoff_min: Duration,
+    pub(super) reconnect_backoff_max: Duration,
+    pub(super) connections_per_node: usize,
+    pub(super) backend_high_watermark: usize,
+}
+
+/// What stands behind the proxy: exactly one of the first three must be written.
+#[derive(Clone, Default, Debug)]
+pub(super) struct BackendFile {
+    pub(super) seeds: Option<Vec<BackendUrl>>,
+    pub(super) standalone: Option<BackendUrl>,
+    pub(super) shards: Option<Vec<BackendUrl>>,
+    pub(super) databases: Option<u16>,
+}
+
+/// How to log in to backends: at most one of the passwords may be written.
+#[derive(Clone, Default, Debug)]
+pub(super) struct LoginFile {
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) password_env: Option<String>,
+}
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+/// More threads than any machine we know has cores.
+const THREADS: RangeInclusive<usize> = 1..=1_024;
+
+/// The kernel takes keepalive idle times up to 32,767 s (MAX_TCP_KEEPIDLE).
+const KEEPALIVE: RangeInclusive<Duration> = SECOND..=Duration::from_secs(9 * 3_600);
+
+/// Every key of the file. `deploy/slotway.example.toml` documents each; a test compares the two.
+pub(super) const KEYS: &[Key<File>] = &[
+    row("listen", |file, entry| put(&mut file.listen, entry.list(|entry| entry.address()))),
+    row("admin", |file, entry| put(&mut file.admin, entry.or_off(|entry| entry.address()))),
+    row("threads", |file, entry| put(&mut file.threads, entry.whole(THREADS).map(Some))),
+    row("grace_period", |file, entry| put(&mut file.grace_period, entry.duration(Duration::ZERO..=HOUR))),
+    // [clients]
+    row("clients.max_clients", |file, entry| {
+        put(&mut file.clients.max_clients, entry.whole(1..=10_000_000));
+    }),
+    row("clients.backlog", |file, entry| put(&mut file.clients.backlog, entry.whole(1..=65_535))),
+    row("clients.idle_timeout", |file, entry| {
+        put(&mut file.clients.idle_timeout, entry.or_off(|entry| entry.duration(SECOND..=365 * DAY)));
+    }),
+    row("clients.auth_timeout", |file, entry| {
+        put(&mut file.clients.auth_timeout, entry.duration(100 * MS..=HOUR));
+    }),
+    row("clients.keepalive", |file, entry| {
+        put(&mut file.clients.keepalive, entry.or_off(|entry| entry.duration(KEEPALIVE)));
+    }),
+    row("clients.tcp_user_timeout", |file, entry| {
+        put(&mut file.clients.tcp_user_timeout, entry.or_off(|entry| entry.duration(SECOND..=DAY)));
+    }),
+    row("clients.max_bulk", |file, entry| {
+        put(&mut file.clients.max_bulk_bytes, entry.size(KIB..=GIB));
+    }),
+    // Byte ranges within a request are u32: its size stays well below 4 GiB.
+    row("clients.max_request", |file, entry| {
+        put(&mut file.clients.max_request_bytes, entry.size(16 * KIB..=2 * GIB));
+    }),
+    row("clients.max_args", |file, entry| put(&mut file.clients.max_args, entry.whole(16..=16 * MIB))),
+    row("clients.max_pending", |file, entry| put(&mut file.clients.max_pending, entry.whole(1..=MIB))),
+    row("clients.reply_high_watermark", |file, entry| {
+        put(&mut file.clients.reply_high_watermark, entry.size(4 * KIB..=GIB));
+    }),
+    row("clients.reply_limit", |file, entry| {
+        put(&mut file.clients.reply_limit, entry.size(64 * KIB..=4 * GIB));
+    }),
+    row("users", |file, entry| put(&mut file.users, entry.list(read_user))),
+    // [cluster]
+    row("cluster.seeds", |file, entry| {
+        put(&mut file.cluster.backend.seeds, entry.urls().map(Some));
+    }),
+    row("cluster.standalone", |file, entry| {
+        put(&mut file.cluster.backend.standalone, entry.url().map(Some));
+    }),
+    row("cluster.shards", |file, entry| {
+        put(&mut file.cluster.backend.shards, entry.urls().map(Some));
+    }),
+    row("cluster.databases", |file, entry| {
+        put(&mut file.cluster.backend.databases, entry.whole(1..=10_000).map(Some));
+    }),
+    row("cluster.user", |file, entry| put(&mut file.cluster.login.user, entry.text().map(Some))),
+    row("cluster.password", |file, entry| {
+        put(&mut file.cluster.login.password, entry.hidden().text().map(Secret::new).map(Some));
+    }),
+    row("cluster.password_file", |file, entry| {
+        put(&mut file.cluster.login.password_file, entry.text().map(PathBuf::from).map(Some));
+    }),
+    row("cluster.password_env", |file, entry| {
+        put(&mut file.cluster.login.password_env, entry.text().map(Some));
+    }),
+    row("cluster.connect_timeout", |file, entry| {
+        put(&mut file.cluster.connect_timeout, entry.duration(10 * MS..=MINUTE));
+    }),
+    row("cluster.command_timeout", |file, entry| {
+        put(&mut file.cluster.command_timeout, entry.duration(10 * MS..=HOUR));
+    }),
+    row("cluster.refresh_interval", |file, entry| {
+        put(&mut file.cluster.refresh_interval, entry.duration(100 * MS..=HOUR));
+    }),
+    row("cluster.refresh_min_interval", |file, entry| {
+        put(&mut file.cluster.refresh_min_interval, entry.duration(10 * MS..=HOUR));
+    }),
+    row("cluster.reconnect_backoff_min", |file, entry| {
+        put(&mut file.cluster.reconnect_backoff_min, entry.duration(MS..=MINUTE));
+    }),
+    row("cluster.reconnect_backoff_max", |file, entry| {
+        put(&mut file.cluster.reconnect_backoff_max, entry.duration(MS..=HOUR));
+    }),
+    row("cluster.connections_per_node", |file, entry| {
+        put(&mut file.cluster.connections_per_node, entry.whole(1..=64));
+    }),
+    row("cluster.backend_high_watermark", |file, entry| {
+        put(&mut file.cluster.backend_high_watermark, entry.size(64 * KIB..=GIB));
+    }),
+    // [dns]
+    row("dns.servers", |file, entry| put(&mut file.dns.servers, entry.list(|entry| entry.dns_server()))),
+    row("dns.min_ttl", |file, entry| put(&mut file.dns.min_ttl, entry.duration(100 * MS..=DAY))),
+    row("dns.max_ttl", |file, entry| put(&mut file.dns.max_ttl, entry.duration(100 * MS..=DAY))),
+    row("dns.timeout", |file, entry| put(&mut file.dns.timeout, entry.duration(10 * MS..=MINUTE))),
+    // [log]
+    row("log.filter", |file, entry| put(&mut file.log.filter, read_filter(entry))),
+    row("log.format", |file, entry| put(&mut file.log.format, read_format(entry))),
+];
+
+const fn row<T>(path: &'static str, set: fn(&mut T, &mut Entry<'_>)) -> Key<T> {
+    Key { path, set }
+}
+
+/// One `[[users]]` as written.
+#[derive(Default)]
+pub(super) struct UserFile {
+    name: String,
+    passwords: Option<Vec<[u8; 32]>>,
+    nopass: bool,
+}
+
+/// Every key of a user.
+pub(super) const USER_KEYS: &[Key<UserFile>] = &[
+    row("name", |user, entry| {
+        let allowed = "a name of 1 to 128 characters without spaces";
+        let fits = |name: &str| (1..=128).contains(&name.len()) && !name.contains(char::is_whitespace);
+        put(&mut user.name, entry.parse(allowed, |name| fits(name).then(|| name.to_owned())));
+    }),
+    // The hash of a weak password is nearly the password: not shown either.
+    row("passwords_sha256", |user, entry| {
+        user.passwords = Some(entry.hidden().list(|entry| entry.sha256()).unwrap_or_default());
+    }),
+    row("nopass", |user, entry| put(&mut user.nopass, entry.flag())),
+];
+
+fn read_user(entry: &mut Entry<'_>) -> Option<User> {
+    let mut user = UserFile { name: "default".to_owned(), ..UserFile::default() };
+    entry.table(USER_KEYS, &mut user);
+    if user.passwords.is_some() == user.nopass {
+        entry.report(|place, key| ConfigError::UserLogin { place, key });
+        return None;
+    }
+    Some(User { name: user.name, passwords: user.passwords.unwrap_or_default() })
+}
+
+/// A level for everything, or targets with levels. A bare word must be a level: the printer would take any
+/// other for a target and log all of it, so `inf0` would be the loudest setting of all.
+fn read_filter(entry: &mut Entry<'_>) -> Option<String> {
+    let level = |text: &str| matches!(text, "off" | "error" | "warn" | "info" | "debug" | "trace");
+    let target = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))
+    };
+    let directive =
+        |text: &str| text.split_once('=').map_or_else(|| level(text), |(at, to)| target(at) && level(to));
+    entry.parse(
+        "off, error, warn, info, debug or trace, or a list such as \"info,slotway::cluster=debug\"",
+        |text| text.split(',').all(directive).then(|| text.to_owned()),
+    )
+}
+
+fn read_format(entry: &mut Entry<'_>) -> Option<LogFormat> {
+    entry.parse("\"text\" or \"journal\"", |text| match text {
+        "text" => Some(LogFormat::Text),
+        "journal" => Some(LogFormat::Journal),
+        _ => None,
+    })
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 6379))],
+            admin: None,
+            threads: None,
+            grace_period: 10 * SECOND,
+            clients: ClientSettings::default(),
+            users: Vec::new(),
+            cluster: ClusterFile::default(),
+            dns: DnsSettings::default(),
+            log: LogSettings::default(),
+        }
+    }
+}
+
+impl Default for ClusterFile {
+    fn default() -> Self {
+        Self {
+            backend: BackendFile::default(),
+            login: LoginFile::default(),
+            connect_timeout: SECOND,
+            command_timeout: 5 * SECOND,
+            refresh_interval: 10 * SECOND,
+            refresh_min_interval: 100 * MS,
+            reconnect_backoff_min: 50 * MS,
+            reconnect_backoff_max: 2 * SECOND,
+            connections_per_node: 1,
+            backend_high_watermark: 4 * MIB,
+        }
+    }
+}
