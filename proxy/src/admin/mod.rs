@@ -1,0 +1,4 @@
+//! The admin port: what operators and their systems look at. Not for clients.
+
+pub mod http;
+pub mod pages;
