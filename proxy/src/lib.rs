@@ -1,9 +1,18 @@
 //! Slotway: a multi-tenant RESP proxy. Applications point any Redis client at it as if it were one big
 //! Redis; behind it stand Redis, Valkey or Tair clusters. `proxy/ARCHITECTURE.md` tells the life of a command.
+//!
+//! The modules stand in the order that a command meets them.
 
+pub mod server;
+
+pub mod listener;
+pub mod worker;
+
+pub mod client;
 pub mod resp;
 
 pub mod command;
+pub mod route;
 
 pub mod cluster;
 
@@ -12,5 +21,12 @@ pub mod backend;
 pub mod dns;
 
 pub mod config;
+pub mod shared;
+
+pub mod admin;
+pub mod metrics;
 
 pub mod backoff;
+pub mod drain;
+pub mod refusal;
+pub mod socket;

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::config::settings::ClientSettings;
-use crate::metrics::Counter;
+use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::socket;
 use crate::worker::{Message, WorkerHandle};
@@ -61,11 +61,11 @@ pub async fn run(
     listener: TcpListener,
     workers: Workers,
     settings: Arc<ClientSettings>,
-    refused: Arc<Counter>,
+    metrics: Arc<Metrics>,
 ) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => admit(stream, &workers, &settings, &refused),
+            Ok((stream, _)) => admit(stream, &workers, &settings, &metrics),
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 warn!(%error, "cannot accept clients");
@@ -75,9 +75,9 @@ pub async fn run(
     }
 }
 
-fn admit(stream: TcpStream, workers: &Workers, settings: &ClientSettings, refused: &Counter) {
+fn admit(stream: TcpStream, workers: &Workers, settings: &ClientSettings, metrics: &Metrics) {
     if workers.clients() >= settings.max_clients {
-        refused.add(1);
+        metrics.control().clients_refused.add(1);
         let mut error = Vec::new();
         Refusal::MaxClients.write(&mut error);
         // Best effort, as the servers do: a fresh socket has room for a line.

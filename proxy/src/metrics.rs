@@ -44,8 +44,18 @@ pub enum Kind {
     Gauge,
 }
 
-/// One metric: its name without `slotway_`, kind, help, and where it is counted.
-pub type Row = (&'static str, Kind, &'static str, fn(&WorkerMetrics) -> &Counter);
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Without `slotway_`.
+    pub name: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// One sentence.
+    pub help: &'static str,
+    /// Where it is counted.
+    pub counter: fn(&WorkerMetrics) -> &Counter,
+}
 
 macro_rules! metrics {
     ($($name:ident: $kind:ident, $help:literal;)*) => {
@@ -57,7 +67,12 @@ macro_rules! metrics {
         }
 
         /// Every metric of a worker, in the order they are shown in.
-        pub const ROWS: &[Row] = &[$((stringify!($name), Kind::$kind, $help, |m| &m.$name)),*];
+        pub const ROWS: &[Row] = &[$(Row {
+            name: stringify!($name),
+            kind: Kind::$kind,
+            help: $help,
+            counter: |m| &m.$name,
+        }),*];
     };
 }
 
@@ -92,33 +107,45 @@ metrics! {
     clients_idle_closed: Counter, "Clients closed because of the idle or authentication timeout.";
 }
 
-/// All workers' numbers.
+/// All workers' numbers, and the control thread's behind them.
 #[derive(Debug)]
 pub struct Metrics {
-    workers: Box<[Arc<WorkerMetrics>]>,
+    threads: Box<[Arc<WorkerMetrics>]>,
 }
 
 impl Metrics {
     /// For `workers` workers.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self { workers: (0..workers).map(|_| Arc::new(WorkerMetrics::default())).collect() }
+        Self { threads: (0..=workers).map(|_| Arc::new(WorkerMetrics::default())).collect() }
     }
 
     /// One worker's.
     #[must_use]
     pub fn worker(&self, index: usize) -> &Arc<WorkerMetrics> {
-        &self.workers[index]
+        &self.threads[index]
+    }
+
+    /// The control thread's, which accepts clients.
+    #[must_use]
+    pub fn control(&self) -> &WorkerMetrics {
+        &self.threads[self.threads.len() - 1]
+    }
+
+    /// What the numbers in place `index` of [`Self::rows`] belong to.
+    #[must_use]
+    pub fn label(&self, index: usize) -> String {
+        if index + 1 == self.threads.len() { "control".to_owned() } else { index.to_string() }
     }
 
     /// A number summed over the workers.
     #[must_use]
     pub fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
-        self.workers.iter().map(|worker| counter(worker).value()).fold(0, u64::wrapping_add)
+        self.threads.iter().map(|worker| counter(worker).value()).fold(0, u64::wrapping_add)
     }
 
     /// Each metric with its value for each worker.
     pub fn rows(&self) -> impl Iterator<Item = (&'static Row, Vec<u64>)> {
-        ROWS.iter().map(|row| (row, self.workers.iter().map(|worker| (row.3)(worker).value()).collect()))
+        ROWS.iter().map(|row| (row, self.threads.iter().map(|worker| (row.counter)(worker).value()).collect()))
     }
 }

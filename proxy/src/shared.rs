@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::client::connection::Watermarks;
 use crate::client::session::Login;
-use crate::cluster::discovery::{ServerIdentity, Topology};
-use crate::command::local::cluster::Identity;
+use crate::backend::handshake::ServerIdentity;
+use crate::cluster::published::Topology;
+use crate::command::local::cluster::{NodeId, OwnNode};
 use crate::command::table::Table;
 use crate::config::settings::{BackendKind, Settings};
 use crate::metrics::Metrics;
@@ -18,7 +19,6 @@ use crate::resp::scan::RequestLimits;
 use crate::route::split::Together;
 
 /// Shared by all workers of the process; built once.
-#[derive(Debug)]
 pub struct Shared {
     /// As checked.
     pub settings: Settings,
@@ -36,8 +36,8 @@ pub struct Shared {
     pub together: Together,
     /// How many numbered databases there are.
     pub databases: u16,
-    /// 40 hexadecimal digits, new with each process: what the servers call run_id, and our node id.
-    pub run_id: String,
+    /// New with each process: what the servers call run_id, and our node id.
+    pub node_id: NodeId,
     /// When the proxy stops reading from a client.
     pub marks: Watermarks,
     /// Microseconds since 1970, for TIME.
@@ -59,8 +59,8 @@ pub struct Memory {
 /// What a process takes from its surroundings.
 #[derive(Debug)]
 pub struct Surroundings {
-    /// See [`Shared::run_id`].
-    pub run_id: String,
+    /// See [`Shared::node_id`].
+    pub node_id: [u8; 20],
     /// See [`Shared::wall_clock`].
     pub wall_clock: fn() -> u64,
     /// See [`Shared::memory`].
@@ -95,7 +95,7 @@ impl Shared {
             commands: Table::builtin(),
             topology,
             metrics,
-            run_id: surroundings.run_id,
+            node_id: NodeId(surroundings.node_id),
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
             next_client_id: AtomicU64::new(1),
@@ -165,8 +165,8 @@ impl Shared {
     /// This process as the one node of a cluster, for CLUSTER's subcommands. Clients are told the address
     /// that they reached us at.
     #[must_use]
-    pub fn identity(&self, local: SocketAddr) -> Identity<'_> {
-        Identity { address: local, node_id: &self.run_id }
+    pub fn own_node(&self, local: SocketAddr) -> OwnNode {
+        OwnNode { id: self.node_id, address: local }
     }
 
     /// The port of the first listener.

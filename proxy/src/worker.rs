@@ -34,11 +34,10 @@ use crate::dns::resolver::Resolver;
 use crate::listener::Permit;
 use crate::metrics::WorkerMetrics;
 use crate::refusal::Refusal;
-use crate::resp::reply_writer::Writer;
+use crate::resp::reply_writer::ReplyWriter;
 use crate::shared::Shared;
 
 /// One thread's state. Borrowed whole by whichever task runs: the tasks of a thread take turns.
-#[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
     /// The clients.
@@ -143,7 +142,7 @@ async fn drain(worker: &RefCell<Worker>, grace: Duration) {
 
 async fn follow_topology(worker: Rc<RefCell<Worker>>) {
     let topology = worker.borrow().shared.topology.clone();
-    let mut changes = topology.subscribe();
+    let mut changes = topology.watch();
     loop {
         worker.borrow_mut().switch_map();
         if changes.changed().await.is_err() {
@@ -360,9 +359,9 @@ async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandle]>, questi
     let origin = question.origin;
     let Some((client, ..)) = worker.clients.parts(origin.client, origin.generation) else { return };
     let mut reply = Vec::new();
-    let mut writer = Writer::new(&mut reply, client.session.protocol);
+    let mut writer = ReplyWriter::new(&mut reply, client.session.protocol);
     match question.ask {
-        Ask::List(_) => writer.verbatim("txt", list.as_bytes()),
+        Ask::List(_) => writer.verbatim(&list),
         Ask::Kill { one: false, .. } => writer.integer(count as i64),
         Ask::Kill { one: true, .. } if count > 0 => writer.simple("OK"),
         Ask::Kill { one: true, .. } => Refusal::NoSuchClient.write(&mut reply),

@@ -1,0 +1,172 @@
+//! ◆ The whole proxy: binds its ports, starts its workers, and ends them gracefully.
+
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "I/O: binds ports, starts threads, hears signals"
+)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::admin::http;
+use crate::cluster::discovery::Discovery;
+use crate::config::settings::Settings;
+use crate::dns::resolver::Resolver;
+use crate::drain::Drain;
+use crate::listener::{self, Workers};
+use crate::metrics::Metrics;
+use crate::shared::{Memory, Shared, Surroundings};
+use crate::socket;
+use crate::worker::{self, Message, WorkerHandle};
+
+/// Serves until SIGTERM or SIGINT; then drains and returns.
+///
+/// # Errors
+/// Where the proxy can't start: a port can't be bound, a thread or runtime can't be made.
+pub fn run(settings: Settings) -> io::Result<()> {
+    run_with(settings, |_| ())
+}
+
+/// As [`run`]; calls `on_started` once clients can connect, with what can be observed from then on.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Result<()> {
+    // Everything that is no client's business happens on this one: accepting, topology, DNS, admin.
+    let control = Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+    let listeners = bind(&control, &settings)?;
+    let resolver = Resolver::new(&settings.dns, control.handle().clone()).map_err(io::Error::other)?;
+    let discovery = Discovery::start(&settings.cluster, resolver.clone(), control.handle());
+    let metrics = Arc::new(Metrics::new(settings.threads));
+    let topology = discovery.topology().clone();
+    let shared = Arc::new(Shared::new(settings, topology, metrics, surroundings()));
+    let drain = Drain::default();
+
+    let (handles, threads) = start_workers(&shared, &resolver)?;
+    let workers = Workers::new(&handles);
+    let started = Started { clients: listeners.addresses(), shared: shared.clone() };
+    serve(&control, listeners, &shared, &workers, &drain);
+    on_started(&started);
+    control.block_on(wait_for_end())?;
+
+    drain.begin();
+    info!(grace_period = ?shared.settings.grace_period, clients = workers.clients(), "draining");
+    // Dropping the runtime closes the listeners first: from here on connections are refused.
+    control.shutdown_background();
+    for handle in &handles {
+        handle.tell(Message::Drain(shared.settings.grace_period));
+    }
+    for thread in threads {
+        if thread.join().is_err() {
+            return Err(io::Error::other("a worker panicked"));
+        }
+    }
+    drop(discovery);
+    info!("ended");
+    Ok(())
+}
+
+/// A proxy that serves.
+pub struct Started {
+    /// Where clients connect: the ports that were bound, also where the settings left the choice to the kernel.
+    pub clients: Vec<SocketAddr>,
+    /// Its numbers and its topology.
+    pub shared: Arc<Shared>,
+}
+
+struct Listeners {
+    clients: Vec<TcpListener>,
+    admin: Option<TcpListener>,
+}
+
+impl Listeners {
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.clients.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+}
+
+/// Binds every port before anything is started, so that a port in use is found at once.
+fn bind(control: &Runtime, settings: &Settings) -> io::Result<Listeners> {
+    let _in_runtime = control.enter();
+    let listen = |address: SocketAddr| {
+        socket::listen(address, settings.clients.backlog)
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+    };
+    let clients = settings.listen.iter().copied().map(listen).collect::<io::Result<Vec<_>>>()?;
+    let admin = settings.admin.map(listen).transpose()?;
+    Ok(Listeners { clients, admin })
+}
+
+fn start_workers(
+    shared: &Arc<Shared>,
+    resolver: &Arc<Resolver>,
+) -> io::Result<(Vec<WorkerHandle>, Vec<JoinHandle<()>>)> {
+    let (handles, inboxes): (Vec<_>, Vec<_>) = (0..shared.settings.threads).map(|_| worker::channel()).unzip();
+    let peers: Arc<[WorkerHandle]> = handles.clone().into();
+    let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
+        let (shared, resolver, peers) = (shared.clone(), resolver.clone(), peers.clone());
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || worker::run(index, shared, resolver, peers, inbox))
+    });
+    Ok((handles, threads.collect::<io::Result<_>>()?))
+}
+
+fn serve(control: &Runtime, listeners: Listeners, shared: &Arc<Shared>, workers: &Workers, drain: &Drain) {
+    let settings = Arc::new(shared.settings.clients.clone());
+    for listener in listeners.clients {
+        if let Ok(address) = listener.local_addr() {
+            info!(%address, "serving clients");
+        }
+        control.spawn(listener::run(listener, workers.clone(), settings.clone(), shared.metrics.clone()));
+    }
+    if let Some(listener) = listeners.admin {
+        if let Ok(address) = listener.local_addr() {
+            info!(%address, "serving the admin pages");
+        }
+        let (shared, drain) = (shared.clone(), drain.clone());
+        control.spawn(async move {
+            if let Err(error) = http::serve(listener, shared, drain).await {
+                warn!(%error, "the admin port ended");
+            }
+        });
+    }
+}
+
+async fn wait_for_end() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => info!(signal = "SIGTERM", "asked to end"),
+        _ = interrupt.recv() => info!(signal = "SIGINT", "asked to end"),
+    }
+    Ok(())
+}
+
+fn surroundings() -> Surroundings {
+    let mut random = [0; 20];
+    random.fill_with(|| fastrand::u8(..));
+    Surroundings { node_id: random, wall_clock, memory }
+}
+
+fn wall_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+/// What jemalloc says; zeros where another allocator is linked.
+fn memory() -> Memory {
+    use tikv_jemalloc_ctl::{epoch, stats};
+    // The numbers are as of the last epoch.
+    let _ = epoch::advance();
+    let read = |value: Result<usize, _>| value.map_or(0, |bytes: usize| bytes as u64);
+    Memory { allocated: read(stats::allocated::read()), resident: read(stats::resident::read()) }
+}
