@@ -83,7 +83,7 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     /// The error line without its `-` and CRLF.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
+        let text: &str = match self {
             Self::UnknownCommand { name, args } => {
                 return write!(f, "ERR unknown command '{name}', with args beginning with: {args}");
             }

@@ -25,7 +25,6 @@ use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
 use crate::socket;
 
 /// Opens connections to the nodes of one cluster.
-#[derive(Debug)]
 pub struct Connector {
     settings: ClusterSettings,
     resolver: Arc<Resolver>,
@@ -113,8 +112,8 @@ impl Connector {
                 scanner.reset();
                 match progress {
                     Progress::Pending => {}
-                    Progress::Ready if bytes.is_empty() => return Ok(()),
-                    Progress::Ready => return Err(ConnectError::Unasked),
+                    Progress::Done if bytes.is_empty() => return Ok(()),
+                    Progress::Done => return Err(ConnectError::Unasked),
                 }
             }
             if bytes.len() > HANDSHAKE_LIMIT {

@@ -45,6 +45,12 @@ impl Pending {
         Self { origin: Some(origin), slot, attempts: 0, deadline, len: 0 }
     }
 
+    /// The same request, tried once more.
+    #[must_use]
+    pub fn again(self) -> Self {
+        Self { attempts: self.attempts.saturating_add(1), ..self }
+    }
+
     /// Its own request, whose reply nobody waits for.
     fn own(slot: Slot, deadline: u64) -> Self {
         Self { origin: None, slot, attempts: 0, deadline, len: 0 }

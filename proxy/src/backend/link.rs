@@ -144,10 +144,6 @@ impl Link {
         }
     }
 
-    pub(super) fn is_retired(&self) -> bool {
-        self.closing == Some(Closing::Retired)
-    }
-
     fn wake(&mut self) {
         if !self.woken
             && let Some(waker) = &self.waker

@@ -1,5 +1,7 @@
 //! The clients of one worker, and how replies find them.
 
+use std::sync::Arc;
+
 use slab::Slab;
 
 use super::connection::{Client, Watermarks};
@@ -14,8 +16,7 @@ use crate::cluster::slot_map::Endpoint;
 use crate::metrics::WorkerMetrics;
 use crate::refusal::Refusal;
 use crate::route::redirect::Redirect;
-
-use std::sync::Arc;
+use crate::shared::Shared;
 
 /// All clients of a worker.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Clients {
     /// A redirect, or its want of success, made it likely that the topology changed.
     pub topology_doubt: bool,
     marks: Watermarks,
+    /// When clients are next looked at for having been silent too long.
+    next_sweep: u64,
     metrics: Arc<WorkerMetrics>,
 }
 
@@ -48,6 +51,7 @@ impl Clients {
             retries: Retries::default(),
             topology_doubt: false,
             marks,
+            next_sweep: 0,
             metrics,
         }
     }
@@ -125,6 +129,28 @@ impl Clients {
         let Some(client) = self.find(origin) else { return };
         client.parked = client.parked.saturating_sub(1);
         self.touch(origin.client);
+    }
+
+    /// Closes clients that were silent, or not logged in, for too long. Looks at all of them, at most once
+    /// every `interval` milliseconds.
+    pub fn sweep(&mut self, now: u64, interval: u64, shared: &Shared) {
+        let settings = &shared.settings.clients;
+        let must_log_in = !shared.first_login().is_in();
+        if now < self.next_sweep || (settings.idle_timeout.is_none() && !must_log_in) {
+            return;
+        }
+        self.next_sweep = now + interval;
+        let idle_limit = settings.idle_timeout.map_or(u64::MAX, |limit| limit.as_millis() as u64);
+        let login_limit = settings.auth_timeout.as_millis() as u64;
+        for client in self.records.iter_mut().map(|(_, client)| client) {
+            let session = &client.session;
+            let idle = client.replies.is_empty() && now.saturating_sub(session.last_active) > idle_limit;
+            let outside = !session.login.is_in() && now.saturating_sub(session.since) > login_limit;
+            if idle || outside {
+                self.metrics.clients_idle_closed.add(1);
+                client.close_after_replies();
+            }
+        }
     }
 
     fn answer_in_batch(&mut self, origin: Origin, bytes: &[u8], batch: &[u8]) {

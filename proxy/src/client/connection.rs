@@ -236,6 +236,12 @@ impl Client {
         matches!(self.state, State::Open | State::Draining)
     }
 
+    /// Reply bytes that wait to be written.
+    #[must_use]
+    pub fn output_bytes(&self) -> usize {
+        self.output.len()
+    }
+
     /// Closes the connection at once: CLIENT KILL, or the end of the grace period.
     pub fn kill(&mut self) {
         self.state = State::Broken;

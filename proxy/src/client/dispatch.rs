@@ -9,13 +9,14 @@ use super::spares::Spares;
 use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::pool::{Pool, Sent};
 use crate::cluster::slot::Slot;
-use crate::command::keys::{self, KeysError};
+use crate::command::key_count::KeysError;
+use crate::command::keys;
 use crate::command::spec::{Flags, Merge as Policy, Refused, Spec, Split, Treatment};
 use crate::command::table::Lookup;
 use crate::command::{blocking, spec};
 use crate::metrics::WorkerMetrics;
 use crate::refusal::{Refusal, printable};
-use crate::resp::reply_writer::Writer;
+use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::route::cursor::{self, Place};
 use crate::route::merge::{Merge, MergeKind};
@@ -23,7 +24,6 @@ use crate::route::split::{self, Cut};
 use crate::shared::Shared;
 
 /// What handling requests needs of the worker.
-#[derive(Debug)]
 pub struct Turn<'a> {
     /// Settings, commands and identity: the same for all workers.
     pub shared: &'a Shared,
@@ -128,7 +128,7 @@ fn slot_of(spec: &Spec, request: &Request<'_>) -> Result<Slot, Refusal> {
 }
 
 fn keys_refusal(error: KeysError, spec: &Spec) -> Refusal {
-    Refusal::Keys(error.text(spec))
+    Refusal::Said(error.text(spec).into_owned())
 }
 
 fn unsupported(spec: &Spec, why: Refused) -> Refusal {
@@ -262,7 +262,7 @@ fn answer_locally(
     match local::answer(&mut client.session, which, spec, request, turn, &mut reply)? {
         Answer::Reply => client.answer(&reply, turn.spares),
         Answer::Text(text) => {
-            Writer::new(&mut reply, client.session.protocol).verbatim("txt", text.as_bytes());
+            ReplyWriter::new(&mut reply, client.session.protocol).verbatim(&text);
             client.answer(&reply, turn.spares);
         }
         Answer::Silence => {}

@@ -55,7 +55,7 @@ impl Parked {
         request: &[u8],
         last_error: Option<&[u8]>,
     ) -> Self {
-        let pending = Pending { attempts: pending.attempts.saturating_add(1), ..*pending };
+        let pending = pending.again();
         let last_error = match target {
             // Where a slot is now is the cluster's matter; the client must not learn of nodes.
             Target::Node { .. } => None,
@@ -125,6 +125,13 @@ impl Retries {
         due.into()
     }
 
+    /// Takes everything: the topology has changed, and nobody need wait for it any longer.
+    pub fn take_all(&mut self) -> Vec<Parked> {
+        let mut all: Vec<_> = std::mem::take(&mut self.waiting).into();
+        all.append(&mut self.fresh);
+        all
+    }
+
     /// Whether [`Self::take_fresh`] would give any.
     #[must_use]
     pub fn has_fresh(&self) -> bool {
@@ -152,7 +159,8 @@ mod tests {
 
     fn parked(ticket: u32, attempts: u8, target: Target) -> Parked {
         let origin = Origin { client: 0, generation: 0, ticket: Ticket(ticket), part: 0 };
-        let pending = Pending { attempts, ..Pending::new(origin, Slot::of(b"k"), 1_000) };
+        let mut pending = Pending::new(origin, Slot::of(b"k"), 1_000);
+        pending.attempts = attempts;
         Parked::again(origin, &pending, Lane::default(), target, b"x", Some(b"-TRYAGAIN x\r\n"))
     }
 

@@ -43,6 +43,14 @@ pub enum Login {
     User(Option<u16>),
 }
 
+impl Login {
+    /// Whether commands may be sent.
+    #[must_use]
+    pub fn is_in(self) -> bool {
+        self != Self::Needed
+    }
+}
+
 /// Names that a client gives itself.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Names {
@@ -104,7 +112,7 @@ impl Session {
     /// Whether it may send commands other than AUTH, HELLO, QUIT and RESET.
     #[must_use]
     pub fn is_logged_in(&self) -> bool {
-        self.login != Login::Needed
+        self.login.is_in()
     }
 
     /// Whether the reply to the request being handled is unwanted; a SKIP is thereby used up.

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::connection::{Client, Rest, State};
 use super::dispatch::{self, Turn};
+use crate::backend::owner::Owner;
 use crate::refusal::Refusal;
 use crate::resp::inline;
 use crate::resp::scan::{ProtocolError, RequestLimits, RequestScanner, Scan};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::resp::protocol::Protocol;
-use crate::resp::reply_writer::Writer;
+use crate::resp::reply_writer::ReplyWriter;
 
 #[derive(Default)]
 struct Database {
@@ -32,7 +32,7 @@ pub(super) fn merge(before: &str, replies: &[&[u8]], protocol: Protocol) -> Vec<
         );
     }
     let mut out = Vec::new();
-    Writer::new(&mut out, protocol).verbatim("txt", text.as_bytes());
+    ReplyWriter::new(&mut out, protocol).verbatim(&text);
     out
 }
 

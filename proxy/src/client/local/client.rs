@@ -6,7 +6,7 @@ use super::list::{self, Filter};
 use super::{Answer, Ask};
 use crate::command::spec::Spec;
 use crate::refusal::Refusal;
-use crate::resp::reply_writer::Writer;
+use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
 
@@ -21,7 +21,7 @@ pub(super) fn answer(
     turn: &Turn<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
-    let mut writer = Writer::new(out, session.protocol);
+    let mut writer = ReplyWriter::new(out, session.protocol);
     match &*spec.name {
         "client|id" => writer.integer(session.id as i64),
         "client|getname" if session.name().is_empty() => writer.null(),
@@ -36,7 +36,7 @@ pub(super) fn answer(
         }
         "client|info" => {
             let line = list::line(session, turn.now, 0);
-            writer.verbatim("txt", line.as_bytes());
+            writer.verbatim(&line);
         }
         "client|list" => return Ok(Answer::Question(Ask::List(Filter::of_list(request)?))),
         "client|kill" => {
@@ -94,7 +94,7 @@ fn reply_mode(session: &mut Session, request: &Request<'_>, out: &mut Vec<u8>) -
     let mode = request.arg(2).unwrap_or_default();
     if mode.eq_ignore_ascii_case(b"on") {
         session.set_reply_mode(ReplyMode::On);
-        Writer::new(out, session.protocol).simple("OK");
+        ReplyWriter::new(out, session.protocol).simple("OK");
         return Ok(Answer::Reply);
     }
     if mode.eq_ignore_ascii_case(b"off") {
@@ -119,7 +119,7 @@ fn on_or_off(request: &Request<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn write_help(writer: &mut Writer<'_>) {
+fn write_help(writer: &mut ReplyWriter<'_>) {
     const HELP: &[&str] = &[
         "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "GETNAME",

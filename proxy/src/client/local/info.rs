@@ -64,13 +64,13 @@ fn rows(fixed: &[(&'static str, &str)]) -> Rows {
 
 fn server(turn: &Turn<'_>) -> Rows {
     let server = turn.shared.server();
-    let mut rows = vec![("redis_version", server.version.clone())];
-    if server.name != "redis" {
+    let mut rows = vec![("redis_version", server.version.to_string())];
+    if &*server.name == "valkey" {
         // As Valkey does: the version that clients know to be compatible, and beside it its own.
         rows = vec![
             ("redis_version", "7.2.4".to_owned()),
-            ("server_name", server.name.clone()),
-            ("valkey_version", server.version.clone()),
+            ("server_name", server.name.to_string()),
+            ("valkey_version", server.version.to_string()),
         ];
     }
     let uptime = turn.now / 1000;
@@ -79,7 +79,7 @@ fn server(turn: &Turn<'_>) -> Rows {
         ("os", std::env::consts::OS.to_owned()),
         ("arch_bits", usize::BITS.to_string()),
         ("process_id", std::process::id().to_string()),
-        ("run_id", turn.shared.run_id.clone()),
+        ("run_id", turn.shared.node_id.to_string()),
         ("tcp_port", turn.shared.port().to_string()),
         ("uptime_in_seconds", uptime.to_string()),
         ("uptime_in_days", (uptime / 86_400).to_string()),
@@ -130,7 +130,7 @@ fn slotway(turn: &Turn<'_>) -> Rows {
         ("slotway_slots_served", if map.is_complete() { "all" } else { "not all" }.to_owned()),
     ];
     for (row, values) in turn.shared.metrics.rows() {
-        rows.push((row.0, values.iter().fold(0u64, |sum, value| sum.wrapping_add(*value)).to_string()));
+        rows.push((row.name, values.iter().fold(0u64, |sum, value| sum.wrapping_add(*value)).to_string()));
     }
     rows
 }

@@ -6,7 +6,7 @@ use super::Answer;
 use super::client::checked_name;
 use crate::refusal::Refusal;
 use crate::resp::protocol::Protocol;
-use crate::resp::reply_writer::Writer;
+use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
 
@@ -77,7 +77,7 @@ impl<'a> HelloOptions<'a> {
 
 fn write_hello(session: &Session, turn: &Turn<'_>, out: &mut Vec<u8>) {
     let server = turn.shared.server();
-    let mut writer = Writer::new(out, session.protocol);
+    let mut writer = ReplyWriter::new(out, session.protocol);
     writer.map(7);
     writer.bulk(b"server");
     writer.bulk(server.name.as_bytes());
@@ -115,7 +115,7 @@ pub(super) fn auth(
         _ => return Err(Refusal::Syntax),
     };
     session.set_login(turn.shared.log_in(user, password)?);
-    Writer::new(out, session.protocol).simple("OK");
+    ReplyWriter::new(out, session.protocol).simple("OK");
     Ok(Answer::Reply)
 }
 
@@ -132,7 +132,7 @@ pub(super) fn select(
     let index = request.arg(1).and_then(parse_number).ok_or(Refusal::NotAnInteger)?;
     let databases = turn.shared.databases;
     session.database = u16::try_from(index).ok().filter(|index| *index < databases).ok_or(Refusal::DbIndex)?;
-    Writer::new(out, session.protocol).simple("OK");
+    ReplyWriter::new(out, session.protocol).simple("OK");
     Ok(Answer::Reply)
 }
 

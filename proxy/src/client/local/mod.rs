@@ -11,7 +11,7 @@ use crate::backend::in_flight::Origin;
 use crate::command::local::{cluster, command};
 use crate::command::spec::{Local, Spec};
 use crate::refusal::Refusal;
-use crate::resp::reply_writer::Writer;
+use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::route::merge::MergeKind;
 
@@ -67,7 +67,7 @@ pub fn answer(
     turn: &Turn<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
-    let mut writer = Writer::new(out, session.protocol);
+    let mut writer = ReplyWriter::new(out, session.protocol);
     match which {
         Local::Ping => match request.arg(1) {
             None => writer.simple("PONG"),
@@ -98,13 +98,15 @@ pub fn answer(
         }
         Local::Reset => {
             session.reset(turn.shared.first_login());
-            Writer::new(out, session.protocol).simple("RESET");
+            ReplyWriter::new(out, session.protocol).simple("RESET");
         }
         Local::Accept => writer.simple("OK"),
         Local::Info => return Ok(info::info(request, turn)),
-        Local::Command => command::answer(&turn.shared.commands, spec, request, &mut writer)?,
+        Local::Command => command::answer(&turn.shared.commands, spec, request, &mut writer),
         Local::Client => return client::answer(session, spec, request, turn, out),
-        Local::Cluster => cluster::answer(&turn.shared.identity(session.local), spec, request, &mut writer)?,
+        Local::Cluster => {
+            cluster::answer(spec, request, &turn.shared.own_node(session.local), &mut writer);
+        }
         Local::Acl => writer.bulk(turn.shared.user_name(session.login).as_bytes()),
     }
     Ok(Answer::Reply)
