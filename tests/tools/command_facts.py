@@ -3,8 +3,9 @@
 
     command_facts.py HOST:PORT ... > proxy/src/command/facts.txt
 
-The servers are given oldest first. Rows are united. Where servers differ on a command the newest server's row is taken, unless it would lose
-keys that an older server knows; such a row keeps the older server's keys and standard error says so.
+The servers are given oldest first. Rows are united; where servers differ on a command the newest one's row
+is taken, unless it would lose keys that an older server knows: then the older one's keys stay, and standard
+error says so.
 Needs python3 only.
 """
 
