@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Writes the table of command facts from COMMAND INFO and COMMAND DOCS of running servers.
 
-    command_facts.py OLDEST:PORT ... NEWEST:PORT > proxy/src/command/facts.txt
+    command_facts.py HOST:PORT ... > proxy/src/command/facts.txt
 
-Rows are united. Where servers differ on a command the newest server's row is taken, unless it would lose
-keys that an older server knows; such a row keeps the older server's keys and standard error says so.
+The servers are given oldest first. Rows are united; where servers differ on a command the newest one's row
+is taken, unless it would lose keys that an older server knows: then the older one's keys stay, and standard
+error says so.
 Needs python3 only.
 """
 

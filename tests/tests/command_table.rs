@@ -1,0 +1,448 @@
+//! The table of commands against the real servers: every server binary found is started and asked. Names
+//! the servers that it skipped, and why.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "I/O: starts servers and asks them; a test fails by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use slotway::command::keys::positions;
+use slotway::command::local::command::answer;
+use slotway::command::spec::{Flags, Spec};
+use slotway::command::table::{Lookup, Table};
+use slotway::resp::protocol::Protocol;
+use slotway::resp::reply_writer::ReplyWriter;
+use slotway::resp::request::{ArgRange, Request};
+
+#[test]
+fn every_command_of_the_servers_has_its_row_with_the_same_facts() {
+    let ours = rows(&our_reply("COMMAND"));
+    let mut wrong = Vec::new();
+    for server in servers() {
+        let theirs = rows(&server.connect().ask("COMMAND"));
+        assert!(theirs.len() > 300, "{}: only {} rows", server.name, theirs.len());
+        for (name, theirs) in &theirs {
+            let said =
+                ours.get(name).map_or_else(|| vec!["no row".to_owned()], |ours| ours.compare(name, theirs));
+            wrong.extend(said.iter().map(|what| format!("{}: {name}: {what}", server.name)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn keys_are_found_where_the_servers_find_them() {
+    let mut wrong = Vec::new();
+    for server in servers() {
+        let mut connection = server.connect();
+        for line in KEYED {
+            let line = format!("COMMAND GETKEYS {line}");
+            let (ours, theirs) = (our_reply(&line), connection.ask(&line));
+            if theirs == Reply::Error("ERR Invalid command specified".into()) {
+                eprintln!("{}: skipped, it lacks the command: {line}", server.name);
+            } else if ours != theirs {
+                wrong.push(format!("{}: {line}: {ours:?}, the server says {theirs:?}", server.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_impossible_count_of_keys_is_refused_in_the_servers_words() {
+    let table = Table::builtin();
+    for server in servers() {
+        let mut connection = server.connect();
+        let library = "#!lua\u{a0}name=l\nredis.register_function('f',function()\u{a0}end)";
+        assert_eq!(connection.ask(&format!("FUNCTION LOAD {library}")).text(), "l");
+        assert_eq!(connection.ask("SCRIPT LOAD return").text(), SCRIPT);
+        for (command, rest) in COUNTED {
+            let command = command.replace("SHA1", SCRIPT);
+            for count in ["x", "-1", "99", "99999999999999999999", "01", "+1"] {
+                let line = format!("{command} {count} {rest}");
+                let theirs = connection.ask(&line);
+                if matches!(&theirs, Reply::Error(text) if text.contains("unknown command")) {
+                    eprintln!("{}: skipped, it lacks the command: {line}", server.name);
+                    continue;
+                }
+                let ours = with_request(&line, |request| {
+                    let spec = find(&table, &request);
+                    positions(spec, &request).expect_err(&line).text(spec).into_owned()
+                });
+                assert_eq!(Reply::Error(ours), theirs, "{}: {line}", server.name);
+            }
+        }
+    }
+}
+
+/// Lines that bring up every kind of key spec and every option that holds a key. Left out, since GETKEYS errs
+/// where the server itself routes by its grammar: PFMERGE of a destination alone, and XREADGROUP of a group
+/// called STREAMS.
+const KEYED: &[&str] = &[
+    "get k",
+    "set k v ex 10",
+    "set k v get",
+    "getex k persist",
+    "append k v",
+    "mget a b c",
+    "mset a 1 b 2 c 3",
+    "msetnx a 1 b 2",
+    "msetex 2 a 1 b 2 nx",
+    "del a b",
+    "unlink a b",
+    "exists a a",
+    "touch a b c",
+    "rename a b",
+    "copy a b db 1 replace",
+    "object encoding k",
+    "object freq k",
+    "memory usage k samples 5",
+    "expire k 10 nx",
+    "bitop and d a b c",
+    "bitcount k 0 1 bit",
+    "bitfield k get u8 0",
+    "bitfield_ro k get u8 0",
+    "setbit k 1 1",
+    "pfadd k a",
+    "pfcount a b",
+    "pfmerge d a b",
+    "lcs a b len",
+    "lpush k a b",
+    "lmove a b left right",
+    "blmove a b left right 0",
+    "rpoplpush a b",
+    "brpoplpush a b 0",
+    "blpop a b c 0",
+    "brpop a 0",
+    "lmpop 2 a b left count 5",
+    "blmpop 0 2 a b left",
+    "linsert k before a b",
+    "sadd k a",
+    "smove a b m",
+    "sinter a b",
+    "sintercard 2 a b limit 1",
+    "sdiffstore d a b",
+    "sunionstore d a",
+    "hset k f v",
+    "hmget k a b",
+    "hexpire k 10 fields 1 f",
+    "hrandfield k 2",
+    "zadd k 1 a",
+    "zrange k 0 -1",
+    "zrangestore d k 0 -1",
+    "zunion 2 a b weights 1 2",
+    "zinter 1 a withscores",
+    "zdiff 2 a b",
+    "zintercard 2 a b",
+    "zunionstore d 2 a b aggregate max",
+    "zinterstore d 1 a",
+    "zdiffstore d 2 a b",
+    "zmpop 1 a min",
+    "bzmpop 0 2 a b max",
+    "bzpopmin a b 0",
+    "geoadd k 1 2 m",
+    "geosearchstore d k frommember m byradius 1 km",
+    "georadius k 1 2 3 km",
+    "georadius k 1 2 3 km store d",
+    "georadius k 1 2 3 km count 2 any asc storedist d",
+    "georadiusbymember k m 3 km store d",
+    "georadiusbymember_ro k m 3 km",
+    "sort k",
+    "sort k by w_* limit 0 5 get # get o_* alpha store d",
+    "sort k get store store d",
+    "sort_ro k by w_*",
+    "xadd k * f v",
+    "xread count 2 streams a b 0 0",
+    "xread block 0 streams a $",
+    "xread streams streams 0",
+    "xreadgroup group g c count 2 noack streams a b > >",
+    "xreadgroup group block c streams a >",
+    "xgroup create k g $ mkstream",
+    "xinfo stream k full",
+    "xautoclaim k g c 0 0",
+    "eval s 0",
+    "eval s 0 a b",
+    "eval s 2 a b c",
+    "eval s 5 a",
+    "evalsha_ro s 1 a",
+    "fcall f 2 a b c",
+    "fcall_ro f 1 a",
+    "move k 1",
+    "migrate h 1 k 0 5",
+    "watch a b",
+    "restore k 0 v",
+    "spublish c m",
+    "publish c m",
+    "config get x",
+    "get k v",
+    "zunion 0 a",
+    "zunion x a",
+    "xread count 1 1 2",
+    "debug object k",
+];
+
+/// Commands that carry a count of keys, and what may follow it.
+const COUNTED: &[(&str, &str)] = &[
+    ("eval return", "k"),
+    ("eval_ro return", "k"),
+    ("evalsha SHA1", "k"),
+    ("fcall f", "k"),
+    ("zunion", "a"),
+    ("zunionstore d", "a"),
+    ("zinter", "a"),
+    ("zinterstore d", "a"),
+    ("zdiff", "a"),
+    ("zdiffstore d", "a"),
+    ("zintercard", "a"),
+    ("lmpop", "a left"),
+    ("zmpop", "a min"),
+    ("sintercard", "a"),
+    ("msetex", "a b"),
+];
+
+/// The SHA-1 of the script `return`.
+const SCRIPT: &str = "63143b6f8007b98c53ca2149822777b3566f9241";
+
+/// One command as COMMAND tells it, ours or a server's.
+struct Row {
+    arity: i64,
+    flags: BTreeSet<String>,
+    triple: Vec<Reply>,
+    key_specs: Vec<String>,
+}
+
+/// Flags that decide what the proxy does; the others differ between versions and are only shown.
+const DECISIVE: &[Flags] = &[
+    Flags::WRITE,
+    Flags::READONLY,
+    Flags::ADMIN,
+    Flags::PUBSUB,
+    Flags::BLOCKING,
+    Flags::NO_AUTH,
+    Flags::MOVABLEKEYS,
+    Flags::NO_MANDATORY_KEYS,
+];
+
+impl Row {
+    /// How this row of ours differs from the server's.
+    fn compare(&self, name: &str, theirs: &Self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        // Newer servers take more arguments: a negative arity covers a fixed one.
+        let covers = self.arity < 0 && self.arity.abs() <= theirs.arity.abs();
+        if self.arity != theirs.arity && !covers {
+            wrong.push(format!("arity {}, the server says {}", self.arity, theirs.arity));
+        }
+        for word in DECISIVE.iter().flat_map(|flag| flag.words()) {
+            // Blocking by its flag since Valkey 8 only.
+            let is_newer = (name, word) == ("wait", "blocking");
+            if self.flags.contains(word) != theirs.flags.contains(word) && !is_newer {
+                wrong.push(format!("flags {:?}, the server says {:?}", self.flags, theirs.flags));
+            }
+        }
+        wrong.extend(
+            theirs
+                .flags
+                .iter()
+                .filter(|word| Flags::from_word(word).is_none())
+                .map(|w| format!("new flag {w}")),
+        );
+        if self.triple != theirs.triple || self.key_specs != theirs.key_specs {
+            wrong.push(format!("keys {:?}, the server says {:?}", self.key_specs, theirs.key_specs));
+        }
+        wrong
+    }
+}
+
+/// The rows of a reply to COMMAND, subcommands included.
+fn rows(reply: &Reply) -> BTreeMap<String, Row> {
+    let mut rows = BTreeMap::new();
+    for info in reply.items() {
+        let [name, arity, flags, first, last, step, _acl, _tips, specs, subcommands] = info.items() else {
+            panic!("not a row of COMMAND: {info:?}")
+        };
+        let row = Row {
+            arity: arity.integer(),
+            flags: flags.items().iter().map(Reply::text).collect(),
+            triple: vec![first.clone(), last.clone(), step.clone()],
+            key_specs: specs.items().iter().map(key_spec).collect(),
+        };
+        rows.insert(name.text(), row);
+        rows.extend(self::rows(subcommands));
+    }
+    rows
+}
+
+/// Where a key spec finds keys. Its flags are left out, and its notes.
+fn key_spec(spec: &Reply) -> String {
+    let pairs = spec.items().chunks(2);
+    let found = pairs.filter(|pair| ["begin_search", "find_keys"].contains(&&*pair[0].text()));
+    found.map(|pair| format!("{:?} ", pair[1])).collect()
+}
+
+/// What our COMMAND answers to `line`.
+fn our_reply(line: &str) -> Reply {
+    let table = Table::builtin();
+    let mut out = Vec::new();
+    with_request(line, |request| {
+        answer(&table, find(&table, &request), &request, &mut ReplyWriter::new(&mut out, Protocol::Resp2));
+    });
+    Reply::read(&mut &*out)
+}
+
+fn find<'t>(table: &'t Table, request: &Request<'_>) -> &'t Spec {
+    match table.find(request) {
+        Lookup::Found(spec) => spec,
+        lookup => panic!("{lookup:?}"),
+    }
+}
+
+fn with_request<T>(line: &str, check: impl FnOnce(Request<'_>) -> T) -> T {
+    let mut start = 0;
+    let ranges = line.split(' ').map(|word| {
+        let range = ArgRange { start, len: u32::try_from(word.len()).unwrap() };
+        start += range.len + 1;
+        range
+    });
+    let argv: Vec<_> = ranges.collect();
+    check(Request::new(line.as_bytes(), &argv))
+}
+
+/// A server, ended when dropped.
+struct Server {
+    name: String,
+    port: u16,
+    process: Child,
+}
+
+/// A server of each kind that is installed.
+fn servers() -> Vec<Server> {
+    let kinds = [("redis-server", "SLOTWAY_REDIS_SERVER"), ("valkey-server", "SLOTWAY_VALKEY_SERVER")];
+    let found = kinds.iter().filter_map(|(name, variable)| {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let on_path = || env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+        let binary = env::var_os(variable).map(PathBuf::from).or_else(on_path);
+        if binary.is_none() {
+            eprintln!("skipped {name}: it is not on the PATH and {variable} is not set");
+        }
+        binary
+    });
+    let servers: Vec<_> = found.map(Server::start).collect();
+    assert!(!servers.is_empty(), "no server to compare with: install redis-server or valkey-server");
+    servers
+}
+
+impl Server {
+    fn start(binary: PathBuf) -> Self {
+        // Another process may take the port between our look and the server's bind: then again with another.
+        (0..10).find_map(|_| Self::try_start(&binary)).unwrap_or_else(|| panic!("{} ends", binary.display()))
+    }
+
+    fn try_start(binary: &PathBuf) -> Option<Self> {
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(binary);
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
+        let process =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut server = Self { name: format!("{}:{port}", binary.display()), port, process };
+        while server.process.try_wait().unwrap().is_none() {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(server);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
+    fn connect(&self) -> Connection {
+        Connection(BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).unwrap()))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ended_already = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+/// A connection that speaks RESP2.
+struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    /// Sends the words of `line`, in which a no-break space stands for a blank inside a word.
+    fn ask(&mut self, line: &str) -> Reply {
+        let words: Vec<_> = line.split(' ').map(|word| word.replace('\u{a0}', " ")).collect();
+        let mut frame = format!("*{}\r\n", words.len());
+        for word in words {
+            frame += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        self.0.get_mut().write_all(frame.as_bytes()).unwrap();
+        Reply::read(&mut self.0)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Reply {
+    Text(String),
+    Error(String),
+    Integer(i64),
+    Array(Vec<Self>),
+    Null,
+}
+
+impl Reply {
+    fn read(from: &mut impl BufRead) -> Self {
+        let mut line = String::new();
+        from.read_line(&mut line).unwrap();
+        let (kind, rest) = line.trim_end().split_at(1);
+        match (kind, rest.parse::<i64>()) {
+            ("+", _) => Self::Text(rest.to_owned()),
+            ("-", _) => Self::Error(rest.to_owned()),
+            (":", Ok(number)) => Self::Integer(number),
+            ("$" | "*", Ok(-1)) => Self::Null,
+            ("$", Ok(len)) => {
+                let mut bytes = vec![0; usize::try_from(len).unwrap() + 2];
+                from.read_exact(&mut bytes).unwrap();
+                Self::Text(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+            }
+            ("*", Ok(len)) => Self::Array((0..len).map(|_| Self::read(from)).collect()),
+            _ => panic!("not RESP2: {line}"),
+        }
+    }
+
+    fn items(&self) -> &[Self] {
+        let Self::Array(items) = self else { panic!("not an array: {self:?}") };
+        items
+    }
+
+    fn text(&self) -> String {
+        let Self::Text(text) = self else { panic!("not a text: {self:?}") };
+        text.clone()
+    }
+
+    fn integer(&self) -> i64 {
+        let Self::Integer(number) = self else { panic!("not an integer: {self:?}") };
+        *number
+    }
+}
