@@ -223,9 +223,15 @@ impl Connection {
                 return Poll::Ready(Err(LinkError::Eof));
             }
             let Some(link) = pool.link_mut(key) else { return Poll::Pending };
+            let waiting = link.in_flight.len();
             let passed = self.pass_on(&scratch[..filled], link, replies);
             // Also behind an error: what came before it is good.
             replies.flush(&scratch[..filled]);
+            let answered = waiting - link.in_flight.len();
+            let metrics = owner.metrics();
+            metrics.backend_reads.add(1);
+            metrics.backend_bytes_in.add((filled - kept) as u64);
+            metrics.backend_replies.add(answered as u64);
             owner.settle();
             passed?;
         }
@@ -300,14 +306,19 @@ impl Connection {
         key: LinkKey,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(link) = owner.parts().0.link_mut(key) else { return Poll::Pending };
-        while !link.in_flight.unsent().is_empty() {
+        loop {
+            let Some(link) = owner.parts().0.link_mut(key) else { return Poll::Pending };
+            if link.in_flight.unsent().is_empty() {
+                return Poll::Pending;
+            }
             let count = ready!(Pin::new(&mut self.stream).poll_write(cx, link.in_flight.unsent()))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             link.in_flight.advance_sent(count);
+            let metrics = owner.metrics();
+            metrics.backend_writes.add(1);
+            metrics.backend_bytes_out.add(count as u64);
         }
-        Poll::Pending
     }
 }
