@@ -228,7 +228,7 @@ impl Node {
             // A dead shard is that shard's matter.
             ("cluster-require-full-coverage", "no"),
         ];
-        Self { server: Server::launch(kind, &settings), id: String::new(), bus: bus }
+        Self { server: Server::launch(kind, &settings), id: String::new(), bus }
     }
 
     fn meeting(&self) -> String {

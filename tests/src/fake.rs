@@ -65,7 +65,8 @@ impl Action {
     }
 }
 
-type Script = dyn Fn(&Received) -> Action + Send + Sync;
+/// What a node does about each request.
+pub type Script = dyn Fn(&Received) -> Action + Send + Sync;
 
 /// A running scripted backend; its threads end on drop.
 pub struct Fake {

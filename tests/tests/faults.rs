@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use slotway_tests::cluster::Cluster;
-use slotway_tests::fake::{Action, Fake};
+use slotway_tests::fake::{Action, Fake, Script};
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy, answered};
 use slotway_tests::raw::{Raw, is_gone};
@@ -266,10 +266,8 @@ fn a_client_that_leaves_does_not_shift_the_replies_of_others() {
 
 #[test]
 fn a_node_that_never_answers_costs_an_error_at_the_deadline_and_no_second_run() {
-    let scripts: Vec<Box<dyn Fn(&_) -> Action + Send + Sync>> = vec![
-        Box::new(|_| Action::Silence),
-        Box::new(|request: &slotway_tests::fake::Received| Action::bulk(&request.text(1))),
-    ];
+    let scripts: Vec<Box<Script>> =
+        vec![Box::new(|_| Action::Silence), Box::new(|request| Action::bulk(&request.text(1)))];
     let fakes = Fake::cluster(scripts);
     let proxy =
         Options::cluster(&[format!("redis://{}", fakes[1].addr())]).flag("--set", DEADLINE).eager().start();

@@ -7,7 +7,6 @@ use std::time::Duration;
 use slotway_tests::argv::frame;
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
-use slotway_tests::raw::Raw;
 use slotway_tests::server::Server;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -134,12 +133,10 @@ fn before_login_a_client_may_send_little() {
         ("*11\r\n$4\r\nMGET\r\n", "unauthenticated multibulk length"),
         ("*2\r\n$4\r\nECHO\r\n$16385\r\n", "unauthenticated bulk length"),
     ] {
-        for addr in [proxy.addr()] {
-            let mut raw = Raw::connect(&addr);
-            raw.send_bytes(request.as_bytes());
-            let said = raw.read_to_close();
-            assert_eq!(String::from_utf8_lossy(&said), format!("-ERR Protocol error: {text}\r\n"));
-        }
+        let mut raw = proxy.client();
+        raw.send_bytes(request.as_bytes());
+        let said = raw.read_to_close();
+        assert_eq!(String::from_utf8_lossy(&said), format!("-ERR Protocol error: {text}\r\n"));
     }
 }
 

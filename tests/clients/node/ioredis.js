@@ -10,6 +10,12 @@ const connect = {
   Cluster: () => new Redis.Cluster([{ host, port: Number(port) }]),
 };
 
+// A client that waits for ever is a failure, not a reason to wait.
+setTimeout(() => {
+  console.error("not done after two minutes");
+  process.exit(1);
+}, 120_000).unref();
+
 async function values(client, name) {
   assert.equal(await client.set(`${name}:s`, "v", "EX", 100), "OK");
   assert.equal(await client.get(`${name}:s`), "v");
