@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use slotway::cluster::slot::{SLOT_COUNT, Slot};
 
-use crate::poll::eventually;
+use crate::poll::{eventually, try_eventually};
 use crate::ports::Port;
 use crate::raw::Raw;
 use crate::server::{Kind, Server};
@@ -13,6 +13,9 @@ use crate::value::Value;
 /// How long a cluster may take to agree. A fresh one needs two seconds: servers write nothing earlier
 /// (CLUSTER_WRITABLE_DELAY).
 const AGREE: Duration = Duration::from_secs(30);
+
+/// How long a server tries a failover that it was asked for (CLUSTER_MF_TIMEOUT), and some.
+const GIVES_UP: Duration = Duration::from_secs(6);
 
 /// Milliseconds without a sign of life before a node counts as failed. Short, so that failovers are; long
 /// beside what a busy machine of two cores holds a process up.
@@ -126,14 +129,14 @@ impl Cluster {
     #[track_caller]
     pub fn fail_over_to(&self, index: usize) {
         let node = self.node(index);
-        eventually("the replica becomes primary", AGREE, || {
-            let is_primary = node.info("role")? == "master";
-            // Asked again: the server may give up its own attempt (a lost election) without a word.
-            if !is_primary {
-                let _ = node.client().cmd("CLUSTER FAILOVER");
-            }
-            is_primary.then_some(())
+        let became_primary = || (node.info("role")? == "master").then_some(());
+        let asked_for = (0..5).any(|_| {
+            // Asked again only when the server has given its own attempt up (a lost election), which it does
+            // without a word: each request starts over, and keeps the old primary's clients waiting.
+            let _ = node.client().cmd("CLUSTER FAILOVER");
+            try_eventually(GIVES_UP, became_primary).is_some()
         });
+        assert!(asked_for, "node {index} does not become primary");
     }
 
     /// Waits until every node that answers says that all is well and tells the same slots.
