@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     match cli::parse(env::args_os()) {
         Ok(Command::Run(flags)) => run(&flags),
         Ok(Command::Check { file }) => check(&file),
-        Ok(Command::Dev(flags)) => dev::run(&flags, serve),
+        Ok(Command::Dev(flags)) => dev::run(&flags),
         Err(code) => code,
     }
 }

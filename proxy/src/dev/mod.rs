@@ -30,11 +30,9 @@ use error::DevError;
 use node::Nodes;
 use program::Program;
 use slotway::config::settings::Settings;
-use traffic::Ticker;
+use slotway::server;
+use traffic::{Ticker, TrafficSample};
 use welcome::Welcome;
-
-/// What serves clients until a signal ends it.
-type Serve = fn(Settings) -> io::Result<()>;
 
 /// How long the proxy may take to answer its first PING.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -43,9 +41,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(20);
 const END_MARGIN: Duration = Duration::from_secs(2);
 
 /// Runs until ended; says on stderr what went wrong.
-pub(crate) fn run(flags: &DevFlags, serve: Serve) -> ExitCode {
+pub(crate) fn run(flags: &DevFlags) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(DevError::System).and_then(|runtime| runtime.block_on(story(flags, serve))) {
+    match runtime.map_err(DevError::System).and_then(|runtime| runtime.block_on(story(flags))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");
@@ -54,7 +52,7 @@ pub(crate) fn run(flags: &DevFlags, serve: Serve) -> ExitCode {
     }
 }
 
-async fn story(flags: &DevFlags, serve: Serve) -> Result<(), DevError> {
+async fn story(flags: &DevFlags) -> Result<(), DevError> {
     let program = Program::find()?;
     let mut end = End::new()?;
     let ports = address::free_node_ports(flags.nodes * (1 + flags.replicas))?;
@@ -71,7 +69,7 @@ async fn story(flags: &DevFlags, serve: Serve) -> Result<(), DevError> {
         () = end.wait() => None,
     };
     let outcome = match started {
-        Some(Ok(())) => serve_until_the_end(&mut nodes, &mut end, flags, settings, serve).await,
+        Some(Ok(())) => serve_until_the_end(&mut nodes, &mut end, flags, settings).await,
         Some(failed) => failed,
         None => Ok(()),
     };
@@ -94,14 +92,15 @@ async fn serve_until_the_end(
     end: &mut End,
     flags: &DevFlags,
     settings: Settings,
-    serve: Serve,
 ) -> Result<(), DevError> {
     let grace_period = settings.grace_period;
     let welcome = Welcome::new(&settings, nodes, flags)?;
     let (tell, mut ended) = oneshot::channel();
+    let (show, counters) = oneshot::channel();
     let proxy = move || {
-        // The receiver is gone when a node died: then the process is about to end anyway.
-        let _ = tell.send(serve(settings));
+        // The receivers are gone when a node died: then the process is about to end anyway.
+        let outcome = server::run_with(settings, |started| drop(show.send(started.shared.metrics.clone())));
+        let _ = tell.send(outcome);
     };
     thread::Builder::new().name("proxy".to_owned()).spawn(proxy).map_err(DevError::System)?;
     tokio::select! {
@@ -111,7 +110,8 @@ async fn serve_until_the_end(
     }
     let _ = writeln!(io::stdout(), "{welcome}");
 
-    let mut ticker = Ticker::new(traffic::traffic());
+    let Ok(metrics) = counters.await else { return proxy_ended(ended.await) };
+    let mut ticker = Ticker::new(TrafficSample::of(&metrics));
     let mut seconds = time::interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let outcome = loop {
@@ -122,7 +122,7 @@ async fn serve_until_the_end(
                 if let Err(error) = nodes.check_alive() {
                     break Err(error);
                 }
-                ticker.show(traffic::traffic());
+                ticker.show(TrafficSample::of(&metrics));
             }
         }
     };

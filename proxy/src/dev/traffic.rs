@@ -4,6 +4,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use slotway::metrics::Metrics;
+
 /// The proxy's counters at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct TrafficSample {
@@ -13,9 +15,12 @@ pub(super) struct TrafficSample {
     pub(super) commands: u64,
 }
 
-/// The counters now.
-pub(super) fn traffic() -> TrafficSample {
-    TrafficSample::default()
+
+impl TrafficSample {
+    /// The proxy's counters now.
+    pub(super) fn of(metrics: &Metrics) -> Self {
+        Self { clients: metrics.sum(|m| &m.clients), commands: metrics.sum(|m| &m.commands) }
+    }
 }
 
 /// Prints samples: over and over in the same line of a terminal, else a line for each one that differs.
