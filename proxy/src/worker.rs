@@ -304,8 +304,8 @@ impl Owner for Worker {
         if self.clients.retries.has_fresh() {
             let fresh = self.clients.retries.take_fresh(self.now());
             self.resend(fresh);
-            self.clients.flush(&[]);
         }
+        self.clients.flush(&[]);
         if std::mem::take(&mut self.clients.topology_doubt) {
             self.shared.topology.request_refresh();
         }
