@@ -1,7 +1,8 @@
 //! SCAN over all shards behind one cursor: which shard, and where in it.
 //!
-//! A cursor is `shard cursor * shards + place`, in wrapping 64-bit arithmetic as far as the servers' cursors
-//! allow: they are reversed binary counters below the table size, so that in practice some 48 bits are used.
+//! A cursor is `shard cursor * 16384 + slot`. It fits 64 bits, which is what clients keep cursors in: a server's
+//! cursor is below its table's size, in cluster mode of newer servers with a slot's 14 bits beside it, so that
+//! 50 bits are enough for tables of 2^36 buckets. One that doesn't fit is an error, not a wrong answer.
 //! A shard that has been read ends in the next shard's beginning; the last one ends in 0. Every key that
 //! stays in its shard throughout is thus returned at least once. A cursor names the shard by the first slot
 //! that it serves, so that shards that are added or leave do not shift the others.
@@ -26,14 +27,16 @@ pub fn parse(text: &[u8]) -> Option<(Slot, u64)> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let cursor: u128 = text.parse().ok()?;
-    let slot = Slot::new((cursor % u128::from(SLOT_COUNT)) as u16)?;
-    Some((slot, u64::try_from(cursor / u128::from(SLOT_COUNT)).ok()?))
+    // Clients keep cursors in 64 bits: a larger one was never given.
+    let cursor: u64 = text.parse().ok()?;
+    let slot = Slot::new((cursor % u64::from(SLOT_COUNT)) as u16)?;
+    Some((slot, cursor / u64::from(SLOT_COUNT)))
 }
 
-/// The client's cursor for a shard's own. Never 0 unless the shard is found by slot 0 and starts over.
-fn encode(slot: Slot, cursor: u64) -> u128 {
-    u128::from(cursor) * u128::from(SLOT_COUNT) + u128::from(slot.number())
+/// The client's cursor for a shard's own; `None` where it doesn't fit. Never 0 unless the shard is found by
+/// slot 0 and starts over.
+fn encode(slot: Slot, cursor: u64) -> Option<u64> {
+    cursor.checked_mul(u64::from(SLOT_COUNT))?.checked_add(u64::from(slot.number()))
 }
 
 /// Puts our cursor in the place of the shard's in a SCAN reply; `None` where the reply isn't one.
@@ -47,8 +50,8 @@ pub fn translate(reply: &[u8], place: Place) -> Option<Vec<u8>> {
     let cursor: u64 = std::str::from_utf8(cursor).ok()?.parse().ok()?;
     let ours = match (cursor, place.next) {
         (0, None) => 0,
-        (0, Some(next)) => encode(next, 0),
-        (cursor, _) => encode(place.slot, cursor),
+        (0, Some(next)) => encode(next, 0)?,
+        (cursor, _) => encode(place.slot, cursor)?,
     };
     let ours = ours.to_string();
     let mut out = format!("*2\r\n${}\r\n{ours}\r\n", ours.len()).into_bytes();
@@ -81,9 +84,11 @@ mod tests {
 
     #[test]
     fn any_cursor_of_a_server_comes_back_as_it_was() {
-        for cursor in [1, 17, 1 << 24, (1 << 48) + 3, u64::MAX] {
-            assert_eq!(parse(encode(slot(16_383), cursor).to_string().as_bytes()), Some((slot(16_383), cursor)));
+        for cursor in [1, 17, 1 << 24, (1 << 48) + 3, (1 << 50) - 1] {
+            let ours = encode(slot(16_383), cursor).unwrap().to_string();
+            assert_eq!(parse(ours.as_bytes()), Some((slot(16_383), cursor)));
         }
+        assert_eq!(encode(slot(0), 1 << 50), None);
     }
 
     #[test]
