@@ -142,9 +142,8 @@ impl Refusal {
             if shown.len() >= SHOWN {
                 break;
             }
-            shown.push('\'');
-            shown.push_str(&printable(arg, SHOWN.saturating_sub(shown.len())));
-            shown.push_str("' ");
+            let cut = printable(arg, SHOWN - shown.len());
+            shown.push_str(&format!("'{cut}' "));
         }
         Self::UnknownCommand { name: printable(name, SHOWN), args: shown }
     }

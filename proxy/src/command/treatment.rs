@@ -150,6 +150,7 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
             "client",
             "client|capa",
             "client|getname",
+            "client|getredir",
             "client|help",
             "client|id",
             "client|info",
@@ -160,6 +161,7 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
             "client|reply",
             "client|setinfo",
             "client|setname",
+            "client|trackinginfo",
             "client|unblock",
         ],
     ),
@@ -187,7 +189,7 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
         &["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe"],
     ),
     (Refused(R::Monitor), &["monitor"]),
-    (Refused(R::Tracking), &["client|tracking", "client|caching", "client|trackinginfo", "client|getredir"]),
+    (Refused(R::Tracking), &["client|tracking", "client|caching"]),
     // They speak of the writes of their own connection, which here are everyone's.
     (Refused(R::Wait), &["wait", "waitaof"]),
     // PUBSUB counts the subscribers of the node asked, replicas' apart: no sum over primaries is true.

@@ -49,6 +49,18 @@ pub(super) fn answer(
             on_or_off(request)?;
             writer.simple("OK");
         }
+        // Tracking is off: nobody can turn it on.
+        "client|getredir" => writer.integer(-1),
+        "client|trackinginfo" => {
+            writer.map(3);
+            writer.bulk("flags");
+            writer.set(1);
+            writer.bulk("off");
+            writer.bulk("redirect");
+            writer.integer(-1);
+            writer.bulk("prefixes");
+            writer.array(0);
+        }
         "client|capa" => writer.simple("OK"),
         // Nobody is blocked while blocking commands are refused.
         "client|unblock" => {
