@@ -48,6 +48,14 @@ pub enum Failure {
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted,
+    /// Any of these, with where it happened.
+    #[error("{place}: {source}")]
+    At {
+        /// The case, the round and the target.
+        place: String,
+        /// What happened.
+        source: Box<Self>,
+    },
     /// Something unexpected, in words.
     #[error("{0}")]
     Unexpected(String),
@@ -58,5 +66,9 @@ impl Failure {
     pub fn io<D: Into<String>>(doing: D) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Io { doing, source }
+    }
+    /// Says where it happened, for `map_err`.
+    pub fn at(place: &str) -> impl FnOnce(Self) -> Self {
+        move |source| Self::At { place: place.to_owned(), source: Box::new(source) }
     }
 }

@@ -76,13 +76,15 @@ fn compare(options: &Options, cases: &[Case]) -> Result<(), Failure> {
     if contenders.is_empty() {
         return Err(Failure::Unexpected("nothing to measure".to_owned()));
     }
-    let measured = measure(options, cases, &contenders, files, stop)?;
+    let mut measured = Vec::new();
+    let result = measure(options, cases, &contenders, files, stop, &mut measured);
+    // What was measured before a failure still holds.
     print(&report::text(&measured))?;
     if let Some(path) = &options.json {
         let text = format!("{:#}\n", report::json(&measured, setting));
         fs::write(path, text).map_err(Failure::io(format!("writing {}", path.display())))?;
     }
-    Ok(())
+    result
 }
 
 fn measure(
@@ -91,7 +93,8 @@ fn measure(
     contenders: &[Contender],
     files: u64,
     stop: Arc<AtomicBool>,
-) -> Result<Vec<Measured>, Failure> {
+    measured: &mut Vec<Measured>,
+) -> Result<(), Failure> {
     let dir = ScratchDir::create()?;
     let (proxies, others) =
         if options.pin { (Cores::First, Cores::Others) } else { (Cores::All, Cores::All) };
@@ -108,13 +111,12 @@ fn measure(
         stop,
         filled: HashSet::new(),
     };
-    let mut measured = Vec::new();
     for case in cases {
         let rounds = bench.run(case, contenders, progress)?;
         measured.push(Measured { case: *case, rounds });
     }
     progress("");
-    Ok(measured)
+    Ok(())
 }
 
 /// The cases asked for, or what is wrong with the command line.

@@ -1,4 +1,5 @@
-//! The peers' own configuration: their defaults, one thread, nothing logged a request.
+//! The peers' own configuration: their defaults, one thread, nothing logged a request. Timeouts are long: a
+//! machine that is busy otherwise shall make a run slow, not fail it.
 
 use std::net::SocketAddr;
 
@@ -12,7 +13,7 @@ pub(crate) fn twemproxy_yaml(listen: SocketAddr, servers: &[SocketAddr]) -> Stri
     format!(
         "pool:\n  listen: {listen}\n  redis: true\n  hash: fnv1a_64\n  distribution: ketama\n  \
          auto_eject_hosts: false\n  preconnect: true\n  server_connections: 1\n  backlog: 2048\n  \
-         timeout: 5000\n  servers:\n{servers}"
+         timeout: 30000\n  servers:\n{servers}"
     )
 }
 
@@ -32,7 +33,7 @@ pub(crate) fn envoy_yaml(listen: SocketAddr, seeds: &[SocketAddr]) -> String {
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy
           stat_prefix: redis
-          settings: {{ op_timeout: 5s, enable_redirection: true }}
+          settings: {{ op_timeout: 30s, enable_redirection: true }}
           prefix_routes: {{ catch_all_route: {{ cluster: backends }} }}
   clusters:
   - name: backends

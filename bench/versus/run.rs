@@ -67,20 +67,24 @@ impl Bench<'_> {
         let mut running = Vec::new();
         let mut results = Vec::new();
         for contender in contenders {
-            let one = contender.start(self.backends, self.dir, self.cores, &self.stop)?;
+            let place = format!("{}, starting {}", case.name, contender.name);
+            let one = contender
+                .start(self.backends, self.dir, self.cores, &self.stop)
+                .map_err(Failure::at(&place))?;
             results.push(Rounds { name: one.name.clone(), samples: Vec::new(), second: Vec::new() });
             running.push(one);
         }
         for one in &running {
-            self.fill(one, case)?;
+            self.fill(one, case).map_err(Failure::at(&format!("{}, filling {}", case.name, one.name)))?;
         }
         let rounds = if case.kind == Kind::Idle { 1 } else { self.options.rounds };
         for round in 0..rounds {
             // Nobody is always behind the same one.
             for turn in 0..running.len() {
                 let index = (turn + round as usize) % running.len();
-                progress(&format!("{}: round {}/{rounds}, {}", case.name, round + 1, running[index].name));
-                self.turn(case, &running[index], round, &mut results[index])?;
+                let place = format!("{}, round {}/{rounds}, {}", case.name, round + 1, running[index].name);
+                progress(&place);
+                self.turn(case, &running[index], round, &mut results[index]).map_err(Failure::at(&place))?;
                 pause(SETTLE, &self.stop)?;
             }
         }
