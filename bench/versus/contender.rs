@@ -1,0 +1,217 @@
+//! Who is compared: how each is started before the same backends, with one thread for the data.
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use slotway_bench::failure::Failure;
+use slotway_bench::load::generator::Target;
+use slotway_bench::load::workload::Workload;
+
+use crate::ask::ask;
+use crate::backends::{Backends, addresses, pids};
+use crate::options::{Options, Peer};
+use crate::peer_files::{envoy_yaml, twemproxy_yaml};
+use crate::process::{Cores, Process, free_port};
+
+/// How long a proxy may take to serve.
+const READY: Duration = Duration::from_secs(20);
+
+/// Keys that are asked for to see whether a proxy reaches every backend; over three servers, all are met.
+const PROBES: u32 = 16;
+
+/// Who needs no `--peer`.
+const BUILT_IN: [&str; 5] = ["slotway", "slotway-shards", "twemproxy", "envoy", "direct"];
+
+/// Something that requests can be sent to.
+#[derive(Clone, Debug)]
+pub(crate) struct Contender {
+    /// What the report calls it.
+    pub(crate) name: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// Slotway before the cluster.
+    Slotway(PathBuf),
+    /// Slotway before the standalone servers.
+    SlotwayShards(PathBuf),
+    /// Twemproxy before the standalone servers: it knows no cluster.
+    Twemproxy(PathBuf),
+    /// Envoy before the cluster.
+    Envoy(PathBuf),
+    /// No proxy: cluster-aware clients.
+    Direct,
+    /// Started by somebody else.
+    Peer(Peer),
+}
+
+/// A contender that is up.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// What the report calls it.
+    pub(crate) name: String,
+    /// The proxy's process id, where there is a proxy.
+    pub(crate) proxy: Option<u32>,
+    /// The process ids of the servers behind it.
+    pub(crate) backends: Vec<u32>,
+    /// Where it listens; `None` for direct connections.
+    pub(crate) address: Option<SocketAddr>,
+    /// Contenders with the same name here find each other's keys.
+    pub(crate) key_space: String,
+    _process: Option<Process>,
+}
+
+impl Contender {
+    /// A target that `options` name and nobody is called.
+    pub(crate) fn misnamed(options: &Options) -> Option<&str> {
+        let is_known =
+            |name: &str| BUILT_IN.contains(&name) || options.peers.iter().any(|peer| peer.name == name);
+        options.targets.iter().map(String::as_str).find(|name| !is_known(name))
+    }
+
+    /// Everyone that `options` name and that is installed, and a line for each that is not.
+    pub(crate) fn choose(options: &Options) -> (Vec<Self>, Vec<String>) {
+        let wanted = |name: &str| options.targets.is_empty() || options.targets.iter().any(|one| one == name);
+        let mut chosen = Vec::new();
+        let mut missing = Vec::new();
+        let mut add =
+            |name: &str, program: &Path, kind: fn(PathBuf) -> Kind, remedy: &str| match find(program) {
+                _ if !wanted(name) => {}
+                Some(path) => chosen.push(Self { name: name.to_owned(), kind: kind(path) }),
+                None => missing.push(format!("{name} is left out: no {} ({remedy})", program.display())),
+            };
+        let slotway = options.slotway.clone().unwrap_or_else(built_beside);
+        add("slotway", &slotway, Kind::Slotway, "cargo build --release");
+        add("slotway-shards", &slotway, Kind::SlotwayShards, "cargo build --release");
+        add("twemproxy", &options.nutcracker, Kind::Twemproxy, "bench/setup.sh, or --nutcracker FILE");
+        add("envoy", &options.envoy, Kind::Envoy, "bench/setup.sh, then --envoy FILE");
+        if wanted("direct") {
+            chosen.push(Self { name: "direct".to_owned(), kind: Kind::Direct });
+        }
+        let peers = options.peers.iter().filter(|peer| wanted(&peer.name));
+        chosen.extend(peers.map(|peer| Self { name: peer.name.clone(), kind: Kind::Peer(peer.clone()) }));
+        (chosen, missing)
+    }
+
+    /// Starts it and waits until it serves.
+    pub(crate) fn start(
+        &self,
+        backends: &Backends,
+        dir: &Path,
+        cores: Cores,
+        stop: &AtomicBool,
+    ) -> Result<Running, Failure> {
+        let address = match &self.kind {
+            Kind::Peer(peer) => Some(peer.address),
+            Kind::Direct => None,
+            _ => Some(SocketAddr::from(([127, 0, 0, 1], free_port()?))),
+        };
+        let command = address.map(|address| self.command(address, backends, dir)).transpose()?.flatten();
+        let mut process =
+            command.map(|command| Process::start(&self.name, command, dir, cores)).transpose()?;
+        if let (Some(process), Some(address)) = (&mut process, address) {
+            process.wait_ready(READY, stop, || serves(address))?;
+        }
+        let peer = if let Kind::Peer(peer) = &self.kind { Some(peer.pid) } else { None };
+        Ok(Running {
+            name: self.name.clone(),
+            proxy: process.as_ref().map(Process::pid).or(peer),
+            backends: self.backends(backends),
+            address,
+            key_space: self.key_space(),
+            _process: process,
+        })
+    }
+
+    fn command(
+        &self,
+        address: SocketAddr,
+        backends: &Backends,
+        dir: &Path,
+    ) -> Result<Option<Command>, Failure> {
+        let listen = address.to_string();
+        Ok(Some(match &self.kind {
+            Kind::Slotway(path) => slotway(path, "--cluster", &addresses(&backends.cluster), &listen),
+            Kind::SlotwayShards(path) => slotway(path, "--shard", &addresses(&backends.standalone), &listen),
+            Kind::Twemproxy(path) => {
+                let file =
+                    write(dir, "twemproxy.yml", &twemproxy_yaml(address, &addresses(&backends.standalone)))?;
+                let mut command = Command::new(path);
+                command.arg("--conf-file").arg(file).args(["--stats-addr", "127.0.0.1", "--stats-port"]);
+                command.arg(free_port()?.to_string());
+                command
+            }
+            Kind::Envoy(path) => {
+                let file = write(dir, "envoy.yaml", &envoy_yaml(address, &addresses(&backends.cluster)))?;
+                let mut command = Command::new(path);
+                command.arg("--config-path").arg(file);
+                command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]);
+                command
+            }
+            Kind::Direct | Kind::Peer(_) => return Ok(None),
+        }))
+    }
+
+    /// Nobody knows where a peer sends its requests: all servers are counted, those it leaves alone use
+    /// next to nothing.
+    fn backends(&self, backends: &Backends) -> Vec<u32> {
+        match self.kind {
+            Kind::Slotway(_) | Kind::Envoy(_) | Kind::Direct => pids(&backends.cluster),
+            Kind::SlotwayShards(_) | Kind::Twemproxy(_) => pids(&backends.standalone),
+            Kind::Peer(_) => [pids(&backends.cluster), pids(&backends.standalone)].concat(),
+        }
+    }
+
+    /// Where keys lie on standalone servers each proxy decides in its own way.
+    fn key_space(&self) -> String {
+        match self.kind {
+            Kind::Slotway(_) | Kind::Envoy(_) | Kind::Direct => "cluster".to_owned(),
+            _ => self.name.clone(),
+        }
+    }
+}
+
+impl Running {
+    /// For the load generator.
+    pub(crate) fn target(&self, backends: &Backends, workload: &Workload) -> Target {
+        self.address.map_or_else(|| backends.direct(workload), Target::One)
+    }
+}
+
+fn slotway(program: &Path, flag: &str, nodes: &[SocketAddr], listen: &str) -> Command {
+    let mut command = Command::new(program);
+    for node in nodes {
+        command.arg(flag).arg(format!("redis://{node}"));
+    }
+    command.args(["--listen", listen, "--threads", "1"]);
+    command
+}
+
+fn serves(address: SocketAddr) -> bool {
+    (0..PROBES).all(|n| ask(address, &["SET", &format!("ready:{n}"), "1"]).is_ok_and(|reply| reply == "OK"))
+}
+
+fn built_beside() -> PathBuf {
+    env::current_exe().map(|path| path.with_file_name("slotway")).unwrap_or_default()
+}
+
+/// The absolute path of a program, looked for on PATH where it is a bare name.
+fn find(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return fs::canonicalize(program).ok();
+    }
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> Result<PathBuf, Failure> {
+    let path = dir.join(name);
+    fs::write(&path, text).map_err(Failure::io(format!("writing {name}")))?;
+    Ok(path)
+}
