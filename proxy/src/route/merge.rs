@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_shape_that_does_not_fit_is_an_error_not_a_panic() {
-        for parts in [["+OK\r\n", ":1\r\n"], ["*1\r\n:1\r\n", ":1\r\n"], ["*2\r\n$1\r\n", "*0\r\n"]] {
+        for parts in [["+OK\r\n", ":1\r\n"], ["*1\r\n:1\r\n", ":1\r\n"], ["*2\r\n:1\r\n", "$1\r\na\r\n"]] {
             for kind in [MergeKind::Sum, MergeKind::And, MergeKind::Gather { order: vec![0, 0, 1] }] {
                 assert!(merge(kind, &parts).starts_with("-ERR slotway:"), "{parts:?}");
             }
