@@ -104,6 +104,7 @@ metrics! {
     backend_reads: Counter, "Reads from backend sockets.";
     backend_writes: Counter, "Writes to backend sockets.";
     clients_killed_slow: Counter, "Clients closed because they did not take their replies.";
+    clients_shed: Counter, "Clients closed because the process was above its memory limit.";
     clients_idle_closed: Counter, "Clients closed because of the idle or authentication timeout.";
 }
 

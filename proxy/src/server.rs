@@ -10,11 +10,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::admin::http;
@@ -27,6 +28,9 @@ use crate::metrics::Metrics;
 use crate::shared::{Memory, Shared, Surroundings};
 use crate::socket;
 use crate::worker::{self, Message, WorkerHandle};
+
+// A client on a fast network adds some 100 MiB in this time; reading the numbers takes some microseconds.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Serves until SIGTERM or SIGINT; then drains and returns.
 ///
@@ -123,6 +127,9 @@ fn start_workers(
 
 fn serve(control: &Runtime, listeners: Listeners, shared: &Arc<Shared>, workers: &Workers, drain: &Drain) {
     let settings = Arc::new(shared.settings.clients.clone());
+    if settings.memory_limit.is_some() {
+        control.spawn(watch_memory(shared.clone()));
+    }
     for listener in listeners.clients {
         if let Ok(address) = listener.local_addr() {
             info!(%address, "serving clients");
@@ -139,6 +146,14 @@ fn serve(control: &Runtime, listeners: Listeners, shared: &Arc<Shared>, workers:
                 warn!(%error, "the admin port ended");
             }
         });
+    }
+}
+
+/// Measures what the process has allocated, for as long as it runs.
+async fn watch_memory(shared: Arc<Shared>) {
+    loop {
+        shared.measure_memory();
+        sleep(MEMORY_INTERVAL).await;
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Shared {
     /// What the allocator says.
     pub memory: fn() -> Memory,
     next_client_id: AtomicU64,
+    /// By how much the process is above its memory limit, and the number of the measurement that said so.
+    memory_excess: (AtomicU64, AtomicU64),
 }
 
 /// Memory of the process in bytes.
@@ -99,6 +101,7 @@ impl Shared {
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
             next_client_id: AtomicU64::new(1),
+            memory_excess: Default::default(),
             settings,
         }
     }
@@ -106,6 +109,22 @@ impl Shared {
     /// A number that no other client of this process has.
     pub fn next_client_id(&self) -> u64 {
         self.next_client_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Measures the process's memory against its limit, for [`Self::memory_excess`]. One thread calls this.
+    pub fn measure_memory(&self) {
+        let Some(limit) = self.settings.clients.memory_limit else { return };
+        let excess = (self.memory)().allocated.saturating_sub(limit as u64);
+        self.memory_excess.0.store(excess, Ordering::Relaxed);
+        self.memory_excess.1.fetch_add(1, Ordering::Release);
+    }
+
+    /// What one worker has to give back, and the number of the measurement, by which the worker knows
+    /// whether it already has.
+    #[must_use]
+    pub fn memory_excess(&self) -> (u64, u64) {
+        let measurement = self.memory_excess.1.load(Ordering::Acquire);
+        (self.memory_excess.0.load(Ordering::Relaxed).div_ceil(self.settings.threads as u64), measurement)
     }
 
     /// How large a client's requests may be.

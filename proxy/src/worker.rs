@@ -50,6 +50,8 @@ pub struct Worker {
     connector: Rc<Connector>,
     peers: Arc<[WorkerHandle]>,
     started: Instant,
+    /// The memory measurement that clients were last closed by.
+    shed_by: u64,
     /// Itself, for the tasks that it starts.
     this: Weak<RefCell<Self>>,
 }
@@ -177,6 +179,7 @@ impl Worker {
                 connector,
                 peers,
                 started: Instant::now(),
+                shed_by: 0,
                 this: this.clone(),
                 shared,
             })
@@ -226,6 +229,11 @@ impl Worker {
         let due = self.clients.retries.take_due(now);
         self.resend(due);
         self.clients.sweep(now, SWEEP, &self.shared);
+        let (excess, measurement) = self.shared.memory_excess();
+        if excess > 0 && measurement != self.shed_by {
+            self.shed_by = measurement;
+            self.clients.shed(excess);
+        }
         self.settle();
         !self.clients.retries.is_empty() || self.pool.links().any(|link| !link.in_flight.is_empty())
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use slab::Slab;
+use tracing::warn;
 
 use super::connection::{Client, Watermarks};
 use super::replies::Piece;
@@ -17,6 +18,9 @@ use crate::metrics::WorkerMetrics;
 use crate::refusal::Refusal;
 use crate::route::redirect::Redirect;
 use crate::shared::Shared;
+
+// Closing a client that holds less gives back too little to be worth its connection.
+const WORTH_SHEDDING: u64 = 16 * 1024;
 
 /// All clients of a worker.
 #[derive(Debug)]
@@ -149,6 +153,29 @@ impl Clients {
             if idle || outside {
                 self.metrics.clients_idle_closed.add(1);
                 client.close_after_replies();
+            }
+        }
+    }
+
+    /// Closes the clients that hold most, until `excess` bytes are given back or nobody holds much.
+    pub fn shed(&mut self, excess: u64) {
+        let mut holders: Vec<_> = self
+            .records
+            .iter()
+            .map(|(key, client)| (client.held_bytes() as u64, key))
+            .filter(|(bytes, _)| *bytes >= WORTH_SHEDDING)
+            .collect();
+        holders.sort_unstable_by(|a, b| b.cmp(a));
+        let mut given_back = 0;
+        for (bytes, key) in holders {
+            if given_back >= excess {
+                return;
+            }
+            given_back += bytes;
+            if let Some(client) = self.records.get_mut(key) {
+                warn!(client.addr = %client.session.peer, bytes, "closing a client at the memory limit");
+                self.metrics.clients_shed.add(1);
+                client.kill();
             }
         }
     }

@@ -242,6 +242,13 @@ impl Client {
         self.output.len()
     }
 
+    /// Bytes held for it beyond its record: requests not handled, replies not sent.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.bytes.capacity() + rest.scanner.heap_bytes());
+        rest + self.output.capacity() + self.replies.held_bytes()
+    }
+
     /// Closes the connection at once: CLIENT KILL, or the end of the grace period.
     pub fn kill(&mut self) {
         self.state = State::Broken;

@@ -83,6 +83,12 @@ impl Output {
         self.own.is_empty() && self.range.is_empty()
     }
 
+    /// Bytes of memory that it holds.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.own.capacity()
+    }
+
     /// Bytes to be written.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -115,6 +115,9 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("clients.reply_limit", |file, entry| {
         put(&mut file.clients.reply_limit, entry.size(64 * KIB..=4 * GIB));
     }),
+    row("clients.memory_limit", |file, entry| {
+        put(&mut file.clients.memory_limit, entry.or_off(|entry| entry.size(16 * MIB..=1024 * GIB)));
+    }),
     row("users", |file, entry| put(&mut file.users, entry.list(read_user))),
     // [cluster]
     row("cluster.seeds", |file, entry| {

@@ -56,6 +56,9 @@ pub struct ClientSettings {
     pub reply_high_watermark: usize,
     /// Bytes of unsent replies at which the client is closed.
     pub reply_limit: usize,
+    /// Bytes that the process may have allocated: above it the clients that hold most are closed; `None`
+    /// sets no limit.
+    pub memory_limit: Option<usize>,
 }
 
 /// One user of the proxy.
@@ -188,6 +191,7 @@ impl Default for ClientSettings {
             reply_high_watermark: 1 << 20,
             // The servers' own hard limit for replicas; for clients they have none.
             reply_limit: 256 << 20,
+            memory_limit: None,
         }
     }
 }
