@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +33,9 @@ use crate::worker::{self, Message, WorkerHandle};
 // A client on a fast network adds some 100 MiB in this time; reading the numbers takes some microseconds.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 
+// Backend connections, listeners, the runtimes' own: what a proxy needs beside its clients.
+const OWN_FILES: u64 = 256;
+
 /// Serves until SIGTERM or SIGINT; then drains and returns.
 ///
 /// # Errors
@@ -47,6 +51,7 @@ pub fn run(settings: Settings) -> io::Result<()> {
 pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Result<()> {
     // Everything that is no client's business happens on this one: accepting, topology, DNS, admin.
     let control = Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+    raise_open_files(settings.clients.max_clients);
     let listeners = bind(&control, &settings)?;
     let resolver = Resolver::new(&settings.dns, control.handle().clone()).map_err(io::Error::other)?;
     let discovery = Discovery::start(&settings.cluster, resolver.clone(), control.handle());
@@ -77,6 +82,20 @@ pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Re
     drop(discovery);
     info!("ended");
     Ok(())
+}
+
+/// Raises the limit of open files as far as it may be, and says where it stays below what the settings
+/// promise.
+fn raise_open_files(max_clients: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+    let needed = max_clients as u64 + OWN_FILES;
+    if let Some(limit) = getrlimit(Resource::Nofile).current.filter(|limit| *limit < needed) {
+        warn!(limit, needed, "the limit of open files is below what clients.max_clients needs");
+    }
 }
 
 /// A proxy that serves.
