@@ -8,8 +8,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use redis_protocol::resp2::decode::decode;
-use redis_protocol::resp2::types::OwnedFrame;
+use bytes::BytesMut;
+use redis_protocol::resp2::decode::decode_bytes_mut;
+use redis_protocol::resp2::types::BytesFrame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -58,8 +59,8 @@ impl Connection {
         let failed = |reason: String| failed(self.server, command, reason);
         let exchange = timeout(ANSWER_TIMEOUT, exchange(&mut self.stream, command));
         match exchange.await.map_err(|_| failed("no answer in time".to_owned()))? {
-            Ok(OwnedFrame::Error(error)) => Err(failed(error)),
-            Ok(OwnedFrame::SimpleString(text) | OwnedFrame::BulkString(text)) => {
+            Ok(BytesFrame::Error(error)) => Err(failed(error.to_string())),
+            Ok(BytesFrame::SimpleString(text) | BytesFrame::BulkString(text)) => {
                 Ok(String::from_utf8_lossy(&text).into_owned())
             }
             Ok(_) => Err(failed("an answer of another type than text".to_owned())),
@@ -68,11 +69,11 @@ impl Connection {
     }
 }
 
-async fn exchange(stream: &mut TcpStream, command: &[&str]) -> Result<OwnedFrame, String> {
+async fn exchange(stream: &mut TcpStream, command: &[&str]) -> Result<BytesFrame, String> {
     stream.write_all(&request(command)).await.map_err(|error| error.to_string())?;
-    let mut answer = Vec::new();
+    let mut answer = BytesMut::new();
     loop {
-        if let Some((frame, _)) = decode(&answer).map_err(|error| error.to_string())? {
+        if let Some((frame, ..)) = decode_bytes_mut(&mut answer).map_err(|error| error.to_string())? {
             return Ok(frame);
         }
         if answer.len() > MAX_ANSWER_BYTES {
