@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::connect::Connector;
+use super::in_flight::Reached;
 use super::lane::Lane;
 use super::link::{Closing, Link};
 use super::owner::{Owner, Replies, Reply, Unanswered};
@@ -119,11 +120,12 @@ fn fail_requests<O: Owner>(owner: &RefCell<O>, key: LinkKey, lane: Lane, ended: 
         End::Unreachable(_) | End::Closed(Closing::TimedOut) => link.on_down(now),
         End::Lost(_) | End::Closed(Closing::Retired) => link.on_connecting(),
     }
-    link.in_flight.drain(|pending, request, may_have_run| {
-        let unanswered = match ended {
-            _ if !may_have_run => Unanswered::NeverSent,
-            End::Closed(why) => Unanswered::Closed(*why),
-            End::Lost(_) | End::Unreachable(_) => Unanswered::Lost,
+    link.in_flight.drain(|pending, request, reached| {
+        let unanswered = match (reached, ended) {
+            (Reached::Queue, _) => Unanswered::NeverSent,
+            (Reached::Reply, _) => Unanswered::BrokenOff,
+            (Reached::Server, End::Closed(why)) => Unanswered::Closed(*why),
+            (Reached::Server, End::Lost(_) | End::Unreachable(_)) => Unanswered::Lost,
         };
         if pending.origin.is_some() {
             replies.on_unanswered(pending, request, lane, unanswered);
@@ -287,7 +289,9 @@ impl Connection {
             if pending.origin.is_some() {
                 replies.on_reply(pending, request, (&link.endpoint, link.lane), Reply { buf, range, first, more });
             }
-            if !more {
+            if more {
+                link.in_flight.begin_reply();
+            } else {
                 link.in_flight.pop();
             }
         }
