@@ -167,13 +167,14 @@ impl Pool {
     }
 
     /// Closes links whose oldest request is overdue and idle links to nodes that are not in the topology;
-    /// gives unused memory back.
+    /// gives unused memory back. A link that is still connecting is left alone: its requests were not sent,
+    /// and are handed back if it fails, which takes no longer than a command may.
     pub fn tick(&mut self, now: u64) {
         let Self { nodes, links, .. } = self;
         for (_, node) in nodes.iter() {
             for (_, key) in &node.lanes {
                 let link = &mut links[key.0];
-                if link.in_flight.next_deadline().is_some_and(|deadline| deadline <= now) {
+                if link.is_up() && link.in_flight.next_deadline().is_some_and(|deadline| deadline <= now) {
                     link.close(Closing::TimedOut);
                 } else if link.in_flight.is_empty() && !node.in_topology {
                     link.close(Closing::Retired);
@@ -228,6 +229,8 @@ impl PoolNode {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::super::in_flight::{Origin, Ticket};
     use super::*;
     use crate::cluster::slot_map::Shard;
@@ -246,6 +249,20 @@ mod tests {
     fn pending(ticket: u32, deadline: u64) -> Pending {
         let origin = Origin { client: 0, generation: 0, ticket: Ticket(ticket), part: 0 };
         Pending::new(origin, Slot::of(b"k"), deadline)
+    }
+
+    #[test]
+    fn only_a_link_that_is_up_times_out() {
+        let mut pool = Pool::new();
+        pool.switch_map(map(1, &[1]));
+        pool.send(Lane::default(), pending(1, 9), b"x");
+        let [key] = pool.take_undriven()[..] else { panic!("one link") };
+        pool.tick(10);
+        let link = pool.link_mut(key).unwrap();
+        link.on_up();
+        assert_eq!(link.on_poll(Waker::noop()), None, "a connection that has just come up");
+        pool.tick(20);
+        assert_eq!(pool.link_mut(key).unwrap().on_poll(Waker::noop()), Some(Closing::TimedOut));
     }
 
     #[test]

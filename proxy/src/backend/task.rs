@@ -54,7 +54,7 @@ pub async fn run<O: Owner>(owner: Rc<RefCell<O>>, key: LinkKey, connector: Rc<Co
             End::Lost(error) => info!(node.endpoint = %endpoint, %error, "backend connection lost"),
             End::Unreachable(error) => report_unreachable(&owner, key, &endpoint.to_string(), error),
         }
-        fail_requests(&owner, key, &ended);
+        fail_requests(&owner, key, &ended, stayed_up);
         if stayed_up {
             backoff.on_success();
             // A connection that served for a while was cut, not refused: the next attempt needs no pause.
@@ -109,14 +109,15 @@ fn report_unreachable<O: Owner>(owner: &RefCell<O>, key: LinkKey, endpoint: &str
 }
 
 /// Hands every request of an ended connection back.
-fn fail_requests<O: Owner>(owner: &RefCell<O>, key: LinkKey, ended: &End) {
+fn fail_requests<O: Owner>(owner: &RefCell<O>, key: LinkKey, ended: &End, stayed_up: bool) {
     let mut owner = owner.borrow_mut();
     let now = owner.now();
     let (pool, _, replies) = owner.parts();
     let Some(link) = pool.link_mut(key) else { return };
     match ended {
-        End::Unreachable(_) | End::Closed(Closing::TimedOut) => link.on_down(now),
-        End::Lost(_) | End::Closed(Closing::Retired) => link.on_connecting(),
+        End::Lost(_) if stayed_up => link.on_connecting(),
+        // A pause follows: requests must not wait it out in the queue, past their deadlines.
+        _ => link.on_down(now),
     }
     hand_back(link, ended, replies);
     owner.on_node_lost();
