@@ -87,7 +87,7 @@ pub struct Watermarks {
     pub pending: usize,
     /// Reply bytes not written.
     pub output: usize,
-    /// Reply bytes at which the client is closed.
+    /// Reply bytes, those that wait for their turn included, at which the client is closed.
     pub output_limit: usize,
 }
 
@@ -161,7 +161,7 @@ impl Client {
             self.write(batch, spares, metrics);
         }
         self.output.keep(batch, spares);
-        if self.output.len() > marks.output_limit {
+        if self.output.len() + self.replies.held_bytes() > marks.output_limit {
             metrics.clients_killed_slow.add(1);
             self.state = State::Broken;
         }
