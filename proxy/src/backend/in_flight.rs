@@ -57,6 +57,17 @@ impl Pending {
     }
 }
 
+/// How far a request had come when its connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reached {
+    /// The server was not sent it whole: it can't have run.
+    Queue,
+    /// It may have run.
+    Server,
+    /// Pieces of its reply were passed on already.
+    Reply,
+}
+
 /// The requests of one connection, oldest first.
 ///
 /// Invariant: `answered <= sent <= bytes.len()`, and the lengths of `queue` add up to `bytes.len() - answered`.
@@ -68,6 +79,8 @@ pub struct InFlight {
     answered: usize,
     /// Bytes at the front that were given to the socket.
     sent: usize,
+    /// Whether pieces of the front request's reply were passed on.
+    begun: bool,
 }
 
 // Below this, moving the rest to the front costs more than the room is worth.
@@ -110,9 +123,15 @@ impl InFlight {
         (end <= self.sent).then(|| (pending, &self.bytes[self.answered..end]))
     }
 
+    /// Notes that a piece of the front request's reply was passed on, and others are to follow.
+    pub fn begin_reply(&mut self) {
+        self.begun = true;
+    }
+
     /// Drops the front request: its reply is complete.
     pub fn pop(&mut self) {
         let Some(pending) = self.queue.pop_front() else { return };
+        self.begun = false;
         self.answered += pending.len as usize;
         if self.answered == self.bytes.len() {
             self.bytes.clear();
@@ -127,13 +146,17 @@ impl InFlight {
         self.check_invariants();
     }
 
-    /// Empties the queue after its connection ended. Calls `each` for every request, oldest first, with
-    /// whether it may have run: the server can't have run what it was not sent whole.
-    pub fn drain(&mut self, mut each: impl FnMut(&Pending, &[u8], bool)) {
+    /// Empties the queue after its connection ended. Calls `each` for every request, oldest first.
+    pub fn drain(&mut self, mut each: impl FnMut(&Pending, &[u8], Reached)) {
         let mut start = self.answered;
         for pending in &self.queue {
             let end = start + pending.len as usize;
-            each(pending, &self.bytes[start..end], end <= self.sent);
+            let reached = match end <= self.sent {
+                true if std::mem::take(&mut self.begun) => Reached::Reply,
+                true => Reached::Server,
+                false => Reached::Queue,
+            };
+            each(pending, &self.bytes[start..end], reached);
             start = end;
         }
         *self = Self::default();
@@ -211,9 +234,24 @@ mod tests {
         }
         in_flight.advance_sent(6);
         let mut seen = Vec::new();
-        in_flight.drain(|p, _, may_have_run| seen.push((ticket(p), may_have_run)));
-        assert_eq!(seen, [(Some(1), true), (Some(2), false), (Some(3), false)]);
+        in_flight.drain(|p, _, reached| seen.push((ticket(p), reached)));
+        assert_eq!(seen, [(Some(1), Reached::Server), (Some(2), Reached::Queue), (Some(3), Reached::Queue)]);
         assert!(in_flight.is_empty() && in_flight.unsent().is_empty());
+    }
+
+    #[test]
+    fn a_reply_that_broke_off_is_told_from_one_that_did_not_begin() {
+        let mut in_flight = InFlight::default();
+        for ticket in 1..=3 {
+            in_flight.push(pending(ticket), b"abcd");
+        }
+        in_flight.advance_sent(12);
+        in_flight.begin_reply();
+        in_flight.pop();
+        in_flight.begin_reply();
+        let mut seen = Vec::new();
+        in_flight.drain(|p, _, reached| seen.push((ticket(p), reached)));
+        assert_eq!(seen, [(Some(2), Reached::Reply), (Some(3), Reached::Server)]);
     }
 
     #[test]

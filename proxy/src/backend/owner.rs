@@ -73,4 +73,7 @@ pub enum Unanswered {
     Lost,
     /// It, or a request before it on the same connection, was not answered in time: it may have run.
     Closed(Closing),
+    /// Its reply broke off behind pieces that were passed on: whatever follows them would be taken for
+    /// their rest.
+    BrokenOff,
 }

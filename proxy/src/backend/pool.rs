@@ -153,26 +153,28 @@ impl Pool {
         !self.undriven.is_empty()
     }
 
-    /// Forgets a link whose task has ended.
-    pub fn remove(&mut self, key: LinkKey) {
-        let Some(link) = self.links.try_remove(key.0) else { return };
-        let Some(&place) = self.by_endpoint.get(&link.endpoint) else { return };
+    /// Takes out a link whose task ends, with the requests that it was given to the last.
+    pub fn remove(&mut self, key: LinkKey) -> Option<Link> {
+        let link = self.links.try_remove(key.0)?;
+        let Some(&place) = self.by_endpoint.get(&link.endpoint) else { return Some(link) };
         let node = &mut self.nodes[place];
         node.lanes.retain(|(_, other)| *other != key);
         if node.lanes.is_empty() && !node.in_topology {
             self.by_endpoint.remove(&link.endpoint);
             self.nodes.remove(place);
         }
+        Some(link)
     }
 
     /// Closes links whose oldest request is overdue and idle links to nodes that are not in the topology;
-    /// gives unused memory back.
+    /// gives unused memory back. A link that is still connecting is left alone: its requests were not sent,
+    /// and are handed back if it fails, which takes no longer than a command may.
     pub fn tick(&mut self, now: u64) {
         let Self { nodes, links, .. } = self;
         for (_, node) in nodes.iter() {
             for (_, key) in &node.lanes {
                 let link = &mut links[key.0];
-                if link.in_flight.next_deadline().is_some_and(|deadline| deadline <= now) {
+                if link.is_up() && link.in_flight.next_deadline().is_some_and(|deadline| deadline <= now) {
                     link.close(Closing::TimedOut);
                 } else if link.in_flight.is_empty() && !node.in_topology {
                     link.close(Closing::Retired);
@@ -222,5 +224,60 @@ impl Default for Pool {
 impl PoolNode {
     fn lane(&self, lane: Lane) -> Option<LinkKey> {
         self.lanes.iter().find(|(own, _)| *own == lane).map(|(_, key)| *key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::super::in_flight::{Origin, Ticket};
+    use super::*;
+    use crate::cluster::slot_map::Shard;
+
+    fn map(generation: u64, ports: &[u16]) -> Arc<SlotMap> {
+        let all = vec![(Slot::new(0).unwrap(), Slot::new(16_383).unwrap())];
+        let shard = |&port| Shard { primary: endpoint(port), replicas: Vec::new(), slots: all.clone() };
+        let shards: Vec<_> = ports.iter().map(shard).collect();
+        Arc::new(SlotMap::new(Generation(generation), &shards))
+    }
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint { host: "h".into(), port }
+    }
+
+    fn pending(ticket: u32, deadline: u64) -> Pending {
+        let origin = Origin { client: 0, generation: 0, ticket: Ticket(ticket), part: 0 };
+        Pending::new(origin, Slot::of(b"k"), deadline)
+    }
+
+    #[test]
+    fn only_a_link_that_is_up_times_out() {
+        let mut pool = Pool::new();
+        pool.switch_map(map(1, &[1]));
+        pool.send(Lane::default(), pending(1, 9), b"x");
+        let [key] = pool.take_undriven()[..] else { panic!("one link") };
+        pool.tick(10);
+        let link = pool.link_mut(key).unwrap();
+        link.on_up();
+        assert_eq!(link.on_poll(Waker::noop()), None, "a connection that has just come up");
+        pool.tick(20);
+        assert_eq!(pool.link_mut(key).unwrap().on_poll(Waker::noop()), Some(Closing::TimedOut));
+    }
+
+    #[test]
+    fn a_link_that_ends_keeps_no_request_that_came_too_late() {
+        let mut pool = Pool::new();
+        pool.switch_map(map(1, &[1]));
+        pool.send(Lane::default(), pending(1, 9), b"x");
+        let [key] = pool.take_undriven()[..] else { panic!("one link") };
+        pool.switch_map(map(2, &[2]));
+        // A redirect to the node that just left.
+        pool.send_to(&endpoint(1), false, Lane::default(), pending(2, 9), b"x");
+        let link = pool.remove(key).expect("was there");
+        assert_eq!(link.in_flight.len(), 2);
+        assert!(pool.nodes.len() == 1 && pool.by_endpoint.len() == 1, "the node went with its last link");
+        pool.send_to(&endpoint(1), false, Lane::default(), pending(2, 9), b"x");
+        assert_eq!(pool.take_undriven().len(), 1, "a new link for what comes later");
     }
 }

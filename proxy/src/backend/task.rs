@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::connect::Connector;
-use super::lane::Lane;
+use super::in_flight::Reached;
 use super::link::{Closing, Link};
 use super::owner::{Owner, Replies, Reply, Unanswered};
 use super::pool::LinkKey;
@@ -55,7 +55,7 @@ pub async fn run<O: Owner>(owner: Rc<RefCell<O>>, key: LinkKey, connector: Rc<Co
             End::Lost(error) => info!(node.endpoint = %endpoint, %error, "backend connection lost"),
             End::Unreachable(error) => report_unreachable(&owner, key, &endpoint.to_string(), error),
         }
-        fail_requests(&owner, key, lane, &ended);
+        fail_requests(&owner, key, &ended, stayed_up);
         if stayed_up {
             backoff.on_success();
             // A connection that served for a while was cut, not refused: the next attempt needs no pause.
@@ -65,8 +65,7 @@ pub async fn run<O: Owner>(owner: Rc<RefCell<O>>, key: LinkKey, connector: Rc<Co
             break;
         }
     }
-    fail_requests(&owner, key, lane, &End::Closed(Closing::Retired));
-    owner.borrow_mut().parts().0.remove(key);
+    retire(&owner, key);
 }
 
 // A connection that lived shorter counts as a failed attempt: a server that accepts and closes must not be
@@ -111,30 +110,44 @@ fn report_unreachable<O: Owner>(owner: &RefCell<O>, key: LinkKey, endpoint: &str
 }
 
 /// Hands every request of an ended connection back.
-fn fail_requests<O: Owner>(owner: &RefCell<O>, key: LinkKey, lane: Lane, ended: &End) {
+fn fail_requests<O: Owner>(owner: &RefCell<O>, key: LinkKey, ended: &End, stayed_up: bool) {
     let mut owner = owner.borrow_mut();
     let now = owner.now();
     let (pool, _, replies) = owner.parts();
     let Some(link) = pool.link_mut(key) else { return };
     match ended {
-        End::Unreachable(_) | End::Closed(Closing::TimedOut) => link.on_down(now),
-        End::Lost(_) | End::Closed(Closing::Retired) => link.on_connecting(),
+        End::Lost(_) if stayed_up => link.on_connecting(),
+        // A pause follows: requests must not wait it out in the queue, past their deadlines.
+        _ => link.on_down(now),
     }
-    link.in_flight.drain(|pending, request, may_have_run| {
-        let unanswered = match ended {
-            _ if !may_have_run => Unanswered::NeverSent,
-            End::Closed(why) => Unanswered::Closed(*why),
-            End::Lost(_) | End::Unreachable(_) => Unanswered::Lost,
+    hand_back(link, ended, replies);
+    owner.on_node_lost();
+    owner.settle();
+}
+
+/// Takes the link out of the pool; only then hands its requests back, lest they be given to it again.
+fn retire<O: Owner>(owner: &RefCell<O>, key: LinkKey) {
+    let mut owner = owner.borrow_mut();
+    let (pool, _, replies) = owner.parts();
+    let Some(mut link) = pool.remove(key) else { return };
+    hand_back(&mut link, &End::Closed(Closing::Retired), replies);
+    owner.settle();
+}
+
+fn hand_back<R: Replies>(link: &mut Link, ended: &End, replies: &mut R) {
+    let lane = link.lane;
+    link.in_flight.drain(|pending, request, reached| {
+        let unanswered = match (reached, ended) {
+            (Reached::Queue, _) => Unanswered::NeverSent,
+            (Reached::Reply, _) => Unanswered::BrokenOff,
+            (Reached::Server, End::Closed(why)) => Unanswered::Closed(*why),
+            (Reached::Server, End::Lost(_) | End::Unreachable(_)) => Unanswered::Lost,
         };
         if pending.origin.is_some() {
             replies.on_unanswered(pending, request, lane, unanswered);
         }
     });
     replies.flush(&[]);
-    if !matches!(ended, End::Closed(Closing::Retired)) {
-        owner.on_node_lost();
-    }
-    owner.settle();
 }
 
 /// Waits out the backoff; false where the link was retired meanwhile.
@@ -301,7 +314,9 @@ impl Connection {
             if pending.origin.is_some() {
                 replies.on_reply(pending, request, (&link.endpoint, link.lane), Reply { buf, range, first, more });
             }
-            if !more {
+            if more {
+                link.in_flight.begin_reply();
+            } else {
                 link.in_flight.pop();
             }
         }

@@ -263,6 +263,15 @@ impl Replies for Clients {
     fn on_unanswered(&mut self, pending: &Pending, request: &[u8], lane: Lane, unanswered: Unanswered) {
         let Some(origin) = pending.origin else { return };
         let refusal = match unanswered {
+            Unanswered::BrokenOff => {
+                self.metrics.lost.add(1);
+                // The client would take an error for the rest of its reply: only the end of the connection
+                // tells it.
+                if let Some(client) = self.find(origin) {
+                    client.kill();
+                }
+                return;
+            }
             Unanswered::NeverSent => {
                 self.park(Parked::again(origin, pending, lane, Target::Slot, request, None));
                 return;

@@ -42,7 +42,8 @@ pub struct Client {
     pub(super) touched: bool,
     /// The socket did not take everything: the task waits for it and writes the rest.
     pub(super) stuck: bool,
-    /// Its last request met a backend connection with too much queued: one request at a time until then.
+    /// Its next request waits for all replies: a backend connection had too much queued, or the requests in
+    /// flight were routed otherwise than the next would be.
     pub(super) congested: bool,
     /// The task handles no request until there is room, see [`Self::has_room`].
     pub(super) stopped: bool,
@@ -86,7 +87,7 @@ pub struct Watermarks {
     pub pending: usize,
     /// Reply bytes not written.
     pub output: usize,
-    /// Reply bytes at which the client is closed.
+    /// Reply bytes, those that wait for their turn included, at which the client is closed.
     pub output_limit: usize,
 }
 
@@ -160,7 +161,7 @@ impl Client {
             self.write(batch, spares, metrics);
         }
         self.output.keep(batch, spares);
-        if self.output.len() > marks.output_limit {
+        if self.output.len() + self.replies.held_bytes() > marks.output_limit {
             metrics.clients_killed_slow.add(1);
             self.state = State::Broken;
         }
@@ -220,6 +221,7 @@ impl Client {
             self.state = State::Closing;
         }
         self.rest = None;
+        self.stopped = false;
         self.wake();
     }
 

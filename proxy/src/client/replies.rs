@@ -31,6 +31,8 @@ pub struct Reorder {
     held: Vec<u8>,
     /// How many slots are [`ReplySlot::Held`]: without one `held` starts over.
     held_slots: usize,
+    /// Bytes that the other slots keep.
+    kept: usize,
 }
 
 #[derive(Debug)]
@@ -124,7 +126,9 @@ impl Replies {
                 !piece.more
             }
             slot => {
+                reorder.kept -= slot.kept_bytes();
                 slot.keep(piece, protocol, &mut reorder.held, &mut reorder.held_slots);
+                reorder.kept += slot.kept_bytes();
                 false
             }
         };
@@ -189,7 +193,7 @@ pub enum Drained<'a> {
 impl Reorder {
     /// Gets ready for another client; `None` where it grew too large to be kept.
     pub(super) fn recycle(mut self: Box<Self>, keep_bytes: usize) -> Option<Box<Self>> {
-        debug_assert!(self.slots.is_empty(), "given back while replies are waited for");
+        debug_assert!(self.slots.is_empty() && self.kept == 0, "given back while replies are waited for");
         self.held.clear();
         let bytes = self.held.capacity() + self.slots.capacity() * size_of::<ReplySlot>();
         (bytes <= keep_bytes).then_some(self)
@@ -204,6 +208,7 @@ impl Reorder {
             drained += 1;
         }
         while let Some(slot) = self.slots.front_mut() {
+            let kept = slot.kept_bytes();
             match slot {
                 ReplySlot::Waiting
                 | ReplySlot::Merging { reply: None, .. }
@@ -217,12 +222,14 @@ impl Reorder {
                     // It is the head now: what comes from here on is passed on as it comes.
                     out(Drained::Own(bytes));
                     *slot = ReplySlot::Waiting;
+                    self.kept -= kept;
                     break;
                 }
                 ReplySlot::Merging { reply: Some(reply), muted: false, .. } => out(Drained::Own(reply)),
                 ReplySlot::Merging { .. } => {}
                 ReplySlot::Muted { complete: true } => {}
             }
+            self.kept -= kept;
             self.slots.pop_front();
             drained += 1;
         }
@@ -233,16 +240,20 @@ impl Reorder {
     }
 
     fn held_bytes(&self) -> usize {
-        let growing = |slot: &ReplySlot| match slot {
-            ReplySlot::Growing { bytes, .. } => bytes.len(),
-            ReplySlot::Merging { merge, reply, .. } => merge.held_bytes() + reply.as_ref().map_or(0, Vec::len),
-            _ => 0,
-        };
-        self.held.len() + self.slots.iter().map(growing).sum::<usize>()
+        self.held.len() + self.kept
     }
 }
 
 impl ReplySlot {
+    /// Bytes that it keeps itself; one look, for any number of parts.
+    fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Growing { bytes, .. } => bytes.len(),
+            Self::Merging { merge, reply, .. } => merge.held_bytes() + reply.as_ref().map_or(0, Vec::len),
+            Self::Waiting | Self::Held { .. } | Self::Muted { .. } => 0,
+        }
+    }
+
     /// Keeps a piece whose turn has not come, or that is a part of more.
     fn keep(&mut self, piece: Piece<'_>, protocol: Protocol, held: &mut Vec<u8>, held_slots: &mut usize) {
         match self {
@@ -319,6 +330,27 @@ mod tests {
             client.fill(ticket, b"+", false);
         }
         assert_eq!(client.out, b"++++++++++");
+    }
+
+    #[test]
+    fn everything_that_is_kept_counts_until_it_leaves() {
+        use crate::route::merge::MergeKind;
+
+        let mut client = Client::new();
+        let first = client.open(Expect::Plain);
+        let merge = Box::new(Merge::new(MergeKind::AllSucceeded, 1));
+        let merged = client.open(Expect::Merged { merge, muted: false });
+        let (large, small) = (client.open(Expect::Plain), client.open(Expect::Plain));
+        client.fill(merged, b"me", true);
+        client.fill(large, b"large", true);
+        client.fill(small, b"s", false);
+        assert_eq!(client.replies.held_bytes(), 8);
+        client.fill(merged, b"rged", false);
+        assert_eq!(client.replies.held_bytes(), 18, "the parts and what they became");
+        client.fill(first, b"first", false);
+        assert_eq!((&client.out[..], client.replies.held_bytes()), (&b"firstmergedlarge"[..], 1));
+        client.fill(large, b"!", false);
+        assert_eq!((&client.out[16..], client.replies.held_bytes()), (&b"!s"[..], 0));
     }
 
     #[test]

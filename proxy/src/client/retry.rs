@@ -59,7 +59,7 @@ impl Parked {
         let last_error = match target {
             // Where a slot is now is the cluster's matter; the client must not learn of nodes.
             Target::Node { .. } => None,
-            Target::Slot => last_error.filter(|error| !error.starts_with(b"-MOVED")).map(Box::from),
+            Target::Slot => last_error.filter(|error| !names_a_node(error)).map(Box::from),
         };
         Self { origin, pending, lane, target, request: request.into(), last_error, due: 0 }
     }
@@ -74,6 +74,10 @@ impl Parked {
             },
         }
     }
+}
+
+fn names_a_node(error: &[u8]) -> bool {
+    error.starts_with(b"-MOVED ") || error.starts_with(b"-ASK ")
 }
 
 /// Milliseconds: a failover takes a second or more, a TRYAGAIN some milliseconds.
@@ -179,6 +183,17 @@ mod tests {
         assert_eq!(tickets(&retries.take_due(104)), []);
         assert_eq!(tickets(&retries.take_due(105)), [2]);
         assert_eq!(tickets(&retries.take_due(120)), [3]);
+    }
+
+    #[test]
+    fn the_words_that_name_a_node_are_not_kept_for_the_client() {
+        let origin = Origin { client: 0, generation: 0, ticket: Ticket(0), part: 0 };
+        let pending = Pending::new(origin, Slot::of(b"k"), 1_000);
+        for (error, kept) in [("-TRYAGAIN x", true), ("-MOVED 1 h:1", false), ("-ASK 1 h:1", false)] {
+            let parked =
+                Parked::again(origin, &pending, Lane::default(), Target::Slot, b"x", Some(error.as_bytes()));
+            assert_eq!(parked.last_error.is_some(), kept, "{error}");
+        }
     }
 
     #[test]

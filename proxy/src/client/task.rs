@@ -267,9 +267,11 @@ fn refuse_bytes(client: &mut Client, error: ProtocolError, turn: &mut Turn<'_>) 
 
 /// Whether the client's next request may be handled: it has room, and its requests in flight were routed by
 /// the slot map that the next one would be routed by, so that none can overtake another.
-fn may_go_on(client: &Client, turn: &Turn<'_>) -> bool {
+fn may_go_on(client: &mut Client, turn: &Turn<'_>) -> bool {
+    if client.routed_by != turn.pool.generation() && !client.replies.is_empty() {
+        client.congested = true;
+    }
     client.has_room(&turn.shared.marks)
-        && (client.replies.is_empty() || client.routed_by == turn.pool.generation())
 }
 
 /// Reads and drops what a client sends that is being closed, so that the kernel doesn't answer with a reset

@@ -53,6 +53,8 @@ pub struct Merge {
     parts: Vec<Part>,
     /// Parts that came whole, one behind the other: one buffer for many small parts.
     bytes: Vec<u8>,
+    /// Bytes of all parts.
+    held: usize,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,8 @@ impl Merge {
     #[must_use]
     pub fn new(kind: MergeKind, parts: usize) -> Self {
         debug_assert!(parts > 0, "a reply has parts");
-        Self { kind, missing: parts, parts: (0..parts).map(|_| Part::Missing).collect(), bytes: Vec::new() }
+        let missing = (0..parts).map(|_| Part::Missing).collect();
+        Self { kind, missing: parts, parts: missing, bytes: Vec::new(), held: 0 }
     }
 
     /// Takes a piece of part `part`; true once every part is complete.
@@ -93,6 +96,7 @@ impl Merge {
                 return self.missing == 0;
             }
         }
+        self.held += piece.len();
         if !more {
             self.missing -= 1;
         }
@@ -127,8 +131,7 @@ impl Merge {
     /// Bytes kept for parts.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        let pieces = |part: &Part| if let Part::Pieces(bytes) = part { bytes.len() } else { 0 };
-        self.bytes.len() + self.parts.iter().map(pieces).sum::<usize>()
+        self.held
     }
 
     fn bytes_of<'a>(&'a self, part: &'a Part) -> &'a [u8] {

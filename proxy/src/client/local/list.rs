@@ -1,5 +1,6 @@
 //! CLIENT LIST and CLIENT KILL: which clients, and how one is shown.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::super::session::Session;
@@ -10,7 +11,8 @@ use crate::resp::scan::parse_number;
 /// Which clients a command means: all that every given condition is true of.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Filter {
-    ids: Option<Vec<u64>>,
+    /// A set: a client may name a million, and each is looked for with each client.
+    ids: Option<BTreeSet<u64>>,
     peer: Option<String>,
     local: Option<String>,
     user: Option<String>,
@@ -59,7 +61,9 @@ impl Filter {
 
     fn set_kill_option(&mut self, option: &[u8], value: &[u8], session: &Session) -> Result<(), Refusal> {
         match option {
-            b"id" => self.ids.get_or_insert_default().push(parse_id(value)?),
+            b"id" => {
+                self.ids.get_or_insert_default().insert(parse_id(value)?);
+            }
             b"addr" => self.peer = Some(text(value)),
             b"laddr" => self.local = Some(text(value)),
             b"user" => self.user = Some(text(value)),
