@@ -241,7 +241,7 @@ proptest! {
         let bytes = [&[first][..], &behind].concat();
         let line = bytes.iter().position(|byte| *byte == b'\n');
         let expected = line.map_or(Outcome::Incomplete, |end| Outcome::Inline(end + 1));
-        prop_assert_eq!(scan(&bytes), expected.clone());
+        prop_assert_eq!(&scan(&bytes), &expected);
         prop_assert_eq!(scan_bytewise(&bytes), expected);
     }
 
@@ -421,11 +421,11 @@ fn stream_in_pieces(stream: &[u8], mut ends: Vec<usize>) -> Vec<Vec<u8>> {
         buf.extend_from_slice(&stream[at..end]);
         at = end;
         loop {
-            let (piece, complete) = match scanner.scan(&buf).unwrap() {
+            let (piece, complete) = match scanner.scan(&buf).expect("replies are valid") {
                 ReplyScan::Complete(len) => (len, true),
                 ReplyScan::Incomplete => (scanner.scanned(), false),
             };
-            replies.last_mut().unwrap().extend(buf.drain(..piece));
+            replies.last_mut().expect("one is begun").extend(buf.drain(..piece));
             if !complete {
                 scanner.forget(piece);
                 break;
