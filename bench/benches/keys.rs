@@ -11,12 +11,16 @@ use slotway::command::table::{Lookup, Table};
 
 fn keys(c: &mut Criterion) {
     let table = Table::builtin();
-    let cases: [(&str, Owned); 5] = [
+    let cases: [(&str, Owned); 6] = [
         ("get", Owned::new(&[b"GET", b"k"])),
         ("mget-10", mget(10)),
         ("eval", Owned::new(&[b"EVAL", b"return 1", b"2", b"a", b"b", b"x"])),
         ("zunionstore", Owned::new(&[b"ZUNIONSTORE", b"d", b"2", b"a", b"b", b"WEIGHTS", b"1", b"2"])),
         ("xread", Owned::new(&[b"XREAD", b"COUNT", b"5", b"STREAMS", b"a", b"b", b"0", b"0"])),
+        (
+            "xreadgroup",
+            Owned::new(&[b"XREADGROUP", b"GROUP", b"g", b"c", b"STREAMS", b"a", b"b", b">", b">"]),
+        ),
     ];
     let mut group = c.benchmark_group("keys");
     for (name, owned) in &cases {

@@ -1,4 +1,4 @@
-//! Discovery: one task for the process that asks nodes for the topology, when [`refresh`](super::refresh)
+//! ◆ Discovery: one task for the process that asks nodes for the topology, when [`refresh`](super::refresh)
 //! says so, and publishes each new slot map. While nobody answers, the last good map stays.
 #![expect(
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! The resolver: one for the process, shared by all threads. Questions run on the control runtime, so that
+//! ◆ The resolver: one for the process, shared by all threads. Questions run on the control runtime, so that
 //! a thread that looks a known name up never waits for the network.
 #![expect(clippy::disallowed_methods, reason = "I/O: asks DNS, with a timeout, on the control runtime")]
 

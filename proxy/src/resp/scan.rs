@@ -265,7 +265,8 @@ fn long_length_line(buf: &[u8]) -> Line {
             (false, _) => Line::Invalid,
         };
     };
-    match window.get(end + 1) {
+    // Behind the window, too: a line whose CR is its last byte is whole all the same.
+    match buf.get(end + 1) {
         None => return Line::Unfinished,
         Some(b'\n') => {}
         Some(_) => return Line::Invalid,
@@ -326,6 +327,8 @@ mod tests {
             (b"*+1\r\n", "invalid multibulk length"),
             (b"*1x\r\n", "invalid multibulk length"),
             (b"*99999999999999999999\r\n", "invalid multibulk length"),
+            (b"*1111111111111111111111111111111\r\n", "invalid multibulk length"),
+            (b"*1\r\n$1111111111111111111111111111111\r\n", "invalid bulk length"),
             (b"*1\r\n*1\r\n", "expected '$', got '*'"),
             (b"*1\r\n\x00", "expected '$', got '?'"),
             (b"*1\r\n$-1\r\n", "invalid bulk length"),
