@@ -83,6 +83,10 @@ run_tests() {
         cargo nextest run --workspace --locked "$@" 2>&1 | tee -a "$log"
         step "documentation tests"
         cargo test --workspace --locked --doc 2>&1 | tee -a "$log"
+        if [ -n "${SLOTWAY_VALKEY_SERVER:-}" ]; then
+            step "end-to-end tests against Valkey"
+            SLOTWAY_TEST_SERVER=valkey cargo nextest run -p slotway-tests --locked "$@" 2>&1 | tee -a "$log"
+        fi
     else
         step "tests (cargo test: nextest is not installed)"
         # Two at a time, as .config/nextest.toml has it.
@@ -128,7 +132,8 @@ main() {
     step "lint"
     cargo clippy --workspace --all-targets --locked -- -D warnings
     step "documentation"
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --locked --no-deps --document-private-items
+    # Private items are documented too, so links to them lead somewhere.
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --locked --no-deps --document-private-items
     run_tests "$@"
     run_benches
 }

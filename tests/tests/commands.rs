@@ -204,6 +204,7 @@ fn shape(value: Value) -> Value {
         Value::Bulk(_) => Value::Bulk(Vec::new()),
         Value::Int(_) => Value::Int(0),
         Value::Number(_) => Value::Number(Vec::new()),
+        Value::Set(items) if items.is_empty() => Value::Array(items),
         other => map_items(other, |items| items.into_iter().map(shape).collect()),
     }
 }
