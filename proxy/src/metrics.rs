@@ -147,6 +147,7 @@ impl Metrics {
 
     /// Each metric with its value for each worker.
     pub fn rows(&self) -> impl Iterator<Item = (&'static Row, Vec<u64>)> {
-        ROWS.iter().map(|row| (row, self.threads.iter().map(|worker| (row.counter)(worker).value()).collect()))
+        ROWS.iter()
+            .map(|row| (row, self.threads.iter().map(|worker| (row.counter)(worker).value()).collect()))
     }
 }

@@ -50,7 +50,8 @@ pub fn run(settings: Settings) -> io::Result<()> {
 /// As [`run`].
 pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Result<()> {
     // Everything that is no client's business happens on this one: accepting, topology, DNS, admin.
-    let control = Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+    let control =
+        Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
     raise_open_files(settings.clients.max_clients);
     let listeners = bind(&control, &settings)?;
     let resolver = Resolver::new(&settings.dns, control.handle().clone()).map_err(io::Error::other)?;
@@ -133,7 +134,8 @@ fn start_workers(
     shared: &Arc<Shared>,
     resolver: &Arc<Resolver>,
 ) -> io::Result<(Vec<WorkerHandle>, Vec<JoinHandle<()>>)> {
-    let (handles, inboxes): (Vec<_>, Vec<_>) = (0..shared.settings.threads).map(|_| worker::channel()).unzip();
+    let (handles, inboxes): (Vec<_>, Vec<_>) =
+        (0..shared.settings.threads).map(|_| worker::channel()).unzip();
     let peers: Arc<[WorkerHandle]> = handles.clone().into();
     let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
         let (shared, resolver, peers) = (shared.clone(), resolver.clone(), peers.clone());

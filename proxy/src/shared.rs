@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use crate::backend::handshake::ServerIdentity;
 use crate::client::connection::Watermarks;
 use crate::client::session::Login;
-use crate::backend::handshake::ServerIdentity;
 use crate::cluster::published::Topology;
 use crate::command::local::cluster::{NodeId, OwnNode};
 use crate::command::table::Table;
@@ -134,7 +134,11 @@ impl Shared {
             return RequestLimits::UNAUTHENTICATED;
         }
         let clients = &self.settings.clients;
-        RequestLimits { args: clients.max_args, bulk: clients.max_bulk_bytes, frame: clients.max_request_bytes }
+        RequestLimits {
+            args: clients.max_args,
+            bulk: clients.max_bulk_bytes,
+            frame: clients.max_request_bytes,
+        }
     }
 
     /// How a client begins: logged in where no users are set, or the default user needs no password.

@@ -101,7 +101,13 @@ const IDLE_TICK: Duration = Duration::from_millis(100);
 const SWEEP: u64 = 1_000;
 
 /// Runs worker `index` on this thread until it was told to drain and has.
-pub fn run(index: usize, shared: Arc<Shared>, resolver: Arc<Resolver>, peers: Arc<[WorkerHandle]>, inbox: Inbox) {
+pub fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    resolver: Arc<Resolver>,
+    peers: Arc<[WorkerHandle]>,
+    inbox: Inbox,
+) {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
     let runtime = match built {
         Ok(runtime) => runtime,

@@ -205,11 +205,8 @@ impl Pool {
         if let Some(&place) = self.by_endpoint.get(endpoint) {
             return place;
         }
-        let place = self.nodes.insert(PoolNode {
-            endpoint: endpoint.clone(),
-            in_topology: false,
-            lanes: Vec::new(),
-        });
+        let place =
+            self.nodes.insert(PoolNode { endpoint: endpoint.clone(), in_topology: false, lanes: Vec::new() });
         self.by_endpoint.insert(endpoint.clone(), place);
         place
     }

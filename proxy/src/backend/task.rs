@@ -33,9 +33,7 @@ use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
 
 /// Keeps the link up until the pool retires it; then forgets it.
 pub async fn run<O: Owner>(owner: Rc<RefCell<O>>, key: LinkKey, connector: Rc<Connector>) {
-    let Some((endpoint, lane)) =
-        with_link(&owner, key, |link| (link.endpoint.clone(), link.lane))
-    else {
+    let Some((endpoint, lane)) = with_link(&owner, key, |link| (link.endpoint.clone(), link.lane)) else {
         return;
     };
     let mut backoff = connector.backoff();
@@ -167,8 +165,13 @@ async fn serve<O: Owner>(owner: &RefCell<O>, key: LinkKey, stream: TcpStream) ->
     if with_link(owner, key, Link::on_up).is_none() {
         return End::Closed(Closing::Retired);
     }
-    let mut connection =
-        Connection { stream, scanner: ReplyScanner::default(), tail: Vec::new(), frame: Frame::Whole, gathered: Gathered::default() };
+    let mut connection = Connection {
+        stream,
+        scanner: ReplyScanner::default(),
+        tail: Vec::new(),
+        frame: Frame::Whole,
+        gathered: Gathered::default(),
+    };
     poll_fn(|cx| {
         let mut owner = owner.borrow_mut();
         connection.poll(&mut *owner, key, cx)
@@ -312,7 +315,12 @@ impl Connection {
         if self.frame != Frame::Push {
             let (pending, request) = link.in_flight.front().ok_or(LinkError::Unasked)?;
             if pending.origin.is_some() {
-                replies.on_reply(pending, request, (&link.endpoint, link.lane), Reply { buf, range, first, more });
+                replies.on_reply(
+                    pending,
+                    request,
+                    (&link.endpoint, link.lane),
+                    Reply { buf, range, first, more },
+                );
             }
             if more {
                 link.in_flight.begin_reply();

@@ -209,10 +209,12 @@ fn send_everywhere(
 fn send_scan(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
     let (slot, cursor) = cursor::parse(request.arg(1).unwrap_or_default()).ok_or(Refusal::BadCursor)?;
     let map = turn.pool.slot_map();
-    let next = map.shard_slots().iter().copied().find(|first| *first > slot && map.owner(*first) != map.owner(slot));
+    let next =
+        map.shard_slots().iter().copied().find(|first| *first > slot && map.owner(*first) != map.owner(slot));
     let kind = MergeKind::Cursor { shard: Place { slot, next } };
     let cursor = cursor.to_string();
-    let mut frame = format!("*{}\r\n$4\r\nSCAN\r\n${}\r\n{cursor}\r\n", request.len(), cursor.len()).into_bytes();
+    let mut frame =
+        format!("*{}\r\n$4\r\nSCAN\r\n${}\r\n{cursor}\r\n", request.len(), cursor.len()).into_bytes();
     for index in 2..request.len() {
         frame.extend_from_slice(request.raw_arg(index));
     }

@@ -101,12 +101,7 @@ impl Replies {
 
     /// Takes a piece of a reply. What may go to the client by this is given to `out`, in order: `Direct` for
     /// the piece itself, `Own` for bytes that were kept here.
-    pub fn fill(
-        &mut self,
-        piece: Piece<'_>,
-        protocol: Protocol,
-        mut out: impl FnMut(Drained<'_>),
-    ) {
+    pub fn fill(&mut self, piece: Piece<'_>, protocol: Protocol, mut out: impl FnMut(Drained<'_>)) {
         let place = piece.ticket.0.wrapping_sub(self.head.0);
         debug_assert!(place < self.open, "ticket {place} of {}", self.open);
         if place >= self.open {

@@ -112,7 +112,8 @@ impl Retries {
 
     /// Takes what was parked since the last call and may be sent again at once; the rest has to wait.
     pub fn take_fresh(&mut self, now: u64) -> Vec<Parked> {
-        let (at_once, later) = std::mem::take(&mut self.fresh).into_iter().partition(|parked| parked.pause() == 0);
+        let (at_once, later) =
+            std::mem::take(&mut self.fresh).into_iter().partition(|parked| parked.pause() == 0);
         for mut parked in Vec::into_iter(later) {
             parked.due = now + parked.pause();
             self.waiting.push_back(parked);

@@ -237,8 +237,7 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
         }
     };
     let bytes = &buf[start..];
-    client.rest =
-        (!bytes.is_empty()).then(|| Box::new(Rest { bytes: bytes.to_vec(), scanner, need }));
+    client.rest = (!bytes.is_empty()).then(|| Box::new(Rest { bytes: bytes.to_vec(), scanner, need }));
 }
 
 fn handle_inline(

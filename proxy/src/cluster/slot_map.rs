@@ -73,7 +73,13 @@ impl SlotMap {
             nodes.extend(shard.replicas.iter().map(|endpoint| Node { endpoint: endpoint.clone(), role }));
         }
         let shard_slots = lowest_slots(&owners, shards.len());
-        Self { generation, nodes: nodes.into_boxed_slice(), primaries: shards.len() as u16, owners, shard_slots }
+        Self {
+            generation,
+            nodes: nodes.into_boxed_slice(),
+            primaries: shards.len() as u16,
+            owners,
+            shard_slots,
+        }
     }
 
     /// A map that knows no node: what there is before the first answer of a seed.
@@ -122,7 +128,8 @@ impl SlotMap {
 
 fn lowest_slots(owners: &[u16], shards: usize) -> Box<[Slot]> {
     let mut seen = vec![false; shards];
-    let mut is_first = |owner: u16| seen.get_mut(usize::from(owner)).is_some_and(|seen| !std::mem::replace(seen, true));
+    let mut is_first =
+        |owner: u16| seen.get_mut(usize::from(owner)).is_some_and(|seen| !std::mem::replace(seen, true));
     let lowest = owners.iter().enumerate().filter(|(_, owner)| is_first(**owner));
     lowest.filter_map(|(slot, _)| Slot::new(slot as u16)).collect()
 }

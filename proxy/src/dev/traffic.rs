@@ -15,7 +15,6 @@ pub(super) struct TrafficSample {
     pub(super) commands: u64,
 }
 
-
 impl TrafficSample {
     /// The proxy's counters now.
     pub(super) fn of(metrics: &Metrics) -> Self {

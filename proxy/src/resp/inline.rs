@@ -120,7 +120,10 @@ mod tests {
 
     #[test]
     fn quotes_and_escapes_are_those_of_the_servers() {
-        assert_eq!(split_words(br#"set "a b\n\x41\"" 'it\'s' ''"#).unwrap(), [&b"set"[..], b"a b\nA\"", b"it's", b""]);
+        assert_eq!(
+            split_words(br#"set "a b\n\x41\"" 'it\'s' ''"#).unwrap(),
+            [&b"set"[..], b"a b\nA\"", b"it's", b""]
+        );
         for open in [&br#"set "a"#[..], br#"set "a"b"#, b"set 'a", br#"set "a\"#] {
             assert_eq!(canonical(open), Err(ProtocolError::UnbalancedQuotes));
         }

@@ -224,8 +224,18 @@ mod tests {
             stream.extend_from_slice(b"+NEXT\r\n");
             for cut in 0..reply.len() {
                 let mut scanner = ReplyScanner::default();
-                assert_eq!(scanner.scan(&stream[..cut]), Ok(ReplyScan::Incomplete), "{}", reply.escape_ascii());
-                assert_eq!(scanner.scan(&stream), Ok(ReplyScan::Complete(reply.len())), "{}", reply.escape_ascii());
+                assert_eq!(
+                    scanner.scan(&stream[..cut]),
+                    Ok(ReplyScan::Incomplete),
+                    "{}",
+                    reply.escape_ascii()
+                );
+                assert_eq!(
+                    scanner.scan(&stream),
+                    Ok(ReplyScan::Complete(reply.len())),
+                    "{}",
+                    reply.escape_ascii()
+                );
             }
         }
     }

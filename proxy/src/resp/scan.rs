@@ -271,7 +271,8 @@ fn long_length_line(buf: &[u8]) -> Line {
         Some(b'\n') => {}
         Some(_) => return Line::Invalid,
     }
-    parse_number(&window[..end]).map_or(Line::Invalid, |value| Line::Number(LengthLine { value, size: end + 2 }))
+    parse_number(&window[..end])
+        .map_or(Line::Invalid, |value| Line::Number(LengthLine { value, size: end + 2 }))
 }
 
 /// A canonical decimal: what `string2ll` of the servers takes.
@@ -313,7 +314,10 @@ mod tests {
         for cut in 0..frame.len() {
             let mut scanner = RequestScanner::default();
             let first = scanner.scan(&frame[..cut], &LIMITS).unwrap();
-            assert!(matches!(first, Scan::Incomplete(need) if need > cut && need <= frame.len()), "{cut} {first:?}");
+            assert!(
+                matches!(first, Scan::Incomplete(need) if need > cut && need <= frame.len()),
+                "{cut} {first:?}"
+            );
             assert_eq!(scanner.scan(frame, &LIMITS), Ok(Scan::Request(frame.len())), "{cut}");
             let request = scanner.request(frame);
             assert_eq!(request.args_from(0).collect::<Vec<_>>(), [&b"SET"[..], b"key:000001", b""]);

@@ -38,7 +38,9 @@ pub(super) fn merge(before: &str, replies: &[&[u8]], protocol: Protocol) -> Vec<
 
 /// Adds `db0:keys=1,expires=0,avg_ttl=0`; anything else is no database's line.
 fn add_line(line: &str, databases: &mut BTreeMap<u32, Database>) {
-    let Some((number, fields)) = line.strip_prefix("db").and_then(|line| line.split_once(':')) else { return };
+    let Some((number, fields)) = line.strip_prefix("db").and_then(|line| line.split_once(':')) else {
+        return;
+    };
     let Ok(number) = number.parse() else { return };
     let field = |name: &str| -> u64 {
         let value = fields.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
@@ -63,8 +65,11 @@ mod tests {
             b"-ERR gone\r\n",
         ];
         let merged = String::from_utf8(merge("", &replies, Protocol::Resp2)).unwrap();
-        assert!(merged.ends_with(
-            "# Keyspace\r\ndb0:keys=7,expires=4,avg_ttl=175\r\ndb1:keys=1,expires=0,avg_ttl=0\r\n\r\n"
-        ), "{merged}");
+        assert!(
+            merged.ends_with(
+                "# Keyspace\r\ndb0:keys=7,expires=4,avg_ttl=175\r\ndb1:keys=1,expires=0,avg_ttl=0\r\n\r\n"
+            ),
+            "{merged}"
+        );
     }
 }

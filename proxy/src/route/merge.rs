@@ -110,7 +110,9 @@ impl Merge {
         let replies: Vec<&[u8]> = self.parts.iter().map(|part| self.bytes_of(part)).collect();
         let error = replies.iter().copied().find(|reply| is_error(reply));
         let merged = match (&self.kind, error) {
-            (MergeKind::OneSucceeded, _) => replies.iter().copied().find(|r| !is_error(r)).map(<[u8]>::to_vec),
+            (MergeKind::OneSucceeded, _) => {
+                replies.iter().copied().find(|r| !is_error(r)).map(<[u8]>::to_vec)
+            }
             (MergeKind::AnyNotNil { pick }, _) => any_not_nil(&replies, *pick),
             // A shard that can't be asked is left out of the sums: INFO is asked when things go wrong.
             (MergeKind::Keyspace { before }, _) => Some(keyspace::merge(before, &replies, protocol)),
@@ -268,7 +270,10 @@ mod tests {
         assert_eq!(merge(MergeKind::Sum, &[":1\r\n", ":2\r\n", ":-5\r\n"]), ":-2\r\n");
         assert_eq!(merge(MergeKind::Min, &[":3\r\n", ":2\r\n"]), ":2\r\n");
         assert_eq!(merge(MergeKind::And, &[":1\r\n", ":0\r\n"]), ":0\r\n");
-        assert_eq!(merge(MergeKind::And, &["*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n"]), "*2\r\n:1\r\n:0\r\n");
+        assert_eq!(
+            merge(MergeKind::And, &["*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n"]),
+            "*2\r\n:1\r\n:0\r\n"
+        );
     }
 
     #[test]

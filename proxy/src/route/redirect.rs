@@ -78,7 +78,10 @@ mod tests {
 
     #[test]
     fn moved_and_ask_name_a_node() {
-        assert_eq!(parse("-MOVED 3999 127.0.0.1:6381\r\n"), Some(Redirect::Moved(endpoint("127.0.0.1", 6381))));
+        assert_eq!(
+            parse("-MOVED 3999 127.0.0.1:6381\r\n"),
+            Some(Redirect::Moved(endpoint("127.0.0.1", 6381)))
+        );
         assert_eq!(parse("-ASK 3999 db.example:6381\r\n"), Some(Redirect::Ask(endpoint("db.example", 6381))));
         assert_eq!(parse("-MOVED 3999 ::1:6381\r\n"), Some(Redirect::Moved(endpoint("::1", 6381))));
         assert_eq!(parse("-MOVED 3999 :6381\r\n"), Some(Redirect::Moved(endpoint("asked", 6381))));

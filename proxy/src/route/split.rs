@@ -79,10 +79,9 @@ fn assemble(request: &Request<'_>, split: Split, groups: &[Group], order: Vec<u1
         Split::Pairs => MergeKind::AllSucceeded,
     };
     let per_key = if split == Split::Pairs { 2 } else { 1 };
-    let parts = groups.iter().map(|group| Part {
-        slot: group.slot,
-        frame: part_frame(request, &group.keys, per_key),
-    });
+    let parts = groups
+        .iter()
+        .map(|group| Part { slot: group.slot, frame: part_frame(request, &group.keys, per_key) });
     Cut { parts: parts.collect(), merge: Box::new(Merge::new(kind, groups.len())) }
 }
 

@@ -131,7 +131,8 @@ pub(super) fn select(
 ) -> Result<Answer, Refusal> {
     let index = request.arg(1).and_then(parse_number).ok_or(Refusal::NotAnInteger)?;
     let databases = turn.shared.databases;
-    session.database = u16::try_from(index).ok().filter(|index| *index < databases).ok_or(Refusal::DbIndex)?;
+    session.database =
+        u16::try_from(index).ok().filter(|index| *index < databases).ok_or(Refusal::DbIndex)?;
     ReplyWriter::new(out, session.protocol).simple("OK");
     Ok(Answer::Reply)
 }

@@ -70,7 +70,11 @@ fn write_info(table: &Table, spec: &Spec, reply: &mut ReplyWriter<'_>) {
     facts.key_specs.iter().for_each(|flagged| write_key_spec(flagged, reply));
     let subcommands = table.subcommands(spec);
     // None are an empty set with Redis 7, some an array.
-    if subcommands.is_empty() { reply.set(0) } else { reply.array(subcommands.len()) }
+    if subcommands.is_empty() {
+        reply.set(0)
+    } else {
+        reply.array(subcommands.len())
+    }
     // A subcommand has none itself, so this goes one level deep.
     subcommands.iter().for_each(|subcommand| write_info(table, subcommand, reply));
 }
