@@ -9,13 +9,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -64,14 +65,14 @@ pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Re
     let (handles, threads) = start_workers(&shared, &resolver)?;
     let workers = Workers::new(&handles);
     let started = Started { clients: listeners.addresses(), shared: shared.clone() };
-    serve(&control, listeners, &shared, &workers, &drain);
+    let accepting = serve(&control, listeners, &shared, &workers, &drain);
     on_started(&started);
     control.block_on(wait_for_end())?;
 
     drain.begin();
     info!(grace_period = ?shared.settings.grace_period, clients = workers.clients(), "draining");
-    // Dropping the runtime closes the listeners first: from here on connections are refused.
-    control.shutdown_background();
+    // From here on connections are refused; topology, DNS and the admin pages go on until all is answered.
+    accepting.iter().for_each(JoinHandle::abort);
     for handle in &handles {
         handle.tell(Message::Drain(shared.settings.grace_period));
     }
@@ -81,6 +82,7 @@ pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Re
         }
     }
     drop(discovery);
+    control.shutdown_background();
     info!("ended");
     Ok(())
 }
@@ -133,20 +135,28 @@ fn bind(control: &Runtime, settings: &Settings) -> io::Result<Listeners> {
 fn start_workers(
     shared: &Arc<Shared>,
     resolver: &Arc<Resolver>,
-) -> io::Result<(Vec<WorkerHandle>, Vec<JoinHandle<()>>)> {
+) -> io::Result<(Vec<WorkerHandle>, Vec<thread::JoinHandle<()>>)> {
     let (handles, inboxes): (Vec<_>, Vec<_>) =
         (0..shared.settings.threads).map(|_| worker::channel()).unzip();
     let peers: Arc<[WorkerHandle]> = handles.clone().into();
     let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
         let (shared, resolver, peers) = (shared.clone(), resolver.clone(), peers.clone());
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || worker::run(index, shared, resolver, peers, inbox))
     });
     Ok((handles, threads.collect::<io::Result<_>>()?))
 }
 
-fn serve(control: &Runtime, listeners: Listeners, shared: &Arc<Shared>, workers: &Workers, drain: &Drain) {
+/// Starts what runs on the control thread; returns the tasks that accept clients.
+fn serve(
+    control: &Runtime,
+    listeners: Listeners,
+    shared: &Arc<Shared>,
+    workers: &Workers,
+    drain: &Drain,
+) -> Vec<JoinHandle<()>> {
+    let mut accepting = Vec::new();
     let settings = Arc::new(shared.settings.clients.clone());
     if settings.memory_limit.is_some() {
         control.spawn(watch_memory(shared.clone()));
@@ -155,7 +165,8 @@ fn serve(control: &Runtime, listeners: Listeners, shared: &Arc<Shared>, workers:
         if let Ok(address) = listener.local_addr() {
             info!(%address, "serving clients");
         }
-        control.spawn(listener::run(listener, workers.clone(), settings.clone(), shared.metrics.clone()));
+        let run = listener::run(listener, workers.clone(), settings.clone(), shared.metrics.clone());
+        accepting.push(control.spawn(run));
     }
     if let Some(listener) = listeners.admin {
         if let Ok(address) = listener.local_addr() {
@@ -168,6 +179,7 @@ fn serve(control: &Runtime, listeners: Listeners, shared: &Arc<Shared>, workers:
             }
         });
     }
+    accepting
 }
 
 /// Measures what the process has allocated, for as long as it runs.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use crate::backend::connect::Connector;
@@ -124,28 +124,42 @@ pub fn run(
     });
 }
 
+/// Handles messages until all clients have left after a [`Message::Drain`], or their time is over.
 async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
-    while let Some(message) = inbox.0.recv().await {
+    let mut drain_until: Option<Instant> = None;
+    loop {
+        let message = match drain_until {
+            None => inbox.0.recv().await,
+            Some(end) if is_drained(&worker, end) => return,
+            // Also while draining, since clients may wait for what all workers have to say.
+            Some(_) => match timeout(TICK, inbox.0.recv()).await {
+                Ok(message) => message,
+                Err(_) => continue,
+            },
+        };
+        let mut worker = worker.borrow_mut();
         match message {
-            Message::Client(stream, permit) => worker.borrow_mut().accept(stream, permit),
+            None => return,
+            Some(Message::Client(..)) if drain_until.is_some() => {}
+            Some(Message::Client(stream, permit)) => worker.accept(stream, permit),
             // An asker that has gone needs no answer.
-            Message::List(filter, reply) => drop(reply.send(worker.borrow().list(&filter))),
-            Message::Kill(filter, reply) => drop(reply.send(worker.borrow_mut().kill(&filter))),
-            Message::Drain(grace) => return drain(&worker, grace).await,
+            Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
+            Some(Message::Kill(filter, reply)) => drop(reply.send(worker.kill(&filter))),
+            Some(Message::Drain(grace)) => {
+                drain_until = Some(Instant::now() + grace);
+                worker.clients.iter_mut().for_each(Client::drain);
+            }
         }
     }
 }
 
-async fn drain(worker: &RefCell<Worker>, grace: Duration) {
-    let end = Instant::now() + grace;
-    worker.borrow_mut().clients.iter_mut().for_each(Client::drain);
-    while !worker.borrow().clients.is_empty() && Instant::now() < end {
-        sleep(TICK).await;
-    }
+fn is_drained(worker: &RefCell<Worker>, end: Instant) -> bool {
     let left = worker.borrow().clients.len();
-    if left > 0 {
+    let over = Instant::now() >= end;
+    if over && left > 0 {
         tracing::warn!(clients = left, "closing clients at the end of the grace period");
     }
+    over || left == 0
 }
 
 async fn follow_topology(worker: Rc<RefCell<Worker>>) {
@@ -261,13 +275,16 @@ impl Worker {
             };
             match sent {
                 Sent::Queued { .. } => self.clients.unpark(parked.origin),
-                Sent::Down { .. } | Sent::Unserved => {
-                    self.clients.topology_doubt = true;
-                    self.clients.retries.put_back(parked, now);
-                }
+                Sent::Down { .. } => self.put_back(parked, now),
+                Sent::Unserved => self.put_back(parked.or_unserved(), now),
             }
         }
         self.metrics.requests_parked.set(self.clients.retries.len() as u64);
+    }
+
+    fn put_back(&mut self, parked: Parked, now: u64) {
+        self.clients.topology_doubt = true;
+        self.clients.retries.put_back(parked, now);
     }
 
     fn refuse_overdue(&mut self, parked: &Parked) {
