@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
 use crate::cluster::slot_map::Endpoint;
+use crate::refusal::Refusal;
 
 /// A request on hold.
 #[derive(Debug)]
@@ -62,6 +63,17 @@ impl Parked {
             Target::Slot => last_error.filter(|error| !names_a_node(error)).map(Box::from),
         };
         Self { origin, pending, lane, target, request: request.into(), last_error, due: 0 }
+    }
+
+    /// Notes that nobody serves its slot, for the answer at its deadline.
+    #[must_use]
+    pub fn or_unserved(mut self) -> Self {
+        if self.last_error.is_none() {
+            let mut error = Vec::new();
+            Refusal::Unserved.write(&mut error);
+            self.last_error = Some(error.into());
+        }
+        self
     }
 
     /// How long to wait before trying: at once for a redirect, else longer with each attempt.
