@@ -169,7 +169,7 @@ fn send_split(
     split: Split,
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
-    if split == Split::Pairs && request.len() % 2 == 0 {
+    if split == Split::Pairs && request.len().is_multiple_of(2) {
         return Err(Refusal::WrongArity { name: "mset".into() });
     }
     match split::cut(request, split, turn.shared.together, turn.pool.slot_map()) {

@@ -4,6 +4,7 @@ use super::replies::Reorder;
 
 /// A worker's spare reorder buffers and output buffers.
 #[derive(Default, Debug)]
+#[expect(clippy::vec_box, reason = "a client keeps the box: it is handed over as it is")]
 pub struct Spares {
     reorders: Vec<Box<Reorder>>,
     buffers: Vec<Vec<u8>>,

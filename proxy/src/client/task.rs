@@ -4,8 +4,6 @@
 //! for what needs it. It holds no buffer and no state of its own, so that an idle client costs its record
 //! and its registration with the runtime.
 
-#![expect(clippy::disallowed_types, reason = "I/O: reads the client socket")]
-
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;

@@ -216,7 +216,7 @@ fn any_not_nil(replies: &[&[u8]], pick: u32) -> Option<Vec<u8>> {
     let keys: Vec<_> = replies.iter().filter(|reply| !is_nil(reply) && !is_error(reply)).collect();
     if keys.is_empty() {
         // Nil, unless a shard could not be asked: then nobody knows, and its error is the answer.
-        let answer = replies.iter().find(|reply| is_error(reply)).or(replies.first())?;
+        let answer = replies.iter().find(|reply| is_error(reply)).or_else(|| replies.first())?;
         return Some(answer.to_vec());
     }
     keys.get(pick as usize % keys.len()).map(|key| key.to_vec())

@@ -43,7 +43,6 @@ struct Group {
 
 /// Cuts `request`, whose keys are every argument from 1 on, or every second one for [`Split::Pairs`].
 /// `None` where one part is enough, with the slot to send the request to as it is.
-#[must_use]
 pub fn cut(request: &Request<'_>, split: Split, together: Together, map: &SlotMap) -> Result<Cut, Slot> {
     let step = if split == Split::Pairs { 2 } else { 1 };
     let mut groups: Vec<Group> = Vec::new();
@@ -54,7 +53,7 @@ pub fn cut(request: &Request<'_>, split: Split, together: Together, map: &SlotMa
         let slot = Slot::of(key);
         let id = match together {
             Together::Slot => slot.number(),
-            Together::Shard => map.owner(slot).map_or(slot.number(), |owner| u16::MAX - owner.0),
+            Together::Shard => map.owner(slot).map_or_else(|| slot.number(), |owner| u16::MAX - owner.0),
         };
         let place = *places.entry(id).or_insert_with(|| {
             groups.push(Group { slot, keys: Vec::new() });

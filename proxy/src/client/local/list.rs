@@ -48,7 +48,7 @@ impl Filter {
             return Ok((Self { peer, ..Self::default() }, true));
         }
         let mut filter = Self { skip: Some(session.id), ..Self::default() };
-        if request.len() % 2 != 0 {
+        if !request.len().is_multiple_of(2) {
             return Err(Refusal::Syntax);
         }
         for index in (2..request.len()).step_by(2) {
