@@ -164,7 +164,12 @@ fn poll_small(
         return (0, polled);
     }
     let scanner = rest.map_or_else(RequestScanner::default, |rest| rest.scanner);
-    handle(client, &scratch[..kept + count], scanner, turn);
+    let buf = &scratch[..kept + count];
+    let left = handle(client, buf, scanner, turn);
+    client.rest = left.map(|left| {
+        let bytes = buf[left.start..].to_vec();
+        left.of(bytes)
+    });
     (count, polled)
 }
 
@@ -175,13 +180,15 @@ fn poll_large(
     turn: &mut Turn<'_>,
     cx: &mut Context<'_>,
 ) -> (usize, Poll<io::Result<()>>) {
-    let missing = rest.need.saturating_sub(rest.bytes.len()).clamp(1, LARGEST_STEP);
+    let step = rest.need.saturating_sub(rest.bytes.len()).clamp(LARGE_REQUEST, LARGEST_STEP);
     if rest.bytes.capacity() == rest.bytes.len() {
-        rest.bytes.reserve(missing);
+        rest.bytes.reserve(step);
     }
     let before = rest.bytes.len();
     let polled = {
-        let read = std::pin::pin!(client.stream.read_buf(&mut rest.bytes));
+        // Little of what follows the request: it would be moved each time that some of it is handled.
+        let mut stream = (&mut client.stream).take(step as u64);
+        let read = std::pin::pin!(stream.read_buf(&mut rest.bytes));
         read.poll(cx).map_ok(|_| ())
     };
     let count = rest.bytes.len() - before;
@@ -189,8 +196,7 @@ fn poll_large(
         client.rest = Some(rest);
         return (count, polled);
     }
-    let Rest { bytes, scanner, .. } = *rest;
-    handle(client, &bytes, scanner, turn);
+    handle_rest(client, *rest, turn);
     (count, polled)
 }
 
@@ -200,13 +206,36 @@ fn handle_waiting(client: &mut Client, turn: &mut Turn<'_>) {
         return;
     }
     if let Some(rest) = client.rest.take() {
-        let Rest { bytes, scanner, .. } = *rest;
-        handle(client, &bytes, scanner, turn);
+        handle_rest(client, *rest, turn);
     }
 }
 
-/// Handles every whole request in `buf` that there is room for; keeps the rest.
-fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &mut Turn<'_>) {
+/// Handles what was kept, and keeps what is left in the same buffer: a large request is not copied each time
+/// that a piece of it comes.
+fn handle_rest(client: &mut Client, rest: Rest, turn: &mut Turn<'_>) {
+    let Rest { mut bytes, scanner, .. } = rest;
+    client.rest = handle(client, &bytes, scanner, turn).map(|left| {
+        bytes.drain(..left.start);
+        left.of(bytes)
+    });
+}
+
+/// What could not be handled yet of a buffer.
+struct Left {
+    /// Where it begins.
+    start: usize,
+    scanner: RequestScanner,
+    need: usize,
+}
+
+impl Left {
+    fn of(self, bytes: Vec<u8>) -> Box<Rest> {
+        Box::new(Rest { bytes, scanner: self.scanner, need: self.need })
+    }
+}
+
+/// Handles every whole request in `buf` that there is room for; tells what is left.
+fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &mut Turn<'_>) -> Option<Left> {
     let mut start = 0;
     let need = loop {
         if !may_go_on(client, turn) {
@@ -222,20 +251,25 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
             }
             Ok(Scan::Inline(len)) => match handle_inline(client, &bytes[..len], &limits, turn) {
                 Ok(()) => len,
-                Err(error) => return refuse_bytes(client, error, turn),
+                Err(error) => {
+                    refuse_bytes(client, error, turn);
+                    return None;
+                }
             },
             Ok(Scan::Nothing(len)) => len,
             Ok(Scan::Incomplete(need)) => break need,
-            Err(error) => return refuse_bytes(client, error, turn),
+            Err(error) => {
+                refuse_bytes(client, error, turn);
+                return None;
+            }
         };
         start += len;
         scanner.reset();
         if !client.reads_requests() {
-            return;
+            return None;
         }
     };
-    let bytes = &buf[start..];
-    client.rest = (!bytes.is_empty()).then(|| Box::new(Rest { bytes: bytes.to_vec(), scanner, need }));
+    (start < buf.len()).then_some(Left { start, scanner, need })
 }
 
 fn handle_inline(
