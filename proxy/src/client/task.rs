@@ -81,10 +81,6 @@ fn poll_client(
     {
         client.state = State::Broken;
     }
-    if client.state == State::Draining {
-        // What had arrived was read; from here on nothing is executed.
-        client.close_after_replies();
-    }
     if client.state == State::Closing
         && let Poll::Ready(Err(_)) = poll_discard(client, scratch, cx)
     {
@@ -131,6 +127,10 @@ fn poll_requests(
             }
             rest => poll_small(client, rest, turn, scratch, cx),
         };
+        if polled.is_pending() && client.state == State::Draining {
+            // What had arrived was handled; from here on nothing is executed.
+            client.close_after_replies();
+        }
         ready!(polled)?;
         turn.metrics.client_reads.add(1);
         turn.metrics.client_bytes_in.add(count as u64);
