@@ -261,7 +261,14 @@ fn answer_locally(
 ) -> Result<(), Refusal> {
     turn.metrics.commands_local.add(1);
     let mut reply = Vec::new();
-    match local::answer(&mut client.session, which, spec, request, turn, &mut reply)? {
+    let connections = turn.shared.connections_per_node;
+    let lane = client.session.lane(connections);
+    let answer = local::answer(&mut client.session, which, spec, request, turn, &mut reply)?;
+    if client.session.lane(connections) != lane {
+        // Over other connections the next request could overtake those in flight.
+        client.congested = true;
+    }
+    match answer {
         Answer::Reply => client.answer(&reply, turn.spares),
         Answer::Text(text) => {
             ReplyWriter::new(&mut reply, client.session.protocol).verbatim(&text);
