@@ -35,6 +35,7 @@ use crate::listener::Permit;
 use crate::metrics::WorkerMetrics;
 use crate::refusal::Refusal;
 use crate::resp::reply_writer::ReplyWriter;
+use crate::route::redirect;
 use crate::shared::Shared;
 
 /// One thread's state. Borrowed whole by whichever task runs: the tasks of a thread take turns.
@@ -268,10 +269,12 @@ impl Worker {
             }
             let Parked { pending, lane, request, .. } = &parked;
             let sent = match &parked.target {
-                Target::Slot => self.pool.send(*lane, *pending, request),
-                Target::Node { endpoint, asking } => {
+                Target::Node { endpoint, asking }
+                    if self.pool.is_in_topology(endpoint) || !redirect::may_be_forged(request) =>
+                {
                     self.pool.send_to(endpoint, *asking, *lane, *pending, request)
                 }
+                Target::Slot | Target::Node { .. } => self.pool.send(*lane, *pending, request),
             };
             match sent {
                 Sent::Queued { .. } => self.clients.unpark(parked.origin),

@@ -109,6 +109,13 @@ impl Pool {
         });
     }
 
+    /// Whether the slot map in use has this node.
+    #[must_use]
+    pub fn is_in_topology(&self, endpoint: &Endpoint) -> bool {
+        let place = self.by_endpoint.get(endpoint);
+        place.is_some_and(|place| self.nodes.get(*place).is_some_and(|node| node.in_topology))
+    }
+
     /// Sends a request to the node that serves its slot.
     pub fn send(&mut self, lane: Lane, pending: Pending, request: &[u8]) -> Sent {
         match self.link_of_slot(pending.slot, lane) {
@@ -271,6 +278,7 @@ mod tests {
         pool.switch_map(map(2, &[2]));
         // A redirect to the node that just left.
         pool.send_to(&endpoint(1), false, Lane::default(), pending(2, 9), b"x");
+        assert!(pool.is_in_topology(&endpoint(2)) && !pool.is_in_topology(&endpoint(1)));
         let link = pool.remove(key).expect("was there");
         assert_eq!(link.in_flight.len(), 2);
         assert!(pool.nodes.len() == 1 && pool.by_endpoint.len() == 1, "the node went with its last link");

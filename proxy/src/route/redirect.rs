@@ -51,6 +51,17 @@ impl Redirect {
     }
 }
 
+/// Whether an error reply to this request may be a client's own text: a script returns what error it likes,
+/// a redirect among them. We go to no node, and show no password to any, on its word alone.
+#[must_use]
+pub fn may_be_forged(request: &[u8]) -> bool {
+    // The count, the name's length, the name.
+    let name = request.split(|byte| *byte == b'\n').nth(2).unwrap_or_default();
+    [&b"EVAL"[..], b"FCALL", b"TFCALL"]
+        .iter()
+        .any(|script| name.get(..script.len()).is_some_and(|start| start.eq_ignore_ascii_case(script)))
+}
+
 /// The endpoint of `<slot> <host>:<port>`; an empty host or `?` means the node that said it.
 fn moved(text: &str, node: &Endpoint) -> Option<Endpoint> {
     let (slot, endpoint) = text.split_once(' ')?;
@@ -99,6 +110,20 @@ mod tests {
             ("-READONLY You can't write against a read only replica.\r\n", Redirect::ReadOnly),
         ] {
             assert_eq!(parse(reply), Some(redirect), "{reply}");
+        }
+    }
+
+    #[test]
+    fn scripts_can_say_anything() {
+        for (request, forged) in [
+            ("*3\r\n$4\r\nEVAL\r\n$1\r\nx\r\n$1\r\n0\r\n", true),
+            ("*3\r\n$10\r\nevalsha_ro\r\n$1\r\nx\r\n$1\r\n0\r\n", true),
+            ("*3\r\n$5\r\nFCall\r\n$1\r\nx\r\n$1\r\n0\r\n", true),
+            ("*2\r\n$3\r\nGET\r\n$4\r\nEVAL\r\n", false),
+            ("*1\r\n$3\r\nEVA\r\n", false),
+            ("", false),
+        ] {
+            assert_eq!(may_be_forged(request.as_bytes()), forged, "{request}");
         }
     }
 
