@@ -81,10 +81,14 @@ pub struct InFlight {
     sent: usize,
     /// Whether pieces of the front request's reply were passed on.
     begun: bool,
+    /// Whether one was since the last [`Self::is_overdue`] that asked.
+    progressed: bool,
 }
 
 // Below this, moving the rest to the front costs more than the room is worth.
 const COMPACT_ABOVE: usize = 64 * 1024;
+// Milliseconds: a large reply of which nothing comes for this long has stopped.
+const MORE_TIME: u64 = 1_000;
 // What an idle connection may keep.
 const IDLE_CAPACITY: usize = 4 * 1024;
 
@@ -126,6 +130,7 @@ impl InFlight {
     /// Notes that a piece of the front request's reply was passed on, and others are to follow.
     pub fn begin_reply(&mut self) {
         self.begun = true;
+        self.progressed = true;
     }
 
     /// Drops the front request: its reply is complete.
@@ -162,10 +167,19 @@ impl InFlight {
         *self = Self::default();
     }
 
-    /// When the oldest request must be given up.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
-        self.queue.front().map(|pending| pending.deadline)
+    /// Whether the oldest request must be given up at `now`. While a large reply is coming in, it and those
+    /// that wait behind it are given more time instead: the node answers, and closing would lose them all.
+    pub fn is_overdue(&mut self, now: u64) -> bool {
+        if self.queue.front().is_none_or(|pending| pending.deadline > now) {
+            return false;
+        }
+        if std::mem::take(&mut self.progressed) {
+            for pending in &mut self.queue {
+                pending.deadline = pending.deadline.max(now + MORE_TIME);
+            }
+            return false;
+        }
+        true
     }
 
     /// Requests waiting for their replies.
@@ -252,6 +266,20 @@ mod tests {
         let mut seen = Vec::new();
         in_flight.drain(|p, _, reached| seen.push((ticket(p), reached)));
         assert_eq!(seen, [(Some(2), Reached::Reply), (Some(3), Reached::Server)]);
+    }
+
+    #[test]
+    fn a_reply_that_keeps_coming_is_not_overdue() {
+        let mut in_flight = InFlight::default();
+        in_flight.push(pending(1), b"x");
+        in_flight.push(pending(2), b"x");
+        in_flight.advance_sent(2);
+        assert!(!in_flight.is_overdue(99));
+        in_flight.begin_reply();
+        assert!(!in_flight.is_overdue(100));
+        in_flight.pop();
+        assert!(!in_flight.is_overdue(1_099), "what waited behind it has the time too");
+        assert!(in_flight.is_overdue(1_100));
     }
 
     #[test]

@@ -181,7 +181,7 @@ impl Pool {
         for (_, node) in nodes.iter() {
             for (_, key) in &node.lanes {
                 let link = &mut links[key.0];
-                if link.is_up() && link.in_flight.next_deadline().is_some_and(|deadline| deadline <= now) {
+                if link.is_up() && link.in_flight.is_overdue(now) {
                     link.close(Closing::TimedOut);
                 } else if link.in_flight.is_empty() && !node.in_topology {
                     link.close(Closing::Retired);
