@@ -45,6 +45,13 @@ pub struct Turn<'a> {
     pub key: u32,
 }
 
+impl Turn<'_> {
+    /// Where requests without a key go: always to the same shard, the one of the lowest slot that is served.
+    fn fixed_slot(&self) -> Slot {
+        self.pool.slot_map().shard_slots().first().copied().unwrap_or(Slot::FIXED)
+    }
+}
+
 /// Handles one request of `client`.
 pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) {
     turn.metrics.commands.add(1);
@@ -85,10 +92,10 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     }
     match spec.treatment {
         Treatment::Keyed => {
-            let slot = slot_of(spec, request)?;
+            let slot = slot_of(spec, request)?.unwrap_or_else(|| turn.fixed_slot());
             send(client, slot, request.frame(), turn);
         }
-        Treatment::FixedShard => send(client, Slot::FIXED, request.frame(), turn),
+        Treatment::FixedShard => send(client, turn.fixed_slot(), request.frame(), turn),
         Treatment::Split(split) => send_split(client, request, split, turn)?,
         Treatment::EveryShard(policy) => {
             let kind = merge_kind(policy);
@@ -110,21 +117,21 @@ fn may_precede_login(spec: &Spec) -> bool {
     matches!(spec.treatment, Treatment::Local(Auth | Hello | Quit | Reset))
 }
 
-/// The one slot of a request's keys; the fixed one where it has none.
-fn slot_of(spec: &Spec, request: &Request<'_>) -> Result<Slot, Refusal> {
+/// The one slot of a request's keys; `None` where it has none.
+fn slot_of(spec: &Spec, request: &Request<'_>) -> Result<Option<Slot>, Refusal> {
     if spec.keys == spec::Keys::First {
-        return Ok(request.arg(1).map_or(Slot::FIXED, Slot::of));
+        return Ok(request.arg(1).map(Slot::of));
     }
     if spec.flags.contains(Flags::BLOCKING) && blocking::is_blocking(spec, request) {
         return Err(unsupported(spec, Refused::Blocking));
     }
     let positions = keys::positions(spec, request).map_err(|error| keys_refusal(error, spec))?;
     let mut slots = positions.filter_map(|index| request.arg(index)).map(Slot::of);
-    let Some(first) = slots.next() else { return Ok(Slot::FIXED) };
+    let Some(first) = slots.next() else { return Ok(None) };
     if slots.any(|slot| slot != first) {
         return Err(Refusal::CrossSlot);
     }
-    Ok(first)
+    Ok(Some(first))
 }
 
 fn keys_refusal(error: KeysError, spec: &Spec) -> Refusal {
@@ -209,6 +216,8 @@ fn send_everywhere(
 fn send_scan(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
     let (slot, cursor) = cursor::parse(request.arg(1).unwrap_or_default()).ok_or(Refusal::BadCursor)?;
     let map = turn.pool.slot_map();
+    // A cluster need not serve every slot: a scan begins with the first shard there is.
+    let slot = if cursor == 0 && map.owner(slot).is_none() { turn.fixed_slot() } else { slot };
     let next =
         map.shard_slots().iter().copied().find(|first| *first > slot && map.owner(*first) != map.owner(slot));
     let kind = MergeKind::Cursor { shard: Place { slot, next } };
