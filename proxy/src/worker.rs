@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
@@ -51,6 +51,8 @@ pub struct Worker {
     connector: Rc<Connector>,
     peers: Arc<[WorkerHandle]>,
     started: Instant,
+    /// Has the next tick come at once: the worker had nothing to look at, and now has.
+    wake_tick: Rc<Notify>,
     /// The memory measurement that clients were last closed by.
     shed_by: u64,
     /// Itself, for the tasks that it starts.
@@ -69,8 +71,8 @@ pub enum Message {
     Client(std::net::TcpStream, Permit),
     /// Say which clients match.
     List(Filter, oneshot::Sender<String>),
-    /// Close the clients that match; say how many.
-    Kill(Filter, oneshot::Sender<usize>),
+    /// Close the clients that match, the one of this id behind its replies; say how many.
+    Kill(Filter, u64, oneshot::Sender<usize>),
     /// Close each client behind its replies; end when none is left, or after this time.
     Drain(Duration),
 }
@@ -145,7 +147,7 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
             Some(Message::Client(stream, permit)) => worker.accept(stream, permit),
             // An asker that has gone needs no answer.
             Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
-            Some(Message::Kill(filter, reply)) => drop(reply.send(worker.kill(&filter))),
+            Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
             Some(Message::Drain(grace)) => {
                 drain_until = Some(Instant::now() + grace);
                 worker.clients.iter_mut().for_each(Client::drain);
@@ -175,9 +177,14 @@ async fn follow_topology(worker: Rc<RefCell<Worker>>) {
 }
 
 async fn tick(worker: Rc<RefCell<Worker>>) {
+    let wake = worker.borrow().wake_tick.clone();
     loop {
-        let pause = if worker.borrow_mut().on_tick() { TICK } else { IDLE_TICK };
-        sleep(pause).await;
+        if worker.borrow_mut().on_tick() {
+            sleep(TICK).await;
+        } else {
+            // Over or woken: either way it is time to look.
+            let _ = timeout(IDLE_TICK, wake.notified()).await;
+        }
     }
 }
 
@@ -200,6 +207,7 @@ impl Worker {
                 connector,
                 peers,
                 started: Instant::now(),
+                wake_tick: Rc::default(),
                 shed_by: 0,
                 this: this.clone(),
                 shared,
@@ -306,14 +314,18 @@ impl Worker {
         matching.map(|client| list::line(&client.session, now, client.output_bytes())).collect()
     }
 
-    fn kill(&mut self, filter: &Filter) -> usize {
+    fn kill(&mut self, filter: &Filter, asker: u64) -> usize {
         let now = self.now();
         let shared = self.shared.clone();
         let matching = self
             .clients
             .iter_mut()
             .filter(|client| filter.matches(&client.session, shared.user_name(client.session.login), now));
-        matching.map(Client::kill).count()
+        let close = |client: &mut Client| match client.session.id == asker {
+            true => client.close_after_replies(),
+            false => client.kill(),
+        };
+        matching.map(close).count()
     }
 
     fn matches(&self, filter: &Filter, session: &Session, now: u64) -> bool {
@@ -338,6 +350,7 @@ impl Owner for Worker {
         if self.clients.retries.has_fresh() {
             let fresh = self.clients.retries.take_fresh(self.now());
             self.resend(fresh);
+            self.wake_tick.notify_one();
         }
         self.clients.flush(&[]);
         if std::mem::take(&mut self.clients.topology_doubt) {
@@ -381,9 +394,9 @@ async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandle]>, questi
                     list.push_str(&receiver.await.unwrap_or_default());
                 }
             }
-            Ask::Kill { filter, .. } => {
+            Ask::Kill { filter, asker, .. } => {
                 let (sender, receiver) = oneshot::channel();
-                if peer.tell(Message::Kill(filter.clone(), sender)) {
+                if peer.tell(Message::Kill(filter.clone(), *asker, sender)) {
                     count += receiver.await.unwrap_or_default();
                 }
             }

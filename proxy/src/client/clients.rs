@@ -150,7 +150,7 @@ impl Clients {
             let session = &client.session;
             let idle = client.replies.is_empty() && now.saturating_sub(session.last_active) > idle_limit;
             let outside = !session.login.is_in() && now.saturating_sub(session.since) > login_limit;
-            if idle || outside {
+            if client.reads_requests() && (idle || outside) {
                 self.metrics.clients_idle_closed.add(1);
                 client.close_after_replies();
             }

@@ -41,7 +41,7 @@ pub(super) fn answer(
         "client|list" => return Ok(Answer::Question(Ask::List(Filter::of_list(request)?))),
         "client|kill" => {
             let (filter, one) = Filter::of_kill(request, session)?;
-            return Ok(Answer::Question(Ask::Kill { filter, one }));
+            return Ok(Answer::Question(Ask::Kill { filter, one, asker: session.id }));
         }
         "client|reply" => return reply_mode(session, request, out),
         "client|no-evict" | "client|no-touch" => {

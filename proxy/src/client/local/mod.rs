@@ -52,6 +52,8 @@ pub enum Ask {
         filter: list::Filter,
         /// The old form, CLIENT KILL addr:port: OK or an error, instead of a number.
         one: bool,
+        /// The client that asks: it is told before it is closed.
+        asker: u64,
     },
 }
 
