@@ -57,6 +57,32 @@ fn a_client_that_does_not_read_is_slowed_and_others_are_not() {
 }
 
 #[test]
+fn above_the_memory_limit_the_largest_holders_are_closed_and_others_are_not() {
+    let (_server, proxy) = start(&["clients.memory_limit=64MiB"]);
+    let mut small = proxy.client();
+    // Each sends 8 MiB of a request that never ends: 320 MiB in all.
+    let beginning = [&b"*2\r\n$4\r\nECHO\r\n$100000000\r\n"[..], &vec![b'x'; 8 << 20]].concat();
+    let mut holders: Vec<_> = (0..40).map(|_| proxy.client()).collect();
+    let mut cut = 0;
+    for holder in &mut holders {
+        cut += usize::from(holder.try_send_bytes(&beginning).is_err());
+        assert_eq!(small.cmd("PING").text(), "PONG");
+        let resident = proxy.process().resident_bytes();
+        assert!(resident < 256 << 20, "{resident} bytes");
+    }
+    eventually("the proxy is below its limit", SOON, || {
+        let info = small.cmd("INFO memory").text();
+        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")?.parse::<u64>().ok());
+        used.is_some_and(|used| used < 64 << 20).then_some(())
+    });
+    let shed = small.cmd("INFO slotway").text();
+    assert!(
+        shed.lines().any(|line| line.starts_with("clients_shed:") && line != "clients_shed:0"),
+        "{cut} cut"
+    );
+}
+
+#[test]
 fn a_client_at_its_reply_limit_is_closed() {
     let (_server, proxy) = start(&["clients.reply_high_watermark=64KiB", "clients.reply_limit=1MiB"]);
     let mut client = proxy.client();
