@@ -6,7 +6,7 @@ use std::mem;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::frame::{FrameEnd, FrameError};
+use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
 
 /// Why there is no reply. The connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub(super) enum LinkError {
     Closed,
     /// The node sends no RESP.
     #[error(transparent)]
-    Frame(#[from] FrameError),
+    Frame(#[from] ReplyError),
     /// A reply of more than [`MAX_REPLY`] bytes.
     #[error("reply of more than {MAX_REPLY} bytes")]
     TooLong,
@@ -47,9 +47,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     /// The next reply, its bytes only.
     pub(super) async fn reply(&mut self) -> Result<Vec<u8>, LinkError> {
-        let mut end = FrameEnd::new();
+        let mut scanner = ReplyScanner::default();
         loop {
-            if let Some(end) = end.find(&self.buffer)? {
+            if let ReplyScan::Complete(end) = scanner.scan(&self.buffer)? {
                 let rest = self.buffer.split_off(end);
                 return Ok(mem::replace(&mut self.buffer, rest));
             }

@@ -4,7 +4,6 @@ pub mod slot;
 pub mod slot_map;
 
 pub mod discovery;
-mod frame;
 mod link;
 pub mod published;
 pub mod refresh;
