@@ -11,7 +11,7 @@ use crate::backend::pool::{Pool, Sent};
 use crate::cluster::slot::Slot;
 use crate::command::key_count::KeysError;
 use crate::command::keys;
-use crate::command::spec::{Flags, Merge as Policy, Refused, Spec, Split, Treatment};
+use crate::command::spec::{Flags, Refused, Spec, Split, Treatment};
 use crate::command::table::Lookup;
 use crate::command::{blocking, spec};
 use crate::metrics::WorkerMetrics;
@@ -98,8 +98,7 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         Treatment::FixedShard => send(client, turn.fixed_slot(), request.frame(), turn),
         Treatment::Split(split) => send_split(client, request, split, turn)?,
         Treatment::EveryShard(policy) => {
-            let kind = merge_kind(policy);
-            send_everywhere(client, request.frame(), kind, turn)?;
+            send_everywhere(client, request.frame(), MergeKind::Policy(policy), turn)?;
         }
         Treatment::RandomKey => {
             let pick = turn.random;
@@ -149,17 +148,6 @@ fn unsupported(spec: &Spec, why: Refused) -> Refusal {
         Refused::NodeAdmin => "it acts on one node or on the cluster's shape; send it to the node",
     };
     Refusal::Unsupported { name: spec.name.to_string(), why }
-}
-
-fn merge_kind(policy: Policy) -> MergeKind {
-    match policy {
-        Policy::Sum => MergeKind::Sum,
-        Policy::Min => MergeKind::Min,
-        Policy::And => MergeKind::And,
-        Policy::AllSucceeded => MergeKind::AllSucceeded,
-        Policy::OneSucceeded => MergeKind::OneSucceeded,
-        Policy::Concat => MergeKind::Concat,
-    }
 }
 
 /// Sends a request as it came to the node of `slot`.

@@ -329,11 +329,12 @@ mod tests {
 
     #[test]
     fn everything_that_is_kept_counts_until_it_leaves() {
+        use crate::command::spec::Merge as Policy;
         use crate::route::merge::MergeKind;
 
         let mut client = Client::new();
         let first = client.open(Expect::Plain);
-        let merge = Box::new(Merge::new(MergeKind::AllSucceeded, 1));
+        let merge = Box::new(Merge::new(MergeKind::Policy(Policy::AllSucceeded), 1));
         let merged = client.open(Expect::Merged { merge, muted: false });
         let (large, small) = (client.open(Expect::Plain), client.open(Expect::Plain));
         client.fill(merged, b"me", true);

@@ -5,6 +5,7 @@ use crate::resp::reply::{ReplyScan, ReplyScanner};
 use crate::resp::scan::parse_number;
 
 use super::{cursor, keyspace};
+use crate::command::spec::Merge as Policy;
 
 /// How parts become one reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,18 +16,8 @@ pub enum MergeKind {
         /// One part a key.
         order: Vec<u16>,
     },
-    /// Integers added up.
-    Sum,
-    /// The smallest integer.
-    Min,
-    /// Integers, or arrays of integers element by element: 1 where all are not 0.
-    And,
-    /// The first reply where every part succeeded.
-    AllSucceeded,
-    /// The first success.
-    OneSucceeded,
-    /// Arrays joined.
-    Concat,
+    /// By the command's response policy.
+    Policy(Policy),
     /// RANDOMKEY: one of the replies that is not nil, by this random number.
     AnyNotNil {
         /// Chooses among them.
@@ -110,7 +101,7 @@ impl Merge {
         let replies: Vec<&[u8]> = self.parts.iter().map(|part| self.bytes_of(part)).collect();
         let error = replies.iter().copied().find(|reply| is_error(reply));
         let merged = match (&self.kind, error) {
-            (MergeKind::OneSucceeded, _) => {
+            (MergeKind::Policy(Policy::OneSucceeded), _) => {
                 replies.iter().copied().find(|r| !is_error(r)).map(<[u8]>::to_vec)
             }
             (MergeKind::AnyNotNil { pick }, _) => any_not_nil(&replies, *pick),
@@ -118,11 +109,11 @@ impl Merge {
             (MergeKind::Keyspace { before }, _) => Some(keyspace::merge(before, &replies, protocol)),
             (_, Some(error)) => Some(error.to_vec()),
             (MergeKind::Gather { order }, None) => gather(&replies, order),
-            (MergeKind::Sum, None) => fold_integers(&replies, i64::saturating_add),
-            (MergeKind::Min, None) => fold_integers(&replies, i64::min),
-            (MergeKind::And, None) => and(&replies),
-            (MergeKind::AllSucceeded, None) => replies.first().map(|reply| reply.to_vec()),
-            (MergeKind::Concat, None) => concat(&replies, protocol),
+            (MergeKind::Policy(Policy::Sum), None) => fold_integers(&replies, i64::saturating_add),
+            (MergeKind::Policy(Policy::Min), None) => fold_integers(&replies, i64::min),
+            (MergeKind::Policy(Policy::And), None) => and(&replies),
+            (MergeKind::Policy(Policy::AllSucceeded), None) => replies.first().map(|reply| reply.to_vec()),
+            (MergeKind::Policy(Policy::Concat), None) => concat(&replies, protocol),
             (MergeKind::Cursor { shard }, None) => replies.first().and_then(|r| cursor::translate(r, *shard)),
         };
         merged
@@ -267,27 +258,33 @@ mod tests {
 
     #[test]
     fn integers_follow_their_policy() {
-        assert_eq!(merge(MergeKind::Sum, &[":1\r\n", ":2\r\n", ":-5\r\n"]), ":-2\r\n");
-        assert_eq!(merge(MergeKind::Min, &[":3\r\n", ":2\r\n"]), ":2\r\n");
-        assert_eq!(merge(MergeKind::And, &[":1\r\n", ":0\r\n"]), ":0\r\n");
+        assert_eq!(merge(MergeKind::Policy(Policy::Sum), &[":1\r\n", ":2\r\n", ":-5\r\n"]), ":-2\r\n");
+        assert_eq!(merge(MergeKind::Policy(Policy::Min), &[":3\r\n", ":2\r\n"]), ":2\r\n");
+        assert_eq!(merge(MergeKind::Policy(Policy::And), &[":1\r\n", ":0\r\n"]), ":0\r\n");
         assert_eq!(
-            merge(MergeKind::And, &["*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n"]),
+            merge(MergeKind::Policy(Policy::And), &["*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n"]),
             "*2\r\n:1\r\n:0\r\n"
         );
     }
 
     #[test]
     fn one_parts_error_is_the_answer_unless_one_success_is_enough() {
-        assert_eq!(merge(MergeKind::Sum, &[":1\r\n", "-ERR x\r\n"]), "-ERR x\r\n");
-        assert_eq!(merge(MergeKind::AllSucceeded, &["+OK\r\n", "-ERR x\r\n"]), "-ERR x\r\n");
-        assert_eq!(merge(MergeKind::OneSucceeded, &["-ERR x\r\n", "+OK\r\n"]), "+OK\r\n");
-        assert_eq!(merge(MergeKind::OneSucceeded, &["-ERR x\r\n", "-ERR y\r\n"]), "-ERR x\r\n");
+        assert_eq!(merge(MergeKind::Policy(Policy::Sum), &[":1\r\n", "-ERR x\r\n"]), "-ERR x\r\n");
+        assert_eq!(merge(MergeKind::Policy(Policy::AllSucceeded), &["+OK\r\n", "-ERR x\r\n"]), "-ERR x\r\n");
+        assert_eq!(merge(MergeKind::Policy(Policy::OneSucceeded), &["-ERR x\r\n", "+OK\r\n"]), "+OK\r\n");
+        assert_eq!(
+            merge(MergeKind::Policy(Policy::OneSucceeded), &["-ERR x\r\n", "-ERR y\r\n"]),
+            "-ERR x\r\n"
+        );
     }
 
     #[test]
     fn arrays_are_joined() {
         let parts = ["*1\r\n$1\r\na\r\n", "*0\r\n", "*2\r\n$1\r\nb\r\n$1\r\nc\r\n"];
-        assert_eq!(merge(MergeKind::Concat, &parts), "*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n");
+        assert_eq!(
+            merge(MergeKind::Policy(Policy::Concat), &parts),
+            "*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n"
+        );
     }
 
     #[test]
@@ -300,7 +297,11 @@ mod tests {
     #[test]
     fn a_shape_that_does_not_fit_is_an_error_not_a_panic() {
         for parts in [["+OK\r\n", ":1\r\n"], ["*1\r\n:1\r\n", ":1\r\n"], ["*2\r\n:1\r\n", "$1\r\na\r\n"]] {
-            for kind in [MergeKind::Sum, MergeKind::And, MergeKind::Gather { order: vec![0, 0, 1] }] {
+            for kind in [
+                MergeKind::Policy(Policy::Sum),
+                MergeKind::Policy(Policy::And),
+                MergeKind::Gather { order: vec![0, 0, 1] },
+            ] {
                 assert!(merge(kind, &parts).starts_with("-ERR slotway:"), "{parts:?}");
             }
         }

@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use super::merge::{Merge, MergeKind};
 use crate::cluster::slot::Slot;
 use crate::cluster::slot_map::SlotMap;
-use crate::command::spec::Split;
+use crate::command::spec::{Merge as Policy, Split};
 use crate::resp::request::Request;
 
 /// One shard's share of a request.
@@ -74,8 +74,8 @@ pub fn cut(request: &Request<'_>, split: Split, together: Together, map: &SlotMa
 fn assemble(request: &Request<'_>, split: Split, groups: &[Group], order: Vec<u16>) -> Cut {
     let kind = match split {
         Split::Gather => MergeKind::Gather { order },
-        Split::Sum => MergeKind::Sum,
-        Split::Pairs => MergeKind::AllSucceeded,
+        Split::Sum => MergeKind::Policy(Policy::Sum),
+        Split::Pairs => MergeKind::Policy(Policy::AllSucceeded),
     };
     let per_key = if split == Split::Pairs { 2 } else { 1 };
     let parts = groups
