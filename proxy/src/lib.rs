@@ -25,6 +25,7 @@ pub mod shared;
 
 pub mod admin;
 pub mod metrics;
+pub mod permit;
 
 pub mod backoff;
 pub mod drain;

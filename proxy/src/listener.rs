@@ -4,7 +4,6 @@
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "I/O: accepts client sockets")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -13,43 +12,33 @@ use tracing::warn;
 
 use crate::config::settings::ClientSettings;
 use crate::metrics::Metrics;
+use crate::permit::{Load, Permit};
 use crate::refusal::Refusal;
 use crate::socket;
-use crate::worker::{Message, WorkerHandle};
+use crate::worker::message::{Message, WorkerHandle};
 
 /// The workers, with how many clients each has.
 #[derive(Clone, Debug)]
 pub struct Workers {
-    workers: Arc<[(WorkerHandle, Arc<AtomicUsize>)]>,
-}
-
-/// A client's place under the client limit and in its worker's load; given back when dropped.
-#[derive(Debug)]
-pub struct Permit(Arc<AtomicUsize>);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    workers: Arc<[(WorkerHandle, Load)]>,
 }
 
 impl Workers {
     /// Workers without clients.
     #[must_use]
     pub fn new(handles: &[WorkerHandle]) -> Self {
-        Self { workers: handles.iter().map(|handle| (handle.clone(), Arc::default())).collect() }
+        Self { workers: handles.iter().map(|handle| (handle.clone(), Load::default())).collect() }
     }
 
     /// How many clients there are.
     #[must_use]
     pub fn clients(&self) -> usize {
-        self.workers.iter().map(|(_, load)| load.load(Ordering::Relaxed)).sum()
+        self.workers.iter().map(|(_, load)| load.clients()).sum()
     }
 
     fn least_loaded(&self) -> Option<(&WorkerHandle, Permit)> {
-        let (handle, load) = self.workers.iter().min_by_key(|(_, load)| load.load(Ordering::Relaxed))?;
-        load.fetch_add(1, Ordering::Relaxed);
-        Some((handle, Permit(load.clone())))
+        let (handle, load) = self.workers.iter().min_by_key(|(_, load)| load.clients())?;
+        Some((handle, load.admit()))
     }
 }
 

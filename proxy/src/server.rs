@@ -29,7 +29,8 @@ use crate::listener::{self, Workers};
 use crate::metrics::Metrics;
 use crate::shared::{Memory, Shared, Surroundings};
 use crate::socket;
-use crate::worker::{self, Message, WorkerHandle};
+use crate::worker;
+use crate::worker::message::{self, Message, WorkerHandle};
 
 // A client on a fast network adds some 100 MiB in this time; reading the numbers takes some microseconds.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
@@ -137,7 +138,7 @@ fn start_workers(
     resolver: &Arc<Resolver>,
 ) -> io::Result<(Vec<WorkerHandle>, Vec<thread::JoinHandle<()>>)> {
     let (handles, inboxes): (Vec<_>, Vec<_>) =
-        (0..shared.settings.threads).map(|_| worker::channel()).unzip();
+        (0..shared.settings.threads).map(|_| message::channel()).unzip();
     let peers: Arc<[WorkerHandle]> = handles.clone().into();
     let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
         let (shared, resolver, peers) = (shared.clone(), resolver.clone(), peers.clone());

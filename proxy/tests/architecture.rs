@@ -12,8 +12,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["admin", "cluster", "config", "dns", "drain", "listener", "metrics", "shared", "socket", "worker"],
     ),
     ("admin", &["drain", "metrics", "shared"]),
-    ("listener", &["config", "metrics", "refusal", "socket", "worker"]),
-    ("worker", &["backend", "client", "dns", "metrics", "refusal", "resp", "shared"]),
+    ("listener", &["config", "metrics", "permit", "refusal", "socket", "worker"]),
+    ("worker", &["backend", "client", "dns", "metrics", "permit", "refusal", "resp", "route", "shared"]),
     (
         "client",
         &[
@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cluster::slot_map",
             "command",
             "metrics",
+            "permit",
             "refusal",
             "resp",
             "route",
@@ -46,13 +47,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("backoff", &[]),
     ("drain", &[]),
+    ("permit", &[]),
 ];
 
 /// Uses against the arrows.
 const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
     ("client/task.rs", "worker", "a client's task borrows its worker whole for a turn: no channel, no lock"),
-    ("client/connection.rs", "listener", "owns the permit that gives its place under the client limit back"),
-    ("worker.rs", "listener", "passes that permit on to the client"),
     ("shared.rs", "client::connection", "derives the watermarks from the settings, once for all clients"),
     ("shared.rs", "client::session", "checks passwords, whose result is a session's login"),
     (
@@ -83,6 +83,7 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
 const IO_WITHOUT_OPT_OUT: &[(&str, &str)] = &[
     ("main.rs", "prints, and starts what does the rest"),
     ("client/task.rs", "polls the socket that the client's record owns"),
+    ("worker/question.rs", "waits for what the workers send back"),
 ];
 
 /// What of the settings may be seen outside `config`: the checked ones.

@@ -14,8 +14,8 @@ use super::session::Session;
 use super::spares::Spares;
 use crate::backend::owner::Reply;
 use crate::cluster::slot_map::Generation;
-use crate::listener::Permit;
 use crate::metrics::WorkerMetrics;
+use crate::permit::Permit;
 use crate::resp::scan::RequestScanner;
 
 /// A client of this worker.

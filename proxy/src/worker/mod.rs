@@ -7,17 +7,22 @@
     reason = "I/O: runs the tasks and the clock of one thread"
 )]
 
+pub mod message;
+mod question;
+
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
+use self::message::{Inbox, Message, WorkerHandle};
+use self::question::ask_all;
 use crate::backend::connect::Connector;
 use crate::backend::owner::{Owner, Replies};
 use crate::backend::pool::{LinkKey, Pool, Sent};
@@ -25,16 +30,15 @@ use crate::backend::task;
 use crate::client::clients::Clients;
 use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
+use crate::client::local::Question;
 use crate::client::local::list::{self, Filter};
-use crate::client::local::{Ask, Question};
 use crate::client::retry::{Parked, Target};
 use crate::client::session::Session;
 use crate::client::task::ClientTask;
 use crate::dns::resolver::Resolver;
-use crate::listener::Permit;
 use crate::metrics::WorkerMetrics;
+use crate::permit::Permit;
 use crate::refusal::Refusal;
-use crate::resp::reply_writer::ReplyWriter;
 use crate::route::redirect;
 use crate::shared::Shared;
 
@@ -57,42 +61,6 @@ pub struct Worker {
     shed_by: u64,
     /// Itself, for the tasks that it starts.
     this: Weak<RefCell<Self>>,
-}
-
-/// How others reach a worker.
-#[derive(Clone, Debug)]
-pub struct WorkerHandle(mpsc::UnboundedSender<Message>);
-
-/// What a worker can be told. Unbounded, since each message has a bounded source: an accepted connection, a
-/// local command of a client that waits for the answer, or the process's end.
-#[derive(Debug)]
-pub enum Message {
-    /// Serve this client.
-    Client(std::net::TcpStream, Permit),
-    /// Say which clients match.
-    List(Filter, oneshot::Sender<String>),
-    /// Close the clients that match, the one of this id behind its replies; say how many.
-    Kill(Filter, u64, oneshot::Sender<usize>),
-    /// Close each client behind its replies; end when none is left, or after this time.
-    Drain(Duration),
-}
-
-/// The receiving end of a [`WorkerHandle`].
-#[derive(Debug)]
-pub struct Inbox(mpsc::UnboundedReceiver<Message>);
-
-/// A worker's two ends.
-#[must_use]
-pub fn channel() -> (WorkerHandle, Inbox) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    (WorkerHandle(sender), Inbox(receiver))
-}
-
-impl WorkerHandle {
-    /// Tells the worker; false where it has ended.
-    pub fn tell(&self, message: Message) -> bool {
-        self.0.send(message).is_ok()
-    }
 }
 
 // Large enough that a reply of 16 KiB is rarely cut, small enough to stay in the second-level cache.
@@ -380,39 +348,4 @@ impl Owner for Worker {
         self.metrics.backend_unreachable.add(1);
         self.clients.topology_doubt = true;
     }
-}
-
-/// Asks every worker and answers the client that wanted to know.
-async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandle]>, question: Question) {
-    let mut list = String::new();
-    let mut count = 0;
-    for peer in peers.iter() {
-        match &question.ask {
-            Ask::List(filter) => {
-                let (sender, receiver) = oneshot::channel();
-                if peer.tell(Message::List(filter.clone(), sender)) {
-                    list.push_str(&receiver.await.unwrap_or_default());
-                }
-            }
-            Ask::Kill { filter, asker, .. } => {
-                let (sender, receiver) = oneshot::channel();
-                if peer.tell(Message::Kill(filter.clone(), *asker, sender)) {
-                    count += receiver.await.unwrap_or_default();
-                }
-            }
-        }
-    }
-    let mut worker = worker.borrow_mut();
-    let origin = question.origin;
-    let Some((client, ..)) = worker.clients.parts(origin.client, origin.generation) else { return };
-    let mut reply = Vec::new();
-    let mut writer = ReplyWriter::new(&mut reply, client.session.protocol);
-    match question.ask {
-        Ask::List(_) => writer.verbatim(&list),
-        Ask::Kill { one: false, .. } => writer.integer(count as i64),
-        Ask::Kill { one: true, .. } if count > 0 => writer.simple("OK"),
-        Ask::Kill { one: true, .. } => Refusal::NoSuchClient.write(&mut reply),
-    }
-    worker.clients.answer(origin, &reply);
-    worker.clients.flush(&[]);
 }

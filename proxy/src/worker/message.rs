@@ -1,0 +1,44 @@
+//! What a worker can be told, and the way to tell it.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::client::local::list::Filter;
+use crate::permit::Permit;
+
+/// How others reach a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle(mpsc::UnboundedSender<Message>);
+
+/// What a worker can be told. Unbounded, since each message has a bounded source: an accepted connection, a
+/// local command of a client that waits for the answer, or the process's end.
+#[derive(Debug)]
+pub enum Message {
+    /// Serve this client.
+    Client(std::net::TcpStream, Permit),
+    /// Say which clients match.
+    List(Filter, oneshot::Sender<String>),
+    /// Close the clients that match, the one of this id behind its replies; say how many.
+    Kill(Filter, u64, oneshot::Sender<usize>),
+    /// Close each client behind its replies; end when none is left, or after this time.
+    Drain(Duration),
+}
+
+/// The receiving end of a [`WorkerHandle`].
+#[derive(Debug)]
+pub struct Inbox(pub(super) mpsc::UnboundedReceiver<Message>);
+
+/// A worker's two ends.
+#[must_use]
+pub fn channel() -> (WorkerHandle, Inbox) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (WorkerHandle(sender), Inbox(receiver))
+}
+
+impl WorkerHandle {
+    /// Tells the worker; false where it has ended.
+    pub fn tell(&self, message: Message) -> bool {
+        self.0.send(message).is_ok()
+    }
+}

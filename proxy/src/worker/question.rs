@@ -1,0 +1,49 @@
+//! ◆ Questions that all workers have to answer for one reply: CLIENT LIST, CLIENT KILL.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Worker;
+use super::message::{Message, WorkerHandle};
+use crate::backend::owner::Replies;
+use crate::client::local::{Ask, Question};
+use crate::refusal::Refusal;
+use crate::resp::reply_writer::ReplyWriter;
+
+/// Asks every worker and answers the client that wanted to know.
+pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandle]>, question: Question) {
+    let mut list = String::new();
+    let mut count = 0;
+    for peer in peers.iter() {
+        match &question.ask {
+            Ask::List(filter) => {
+                let (sender, receiver) = oneshot::channel();
+                if peer.tell(Message::List(filter.clone(), sender)) {
+                    list.push_str(&receiver.await.unwrap_or_default());
+                }
+            }
+            Ask::Kill { filter, asker, .. } => {
+                let (sender, receiver) = oneshot::channel();
+                if peer.tell(Message::Kill(filter.clone(), *asker, sender)) {
+                    count += receiver.await.unwrap_or_default();
+                }
+            }
+        }
+    }
+    let mut worker = worker.borrow_mut();
+    let origin = question.origin;
+    let Some((client, ..)) = worker.clients.parts(origin.client, origin.generation) else { return };
+    let mut reply = Vec::new();
+    let mut writer = ReplyWriter::new(&mut reply, client.session.protocol);
+    match question.ask {
+        Ask::List(_) => writer.verbatim(&list),
+        Ask::Kill { one: false, .. } => writer.integer(count as i64),
+        Ask::Kill { one: true, .. } if count > 0 => writer.simple("OK"),
+        Ask::Kill { one: true, .. } => Refusal::NoSuchClient.write(&mut reply),
+    }
+    worker.clients.answer(origin, &reply);
+    worker.clients.flush(&[]);
+}
