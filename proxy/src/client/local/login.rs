@@ -10,7 +10,7 @@ use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
 
-/// HELLO [2|3 [AUTH user password] [SETNAME name]].
+/// `HELLO [2|3 [AUTH user password] [SETNAME name]]`.
 ///
 /// # Errors
 /// NOPROTO, WRONGPASS, NOAUTH, or a syntax error; nothing is changed then.
@@ -95,7 +95,7 @@ fn write_hello(session: &Session, turn: &Turn<'_>, out: &mut Vec<u8>) {
     writer.array(0);
 }
 
-/// AUTH [user] password.
+/// `AUTH [user] password`.
 ///
 /// # Errors
 /// WRONGPASS, or that no password is set. A session that was logged in stays so.
@@ -119,7 +119,7 @@ pub(super) fn auth(
     Ok(Answer::Reply)
 }
 
-/// SELECT index: the lane that later requests take.
+/// `SELECT index`: the lane that later requests take.
 ///
 /// # Errors
 /// Where there is no such database.
