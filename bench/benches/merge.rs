@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use slotway::command::spec::Merge as Policy;
 use slotway::resp::protocol::Protocol;
 use slotway::route::merge::{Merge, MergeKind};
 
@@ -14,8 +15,8 @@ fn merge(c: &mut Criterion) {
     let cases: [(&str, MergeKind, Vec<Vec<u8>>); 4] = [
         ("gather-10-of-3-shards", thirds, vec![array(4), array(3), array(3)]),
         ("gather-10-of-10-slots", singles, vec![array(1); 10]),
-        ("sum-of-3", MergeKind::Sum, vec![b":12345\r\n".to_vec(); 3]),
-        ("concat-of-3", MergeKind::Concat, vec![array(100); 3]),
+        ("sum-of-3", MergeKind::Policy(Policy::Sum), vec![b":12345\r\n".to_vec(); 3]),
+        ("concat-of-3", MergeKind::Policy(Policy::Concat), vec![array(100); 3]),
     ];
     let mut group = c.benchmark_group("merge");
     for (name, kind, parts) in &cases {
