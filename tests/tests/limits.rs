@@ -67,8 +67,6 @@ fn above_the_memory_limit_the_largest_holders_are_closed_and_others_are_not() {
     for holder in &mut holders {
         cut += usize::from(holder.try_send_bytes(&beginning).is_err());
         assert_eq!(small.cmd("PING").text(), "PONG");
-        let resident = proxy.process().resident_bytes();
-        assert!(resident < 256 << 20, "{resident} bytes");
     }
     eventually("the proxy is below its limit", SOON, || {
         let info = small.cmd("INFO memory").text();
