@@ -32,8 +32,8 @@ use crate::socket;
 use crate::worker;
 use crate::worker::message::{self, Message, WorkerHandle};
 
-// A client on a fast network adds some 100 MiB in this time; reading the numbers takes some microseconds.
-const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
+// A client on a fast network adds some 20 MiB in this time; reading the numbers takes some microseconds.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
 
 // Backend connections, listeners, the runtimes' own: what a proxy needs beside its clients.
 const OWN_FILES: u64 = 256;

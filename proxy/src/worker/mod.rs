@@ -232,7 +232,9 @@ impl Worker {
             self.clients.shed(excess);
         }
         self.settle();
-        !self.clients.retries.is_empty() || self.pool.links().any(|link| !link.in_flight.is_empty())
+        !self.clients.retries.is_empty()
+            || self.shared.settings.clients.memory_limit.is_some()
+            || self.pool.links().any(|link| !link.in_flight.is_empty())
     }
 
     /// Sends parked requests on, or puts them back, or refuses what is overdue.
