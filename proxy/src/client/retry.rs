@@ -1,7 +1,7 @@
 //! Requests that did not run and are to be sent again: after a redirect, behind a node that went away, or
 //! in a while, when a slot has moved or a node has loaded. Pure; the worker asks for what is due.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
@@ -65,6 +65,11 @@ impl Parked {
         Self { origin, pending, lane, target, request: request.into(), last_error, due: 0 }
     }
 
+    /// Whose it is.
+    fn client(&self) -> (u32, u32) {
+        (self.origin.client, self.origin.generation)
+    }
+
     /// Notes that nobody serves its slot, for the answer at its deadline.
     #[must_use]
     pub fn or_unserved(mut self) -> Self {
@@ -107,6 +112,8 @@ pub struct Retries {
     fresh: Vec<Parked>,
     /// Not before their time.
     waiting: VecDeque<Parked>,
+    /// The clients that have requests in `waiting`.
+    held: HashSet<(u32, u32)>,
 }
 
 impl Retries {
@@ -115,38 +122,60 @@ impl Retries {
         self.fresh.push(parked);
     }
 
-    /// Puts a request back whose node still can't be reached.
-    pub fn put_back(&mut self, mut parked: Parked, now: u64) {
-        parked.target = Target::Slot;
-        parked.due = now + PAUSE_FOR_NODE;
-        self.waiting.push_back(parked);
+    /// Puts requests back whose nodes still can't be reached, in the order they were taken in: in front of
+    /// whatever their clients parked later.
+    pub fn put_back(&mut self, parked: Vec<Parked>, now: u64) {
+        for mut parked in parked.into_iter().rev() {
+            parked.target = Target::Slot;
+            parked.due = now + PAUSE_FOR_NODE;
+            self.held.insert(parked.client());
+            self.waiting.push_front(parked);
+        }
     }
 
-    /// Takes what was parked since the last call and may be sent again at once; the rest has to wait.
+    /// Takes what was parked since the last call and may be sent again at once; the rest has to wait, and
+    /// with it whatever its client parked behind it.
     pub fn take_fresh(&mut self, now: u64) -> Vec<Parked> {
-        let (at_once, later) =
-            std::mem::take(&mut self.fresh).into_iter().partition(|parked| parked.pause() == 0);
-        for mut parked in Vec::into_iter(later) {
-            parked.due = now + parked.pause();
-            self.waiting.push_back(parked);
+        let mut at_once = Vec::new();
+        for mut parked in std::mem::take(&mut self.fresh) {
+            let pause = parked.pause();
+            if pause == 0 && !self.held.contains(&parked.client()) {
+                at_once.push(parked);
+            } else {
+                parked.due = now + pause;
+                self.wait(parked);
+            }
         }
         at_once
     }
 
-    /// Takes what has waited long enough, or past its deadline; to be called once a tick.
+    /// Takes what has waited long enough, or past its deadline; to be called once a tick. A request stays
+    /// while an earlier one of its client does.
     pub fn take_due(&mut self, now: u64) -> Vec<Parked> {
-        let is_due = |parked: &Parked| parked.due <= now || parked.pending.deadline <= now;
-        let (due, rest): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(is_due);
-        self.waiting = rest;
-        due.into()
+        self.held.clear();
+        let mut due = Vec::new();
+        for parked in std::mem::take(&mut self.waiting) {
+            let overdue = parked.pending.deadline <= now;
+            if overdue || (parked.due <= now && !self.held.contains(&parked.client())) {
+                due.push(parked);
+            } else {
+                self.wait(parked);
+            }
+        }
+        due
     }
 
     /// Takes everything: the topology has changed, and nobody need wait for it any longer.
     pub fn take_all(&mut self) -> Vec<Parked> {
+        self.held.clear();
         let mut all: Vec<_> = std::mem::take(&mut self.waiting).into();
         all.append(&mut self.fresh);
         all
+    }
+
+    fn wait(&mut self, parked: Parked) {
+        self.held.insert(parked.client());
+        self.waiting.push_back(parked);
     }
 
     /// Whether [`Self::take_fresh`] would give any.
@@ -175,7 +204,7 @@ mod tests {
     use crate::cluster::slot::Slot;
 
     fn parked(ticket: u32, attempts: u8, target: Target) -> Parked {
-        let origin = Origin { client: 0, generation: 0, ticket: Ticket(ticket), part: 0 };
+        let origin = Origin { client: ticket, generation: 0, ticket: Ticket(ticket), part: 0 };
         let mut pending = Pending::new(origin, Slot::of(b"k"), 1_000);
         pending.attempts = attempts;
         Parked::again(origin, &pending, Lane::default(), target, b"x", Some(b"-TRYAGAIN x\r\n"))
@@ -207,6 +236,28 @@ mod tests {
                 Parked::again(origin, &pending, Lane::default(), Target::Slot, b"x", Some(error.as_bytes()));
             assert_eq!(parked.last_error.is_some(), kept, "{error}");
         }
+    }
+
+    #[test]
+    fn a_clients_requests_are_sent_again_in_their_order() {
+        let mut retries = Retries::default();
+        let of_client = |ticket, attempts, target| {
+            let mut parked = parked(ticket, attempts, target);
+            parked.origin.client = 7;
+            parked
+        };
+        let node = Target::Node { endpoint: Endpoint { host: "h".into(), port: 1 }, asking: true };
+        retries.push(of_client(1, 1, Target::Slot));
+        retries.push(of_client(2, 0, node));
+        retries.push(parked(3, 0, Target::Slot));
+        assert_eq!(tickets(&retries.take_fresh(100)), [3], "the second waits for the first");
+        let due = retries.take_due(105);
+        assert_eq!(tickets(&due), [1, 2]);
+        // Their nodes can't be reached.
+        retries.push(of_client(4, 0, Target::Slot));
+        retries.put_back(due, 105);
+        assert!(retries.take_fresh(105).is_empty());
+        assert_eq!(tickets(&retries.take_due(125)), [1, 2, 4]);
     }
 
     #[test]
