@@ -1,4 +1,5 @@
-//! ◆ Opens a backend connection: name to address, TCP, socket options, handshake; all within one timeout.
+//! ◆ Opens a backend connection: name to address, TCP, socket options, handshake; each address within one
+//! timeout.
 
 #![expect(
     clippy::disallowed_types,
@@ -75,25 +76,25 @@ impl Connector {
     /// # Errors
     /// A [`ConnectError`]; the connection, if there was one, is closed.
     pub async fn open(&self, endpoint: &Endpoint, lane: Lane) -> Result<TcpStream, ConnectError> {
-        match timeout(self.settings.connect_timeout, self.connect(endpoint, lane)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(ConnectError::TimedOut),
-        }
-    }
-
-    async fn connect(&self, endpoint: &Endpoint, lane: Lane) -> Result<TcpStream, ConnectError> {
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        let mut last = ConnectError::TimedOut;
+        // The resolver bounds its own time, and gives at least one address. Each has its time: one that drops
+        // packets must not keep the next from being tried.
         for address in self.resolver.lookup(&endpoint.host).await? {
-            match TcpStream::connect(SocketAddr::new(address, endpoint.port)).await {
-                Ok(mut stream) => {
-                    socket::configure_backend(&stream)?;
-                    self.shake_hands(&mut stream, lane).await?;
-                    return Ok(stream);
-                }
-                Err(error) => last = error,
+            let address = SocketAddr::new(address, endpoint.port);
+            match timeout(self.settings.connect_timeout, self.connect(address, lane)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = ConnectError::TimedOut,
             }
         }
-        Err(last.into())
+        Err(last)
+    }
+
+    async fn connect(&self, address: SocketAddr, lane: Lane) -> Result<TcpStream, ConnectError> {
+        let mut stream = TcpStream::connect(address).await?;
+        socket::configure_backend(&stream)?;
+        self.shake_hands(&mut stream, lane).await?;
+        Ok(stream)
     }
 
     async fn shake_hands(&self, stream: &mut TcpStream, lane: Lane) -> Result<(), ConnectError> {
