@@ -22,11 +22,11 @@ fn merge(c: &mut Criterion) {
     for (name, kind, parts) in &cases {
         group.bench_function(*name, |b| {
             b.iter(|| {
-                let mut merge = Merge::new(kind.clone(), parts.len());
+                let mut merge = Merge::new(kind.clone(), parts.len(), Protocol::Resp2);
                 for (index, part) in (0u16..).zip(parts) {
                     merge.fill(index, black_box(part), false);
                 }
-                merge.finish(Protocol::Resp2)
+                merge.finish()
             });
         });
     }

@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 
 use super::spares::Spares;
 use crate::backend::in_flight::Ticket;
-use crate::resp::protocol::Protocol;
 use crate::route::merge::Merge;
 
 /// The replies a client still waits for.
@@ -101,7 +100,7 @@ impl Replies {
 
     /// Takes a piece of a reply. What may go to the client by this is given to `out`, in order: `Direct` for
     /// the piece itself, `Own` for bytes that were kept here.
-    pub fn fill(&mut self, piece: Piece<'_>, protocol: Protocol, mut out: impl FnMut(Drained<'_>)) {
+    pub fn fill(&mut self, piece: Piece<'_>, mut out: impl FnMut(Drained<'_>)) {
         let place = piece.ticket.0.wrapping_sub(self.head.0);
         debug_assert!(place < self.open, "ticket {place} of {}", self.open);
         if place >= self.open {
@@ -122,7 +121,7 @@ impl Replies {
             }
             slot => {
                 reorder.kept -= slot.kept_bytes();
-                slot.keep(piece, protocol, &mut reorder.held, &mut reorder.held_slots);
+                slot.keep(piece, &mut reorder.held, &mut reorder.held_slots);
                 reorder.kept += slot.kept_bytes();
                 false
             }
@@ -250,7 +249,7 @@ impl ReplySlot {
     }
 
     /// Keeps a piece whose turn has not come, or that is a part of more.
-    fn keep(&mut self, piece: Piece<'_>, protocol: Protocol, held: &mut Vec<u8>, held_slots: &mut usize) {
+    fn keep(&mut self, piece: Piece<'_>, held: &mut Vec<u8>, held_slots: &mut usize) {
         match self {
             Self::Waiting if !piece.more => {
                 *self = Self::Held { start: held.len(), len: piece.bytes.len() };
@@ -264,7 +263,7 @@ impl ReplySlot {
             }
             Self::Merging { merge, reply, .. } => {
                 if merge.fill(piece.part, piece.bytes, piece.more) {
-                    *reply = Some(merge.finish(protocol));
+                    *reply = Some(merge.finish());
                 }
             }
             Self::Muted { complete } => *complete = !piece.more,
@@ -295,7 +294,7 @@ mod tests {
         fn fill(&mut self, ticket: Ticket, bytes: &[u8], more: bool) {
             let Self { replies, spares, out } = self;
             let piece = Piece { ticket, part: 0, bytes, more };
-            replies.fill(piece, Protocol::Resp2, |drained| match drained {
+            replies.fill(piece, |drained| match drained {
                 Drained::Direct => out.extend_from_slice(bytes),
                 Drained::Own(own) => out.extend_from_slice(own),
             });
@@ -330,11 +329,12 @@ mod tests {
     #[test]
     fn everything_that_is_kept_counts_until_it_leaves() {
         use crate::command::spec::Merge as Policy;
+        use crate::resp::protocol::Protocol;
         use crate::route::merge::MergeKind;
 
         let mut client = Client::new();
         let first = client.open(Expect::Plain);
-        let merge = Box::new(Merge::new(MergeKind::Policy(Policy::AllSucceeded), 1));
+        let merge = Box::new(Merge::new(MergeKind::Policy(Policy::AllSucceeded), 1, Protocol::Resp2));
         let merged = client.open(Expect::Merged { merge, muted: false });
         let (large, small) = (client.open(Expect::Plain), client.open(Expect::Plain));
         client.fill(merged, b"me", true);

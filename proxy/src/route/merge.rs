@@ -30,7 +30,7 @@ pub enum MergeKind {
     },
     /// SCAN of one shard: its cursor becomes ours.
     Cursor {
-        /// Which shard was asked, and how many there are.
+        /// The shard that was asked, and the one to come after it.
         shard: cursor::Place,
     },
 }
@@ -39,6 +39,7 @@ pub enum MergeKind {
 #[derive(Debug)]
 pub struct Merge {
     kind: MergeKind,
+    protocol: Protocol,
     /// Parts that are not complete.
     missing: usize,
     parts: Vec<Part>,
@@ -61,12 +62,12 @@ enum Part {
 }
 
 impl Merge {
-    /// Waits for `parts` parts.
+    /// Waits for `parts` parts of a reply in `protocol`, which is the request's: a HELLO behind it changes nothing.
     #[must_use]
-    pub fn new(kind: MergeKind, parts: usize) -> Self {
+    pub fn new(kind: MergeKind, parts: usize, protocol: Protocol) -> Self {
         debug_assert!(parts > 0, "a reply has parts");
         let missing = (0..parts).map(|_| Part::Missing).collect();
-        Self { kind, missing: parts, parts: missing, bytes: Vec::new(), held: 0 }
+        Self { kind, missing: parts, parts: missing, bytes: Vec::new(), held: 0, protocol }
     }
 
     /// Takes a piece of part `part`; true once every part is complete.
@@ -97,7 +98,8 @@ impl Merge {
     /// The reply, once [`Self::fill`] said that it is complete. An error in a part that the policy can't do
     /// without is the reply.
     #[must_use]
-    pub fn finish(&self, protocol: Protocol) -> Vec<u8> {
+    pub fn finish(&self) -> Vec<u8> {
+        let protocol = self.protocol;
         let replies: Vec<&[u8]> = self.parts.iter().map(|part| self.bytes_of(part)).collect();
         let error = replies.iter().copied().find(|reply| is_error(reply));
         let merged = match (&self.kind, error) {
@@ -240,12 +242,12 @@ mod tests {
     use super::*;
 
     fn merge(kind: MergeKind, parts: &[&str]) -> String {
-        let mut merge = Merge::new(kind, parts.len());
+        let mut merge = Merge::new(kind, parts.len(), Protocol::Resp2);
         for (i, part) in parts.iter().enumerate().rev() {
             let complete = merge.fill(i as u16, part.as_bytes(), false);
             assert_eq!(complete, i == 0);
         }
-        String::from_utf8(merge.finish(Protocol::Resp2)).unwrap()
+        String::from_utf8(merge.finish()).unwrap()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::merge::{Merge, MergeKind};
+use super::merge::MergeKind;
 use crate::cluster::slot::Slot;
 use crate::cluster::slot_map::SlotMap;
 use crate::command::spec::{Merge as Policy, Split};
@@ -17,13 +17,18 @@ pub struct Part {
     pub frame: Vec<u8>,
 }
 
-/// The parts of a request, and how their replies become one.
+/// What became of a request.
 #[derive(Debug)]
-pub struct Cut {
-    /// At least two; a request of one part needs no cutting.
-    pub parts: Vec<Part>,
-    /// For their replies.
-    pub merge: Box<Merge>,
+pub enum Cut {
+    /// One part is enough: it goes to this slot as it is.
+    Whole(Slot),
+    /// Several parts.
+    Parts {
+        /// At least two.
+        parts: Vec<Part>,
+        /// How their replies become one.
+        kind: MergeKind,
+    },
 }
 
 /// What keys may share a part.
@@ -42,8 +47,7 @@ struct Group {
 }
 
 /// Cuts `request`, whose keys are every argument from 1 on, or every second one for [`Split::Pairs`].
-/// `None` where one part is enough, with the slot to send the request to as it is.
-pub fn cut(request: &Request<'_>, split: Split, together: Together, map: &SlotMap) -> Result<Cut, Slot> {
+pub fn cut(request: &Request<'_>, split: Split, together: Together, map: &SlotMap) -> Cut {
     let step = if split == Split::Pairs { 2 } else { 1 };
     let mut groups: Vec<Group> = Vec::new();
     // Which group holds a shard, or a slot where slots are kept apart.
@@ -65,9 +69,9 @@ pub fn cut(request: &Request<'_>, split: Split, together: Together, map: &SlotMa
         }
     }
     match &groups[..] {
-        [] => Err(Slot::FIXED),
-        [only] => Err(only.slot),
-        _ => Ok(assemble(request, split, &groups, order)),
+        [] => Cut::Whole(Slot::FIXED),
+        [only] => Cut::Whole(only.slot),
+        _ => assemble(request, split, &groups, order),
     }
 }
 
@@ -81,7 +85,7 @@ fn assemble(request: &Request<'_>, split: Split, groups: &[Group], order: Vec<u1
     let parts = groups
         .iter()
         .map(|group| Part { slot: group.slot, frame: part_frame(request, &group.keys, per_key) });
-    Cut { parts: parts.collect(), merge: Box::new(Merge::new(kind, groups.len())) }
+    Cut::Parts { parts: parts.collect(), kind }
 }
 
 fn part_frame(request: &Request<'_>, keys: &[u32], per_key: usize) -> Vec<u8> {
@@ -117,9 +121,11 @@ mod tests {
             slots: vec![(Slot::new(first).unwrap(), Slot::new(last).unwrap())],
         };
         let map = SlotMap::new(Generation(1), &[shard(1, 0, 8191), shard(2, 8192, 16_383)]);
-        let cut = cut(&scanner.request(frame.as_bytes()), split, together, &map)?;
         let text = |part: Part| String::from_utf8(part.frame).unwrap().replace("\r\n", " ");
-        Ok(cut.parts.into_iter().map(text).collect())
+        match cut(&scanner.request(frame.as_bytes()), split, together, &map) {
+            Cut::Whole(slot) => Err(slot),
+            Cut::Parts { parts, .. } => Ok(parts.into_iter().map(text).collect()),
+        }
     }
 
     // Slots: a 15495, b 3300, c 7365, foo 12182.
