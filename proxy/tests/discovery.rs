@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{env, fs, process};
 
-use slotway::cluster::discovery::{Discovery, Topology};
+use slotway::cluster::discovery::Discovery;
+use slotway::cluster::published::Topology;
 use slotway::cluster::slot::Slot;
 use slotway::cluster::slot_map::{Endpoint, Generation, SlotMap};
 use slotway::config::settings::{BackendKind, ClusterSettings, DnsSettings, Secret};

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::link::{Link, LinkError};
-pub use super::published::{SlotMapReader, Topology};
+use super::published::Topology;
 use super::refresh::{Candidates, Judge, Schedule, Verdict, View};
 use super::slot_map::{Endpoint, Shard};
 use super::topology::{TopologyError, parse_shards, parse_slots, served_slots, static_map};

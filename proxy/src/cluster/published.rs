@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::{ArcSwap, Cache};
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use super::slot_map::{Generation, Shard, SlotMap};
@@ -11,7 +11,7 @@ use crate::backend::handshake::ServerIdentity;
 
 /// The process's one picture of its cluster. Readers take whole snapshots; nobody waits for a lock.
 pub struct Topology {
-    map: Arc<ArcSwap<SlotMap>>,
+    map: ArcSwap<SlotMap>,
     server: ArcSwap<ServerIdentity>,
     /// Set when there is a reason to refresh, until discovery saw it.
     wanted: AtomicBool,
@@ -19,22 +19,12 @@ pub struct Topology {
     generation: watch::Sender<Generation>,
 }
 
-/// A worker's access to the slot map, whose look-ups cost one atomic load while the map stays the same.
-pub struct SlotMapReader(Cache<Arc<ArcSwap<SlotMap>>, Arc<SlotMap>>);
-
-impl SlotMapReader {
-    /// The current map.
-    pub fn load(&mut self) -> &Arc<SlotMap> {
-        self.0.load()
-    }
-}
-
 impl Topology {
     /// Knows nothing yet: the map is empty and not [ready](Self::is_ready).
     #[must_use]
     pub fn new() -> Self {
         Self {
-            map: Arc::new(ArcSwap::from_pointee(SlotMap::empty())),
+            map: ArcSwap::from_pointee(SlotMap::empty()),
             server: ArcSwap::default(),
             wanted: AtomicBool::new(false),
             wake: Notify::new(),
@@ -46,12 +36,6 @@ impl Topology {
     #[must_use]
     pub fn slot_map(&self) -> Arc<SlotMap> {
         self.map.load_full()
-    }
-
-    /// For a worker to keep.
-    #[must_use]
-    pub fn reader(&self) -> SlotMapReader {
-        SlotMapReader(Cache::new(Arc::clone(&self.map)))
     }
 
     /// What servers there are, as the last one that was asked said; empty names where not known yet.
@@ -130,16 +114,15 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_sees_the_new_map_and_its_generation_grows() {
+    fn readers_see_the_new_map_and_its_generation_grows() {
         let topology = Topology::new();
-        let mut reader = topology.reader();
         assert!(!topology.is_ready());
-        assert_eq!(reader.load().owner(Slot::of(b"a")), None);
+        assert_eq!(topology.slot_map().owner(Slot::of(b"a")), None);
         topology.publish(&one_shard());
         assert!(topology.is_ready());
-        assert_eq!(reader.load().owner(Slot::of(b"a")), Some(NodeIndex(0)));
+        assert_eq!(topology.slot_map().owner(Slot::of(b"a")), Some(NodeIndex(0)));
         topology.publish(&one_shard());
-        assert_eq!(reader.load().generation(), Generation(2));
+        assert_eq!(topology.slot_map().generation(), Generation(2));
     }
 
     #[test]
