@@ -139,6 +139,7 @@ impl InFlight {
         self.begun = false;
         self.answered += pending.len as usize;
         if self.answered == self.bytes.len() {
+            self.progressed = false;
             self.bytes.clear();
             self.answered = 0;
             self.sent = 0;

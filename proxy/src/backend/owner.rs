@@ -71,7 +71,8 @@ pub enum Unanswered {
     NeverSent,
     /// The connection was lost behind it: it may have run.
     Lost,
-    /// It, or a request before it on the same connection, was not answered in time: it may have run.
+    /// We closed the connection: it, or a request before it, was not answered in time, or the node left. It
+    /// may have run.
     Closed(Closing),
     /// Its reply broke off behind pieces that were passed on: whatever follows them would be taken for
     /// their rest.

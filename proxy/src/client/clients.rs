@@ -109,15 +109,11 @@ impl Clients {
         self.records.is_empty()
     }
 
-    /// The flow control marks.
-    #[must_use]
-    pub fn marks(&self) -> Watermarks {
-        self.marks
-    }
-
     /// Answers a request with bytes of the proxy's own; [`Replies::flush`] then writes them.
     pub fn answer(&mut self, origin: Origin, bytes: &[u8]) {
-        self.answer_in_batch(origin, bytes, &[]);
+        let Some((client, spares, _)) = self.parts(origin.client, origin.generation) else { return };
+        client.fill_own(Piece { ticket: origin.ticket, part: origin.part, bytes, more: false }, spares);
+        self.touch(origin.client);
     }
 
     /// Answers a request with an error of the proxy's own.
@@ -148,11 +144,15 @@ impl Clients {
         let login_limit = settings.auth_timeout.as_millis() as u64;
         for client in self.records.iter_mut().map(|(_, client)| client) {
             let session = &client.session;
-            let idle = client.replies.is_empty() && now.saturating_sub(session.last_active) > idle_limit;
+            let busy = !client.replies.is_empty() || client.output_bytes() > 0;
+            let idle = !busy && now.saturating_sub(session.last_active) > idle_limit;
             let outside = !session.login.is_in() && now.saturating_sub(session.since) > login_limit;
             if client.reads_requests() && (idle || outside) {
                 self.metrics.clients_idle_closed.add(1);
                 client.close_after_replies();
+            } else if outside {
+                // Closed a sweep ago, and it does not take what is left.
+                client.kill();
             }
         }
     }
@@ -180,13 +180,6 @@ impl Clients {
         }
     }
 
-    fn answer_in_batch(&mut self, origin: Origin, bytes: &[u8], batch: &[u8]) {
-        let Some((client, spares, _)) = self.parts(origin.client, origin.generation) else { return };
-        let piece = Piece { ticket: origin.ticket, part: origin.part, bytes, more: false };
-        client.fill_own(piece, batch, spares);
-        self.touch(origin.client);
-    }
-
     fn find(&mut self, origin: Origin) -> Option<&mut Client> {
         self.parts(origin.client, origin.generation).map(|(client, ..)| client)
     }
@@ -204,7 +197,7 @@ impl Clients {
     /// they don't overtake it.
     pub fn park(&mut self, parked: Parked) {
         if let Some(client) = self.find(parked.origin) {
-            client.parked += 1;
+            client.hold_back();
             self.retries.push(parked);
             self.metrics.requests_parked.set(self.retries.len() as u64);
         }

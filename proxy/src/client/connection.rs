@@ -42,8 +42,8 @@ pub struct Client {
     pub(super) touched: bool,
     /// The socket did not take everything: the task waits for it and writes the rest.
     pub(super) stuck: bool,
-    /// Its next request waits for all replies: a backend connection had too much queued, or the requests in
-    /// flight were routed otherwise than the next would be.
+    /// Its next request waits for all replies: a backend connection had too much queued, a request was
+    /// parked, or those in flight were routed otherwise than the next would be. Over once none is in flight.
     pub(super) congested: bool,
     /// The task handles no request until there is room, see [`Self::has_room`].
     pub(super) stopped: bool,
@@ -116,8 +116,8 @@ impl Client {
 
     /// Takes a reply that lies in the batch's buffer.
     pub(super) fn fill(&mut self, piece: Piece<'_>, reply: &Reply<'_>, spares: &mut Spares) {
-        let Self { replies, output, session, .. } = self;
-        replies.fill(piece, session.protocol, |drained| match drained {
+        let Self { replies, output, .. } = self;
+        replies.fill(piece, |drained| match drained {
             Drained::Direct => output.push_range(reply.buf, reply.range.clone(), spares),
             Drained::Own(bytes) => output.push(reply.buf, bytes, spares),
         });
@@ -125,11 +125,11 @@ impl Client {
     }
 
     /// Takes a reply of the proxy's own, which lies in no batch.
-    pub(super) fn fill_own(&mut self, piece: Piece<'_>, batch: &[u8], spares: &mut Spares) {
-        let Self { replies, output, session, .. } = self;
-        replies.fill(piece, session.protocol, |drained| match drained {
-            Drained::Direct => output.push(batch, piece.bytes, spares),
-            Drained::Own(bytes) => output.push(batch, bytes, spares),
+    pub(super) fn fill_own(&mut self, piece: Piece<'_>, spares: &mut Spares) {
+        let Self { replies, output, .. } = self;
+        replies.fill(piece, |drained| match drained {
+            Drained::Direct => output.push(&[], piece.bytes, spares),
+            Drained::Own(bytes) => output.push(&[], bytes, spares),
         });
         replies.give_back(spares);
     }
@@ -143,7 +143,7 @@ impl Client {
             self.output.push(&[], bytes, spares);
         } else {
             let ticket = self.replies.open(Expect::Plain, spares);
-            self.fill_own(Piece { ticket, part: 0, bytes, more: false }, &[], spares);
+            self.fill_own(Piece { ticket, part: 0, bytes, more: false }, spares);
         }
     }
 
@@ -189,6 +189,13 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// One of its requests was parked. Further ones wait until it was answered, not only until it was sent
+    /// again: it may have to be once more.
+    pub(super) fn hold_back(&mut self) {
+        self.parked += 1;
+        self.congested = true;
     }
 
     /// Whether another request may be handled.

@@ -168,10 +168,10 @@ fn send_split(
         return Err(Refusal::WrongArity { name: "mset".into() });
     }
     match split::cut(request, split, turn.shared.together, turn.pool.slot_map()) {
-        Err(slot) => send(client, slot, request.frame(), turn),
-        Ok(Cut { parts, merge }) => {
+        Cut::Whole(slot) => send(client, slot, request.frame(), turn),
+        Cut::Parts { parts, kind } => {
             turn.metrics.commands_split.add(1);
-            let origin = open_merged(client, merge, turn);
+            let origin = open_merged(client, kind, parts.len(), turn);
             for (part, cut) in (0..).zip(parts) {
                 send_part(client, Origin { part, ..origin }, cut.slot, &cut.frame, turn);
             }
@@ -194,7 +194,7 @@ fn send_everywhere(
     if slots.len() > 1 {
         turn.metrics.commands_split.add(1);
     }
-    let origin = open_merged(client, Box::new(Merge::new(kind, slots.len())), turn);
+    let origin = open_merged(client, kind, slots.len(), turn);
     for (part, slot) in (0..).zip(slots) {
         send_part(client, Origin { part, ..origin }, *slot, frame, turn);
     }
@@ -215,12 +215,13 @@ fn send_scan(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) ->
     for index in 2..request.len() {
         frame.extend_from_slice(request.raw_arg(index));
     }
-    let origin = open_merged(client, Box::new(Merge::new(kind, 1)), turn);
+    let origin = open_merged(client, kind, 1, turn);
     send_part(client, origin, slot, &frame, turn);
     Ok(())
 }
 
-fn open_merged(client: &mut Client, merge: Box<Merge>, turn: &mut Turn<'_>) -> Origin {
+fn open_merged(client: &mut Client, kind: MergeKind, parts: usize, turn: &mut Turn<'_>) -> Origin {
+    let merge = Box::new(Merge::new(kind, parts, client.session.protocol));
     let muted = client.session.take_mute();
     let ticket = client.replies.open(Expect::Merged { merge, muted }, turn.spares);
     Origin { client: turn.key, generation: client.generation, ticket, part: 0 }
@@ -234,16 +235,16 @@ fn send_part(client: &mut Client, origin: Origin, slot: Slot, frame: &[u8], turn
     client.routed_by = turn.pool.generation();
     turn.metrics.backend_requests.add(1);
     match turn.pool.send(lane, pending, frame) {
-        Sent::Queued { bytes } => client.congested = bytes > shared.settings.cluster.backend_high_watermark,
+        Sent::Queued { bytes } => client.congested |= bytes > shared.settings.cluster.backend_high_watermark,
         Sent::Down { since } if turn.now.saturating_sub(since) > shared.command_timeout => {
             let mut error = Vec::new();
             Refusal::ShardDown.write(&mut error);
             turn.metrics.refusals.add(1);
             let piece = Piece { ticket: origin.ticket, part: origin.part, bytes: &error, more: false };
-            client.fill_own(piece, &[], turn.spares);
+            client.fill_own(piece, turn.spares);
         }
         Sent::Down { .. } | Sent::Unserved => {
-            client.parked += 1;
+            client.hold_back();
             turn.retries.push(Parked::again(origin, &pending, lane, Target::Slot, frame, None));
         }
     }
@@ -278,10 +279,12 @@ fn answer_locally(
         }
         Answer::Merged(kind, frame) => send_everywhere(client, &frame, kind, turn)?,
         Answer::Question(ask) => {
+            // What all workers say is large, and counts only once it is there: one question at a time.
+            client.congested = true;
             let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
             let ticket = client.replies.open(expect, turn.spares);
             let origin = Origin { client: turn.key, generation: client.generation, ticket, part: 0 };
-            turn.questions.push(local::Question { origin, ask });
+            turn.questions.push(local::Question { origin, protocol: client.session.protocol, ask });
         }
     }
     Ok(())

@@ -49,6 +49,15 @@ impl Login {
     pub fn is_in(self) -> bool {
         self != Self::Needed
     }
+
+    /// The user's place in the settings, where users are set.
+    #[must_use]
+    pub fn user(self) -> Option<u16> {
+        match self {
+            Self::Needed => None,
+            Self::User(user) => user,
+        }
+    }
 }
 
 /// Names that a client gives itself.

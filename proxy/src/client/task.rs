@@ -34,7 +34,8 @@ const READS_PER_TURN: usize = 2;
 // A request that needs more than this is collected in a buffer of its own; below it the scratch is used.
 const LARGE_REQUEST: usize = 32 * 1024;
 
-// A large request's buffer grows by at most this before the bytes are there: a length alone costs nothing.
+// A large request's buffer grows by at most this, or to twice what has come, before the bytes are there: a
+// length alone costs nothing.
 const LARGEST_STEP: usize = 1024 * 1024;
 
 impl ClientTask {
@@ -99,6 +100,7 @@ fn poll_stuck(client: &mut Client, turn: &mut Turn<'_>, cx: &mut Context<'_>) ->
         turn.metrics.client_writes.add(1);
         let count = ready!(Pin::new(&mut client.stream).poll_write(cx, client.output.unsent(&[])))?;
         turn.metrics.client_bytes_out.add(count as u64);
+        client.session.last_active = turn.now;
         client.output.advance(count, turn.spares);
     }
     client.stuck = false;
@@ -132,6 +134,7 @@ fn poll_requests(
             client.close_after_replies();
         }
         ready!(polled)?;
+        client.session.last_active = turn.now;
         turn.metrics.client_reads.add(1);
         turn.metrics.client_bytes_in.add(count as u64);
         if count == 0 {
@@ -299,7 +302,9 @@ fn refuse_bytes(client: &mut Client, error: ProtocolError, turn: &mut Turn<'_>) 
 /// Whether the client's next request may be handled: it has room, and its requests in flight were routed by
 /// the slot map that the next one would be routed by, so that none can overtake another.
 fn may_go_on(client: &mut Client, turn: &Turn<'_>) -> bool {
-    if client.routed_by != turn.pool.generation() && !client.replies.is_empty() {
+    if client.replies.is_empty() {
+        client.congested = false;
+    } else if client.routed_by != turn.pool.generation() {
         client.congested = true;
     }
     client.has_room(&turn.shared.marks)

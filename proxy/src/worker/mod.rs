@@ -55,7 +55,7 @@ pub struct Worker {
     connector: Rc<Connector>,
     peers: Arc<[WorkerHandle]>,
     started: Instant,
-    /// Has the next tick come at once: the worker had nothing to look at, and now has.
+    /// Makes the next tick come at once: the worker had nothing to look at, and now has.
     wake_tick: Rc<Notify>,
     /// The memory measurement that clients were last closed by.
     shed_by: u64,
@@ -240,6 +240,7 @@ impl Worker {
     /// Sends parked requests on, or puts them back, or refuses what is overdue.
     fn resend(&mut self, parked: Vec<Parked>) {
         let now = self.now();
+        let mut unsent = Vec::new();
         for parked in parked {
             if parked.pending.deadline <= now {
                 self.refuse_overdue(&parked);
@@ -256,16 +257,13 @@ impl Worker {
             };
             match sent {
                 Sent::Queued { .. } => self.clients.unpark(parked.origin),
-                Sent::Down { .. } => self.put_back(parked, now),
-                Sent::Unserved => self.put_back(parked.or_unserved(), now),
+                Sent::Down { .. } => unsent.push(parked),
+                Sent::Unserved => unsent.push(parked.or_unserved()),
             }
         }
+        self.clients.topology_doubt |= !unsent.is_empty();
+        self.clients.retries.put_back(unsent, now);
         self.metrics.requests_parked.set(self.clients.retries.len() as u64);
-    }
-
-    fn put_back(&mut self, parked: Parked, now: u64) {
-        self.clients.topology_doubt = true;
-        self.clients.retries.put_back(parked, now);
     }
 
     fn refuse_overdue(&mut self, parked: &Parked) {

@@ -35,9 +35,8 @@ pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandl
     }
     let mut worker = worker.borrow_mut();
     let origin = question.origin;
-    let Some((client, ..)) = worker.clients.parts(origin.client, origin.generation) else { return };
     let mut reply = Vec::new();
-    let mut writer = ReplyWriter::new(&mut reply, client.session.protocol);
+    let mut writer = ReplyWriter::new(&mut reply, question.protocol);
     match question.ask {
         Ask::List(_) => writer.verbatim(&list),
         Ask::Kill { one: false, .. } => writer.integer(count as i64),

@@ -105,16 +105,16 @@ fn set_info(session: &mut Session, request: &Request<'_>) -> Result<(), Refusal>
 fn reply_mode(session: &mut Session, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Answer, Refusal> {
     let mode = request.arg(2).unwrap_or_default();
     if mode.eq_ignore_ascii_case(b"on") {
-        session.set_reply_mode(ReplyMode::On);
+        session.reply_mode = ReplyMode::On;
         ReplyWriter::new(out, session.protocol).simple("OK");
         return Ok(Answer::Reply);
     }
     if mode.eq_ignore_ascii_case(b"off") {
-        session.set_reply_mode(ReplyMode::Off);
+        session.reply_mode = ReplyMode::Off;
     } else if mode.eq_ignore_ascii_case(b"skip") {
         // Behind OFF a SKIP changes nothing, as with the servers.
         if session.reply_mode != ReplyMode::Off {
-            session.set_reply_mode(ReplyMode::SkipNext);
+            session.reply_mode = ReplyMode::SkipNext;
         }
     } else {
         return Err(Refusal::Syntax);

@@ -1,7 +1,7 @@
 //! HELLO, AUTH, SELECT: who the client is and what its connection speaks.
 
 use super::super::dispatch::Turn;
-use super::super::session::{Login, Session};
+use super::super::session::Session;
 use super::Answer;
 use super::client::checked_name;
 use crate::refusal::Refusal;
@@ -36,7 +36,7 @@ pub(super) fn hello(
         None if session.is_logged_in() => session.login,
         None => return Err(Refusal::HelloNoAuth),
     };
-    session.set_login(login);
+    session.login = login;
     session.protocol = protocol;
     if let Some(name) = options.name {
         session.names_mut().name = name;
@@ -106,15 +106,14 @@ pub(super) fn auth(
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
     let (user, password) = match (request.arg(1), request.arg(2), request.arg(3)) {
-        (Some(password), None, None) if turn.shared.settings.users.is_empty() => {
-            let _ = password;
+        (Some(_), None, None) if turn.shared.settings.users.is_empty() => {
             return Err(Refusal::AuthUnneeded);
         }
         (Some(password), None, None) => (&b"default"[..], password),
         (Some(user), Some(password), None) => (user, password),
         _ => return Err(Refusal::Syntax),
     };
-    session.set_login(turn.shared.log_in(user, password)?);
+    session.login = turn.shared.log_in(user, password)?;
     ReplyWriter::new(out, session.protocol).simple("OK");
     Ok(Answer::Reply)
 }
@@ -135,15 +134,4 @@ pub(super) fn select(
         u16::try_from(index).ok().filter(|index| *index < databases).ok_or(Refusal::DbIndex)?;
     ReplyWriter::new(out, session.protocol).simple("OK");
     Ok(Answer::Reply)
-}
-
-impl Login {
-    /// The user's place in the settings, where users are set.
-    #[must_use]
-    pub fn user(self) -> Option<u16> {
-        match self {
-            Self::Needed => None,
-            Self::User(user) => user,
-        }
-    }
 }

@@ -6,11 +6,12 @@ pub mod list;
 pub mod login;
 
 use super::dispatch::Turn;
-use super::session::{Login, ReplyMode, Session};
+use super::session::Session;
 use crate::backend::in_flight::Origin;
 use crate::command::local::{cluster, command};
 use crate::command::spec::{Local, Spec};
 use crate::refusal::Refusal;
+use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::route::merge::MergeKind;
@@ -37,6 +38,8 @@ pub enum Answer {
 pub struct Question {
     /// The request that raised it.
     pub origin: Origin,
+    /// The protocol of its reply: the request's, whatever HELLO came behind it.
+    pub protocol: Protocol,
     /// What is asked.
     pub ask: Ask,
 }
@@ -112,16 +115,4 @@ pub fn answer(
         Local::Acl => writer.bulk(turn.shared.user_name(session.login).as_bytes()),
     }
     Ok(Answer::Reply)
-}
-
-impl Session {
-    /// CLIENT REPLY.
-    fn set_reply_mode(&mut self, mode: ReplyMode) {
-        self.reply_mode = mode;
-    }
-
-    /// Whether it has logged in as somebody, or need not.
-    fn set_login(&mut self, login: Login) {
-        self.login = login;
-    }
 }
