@@ -1,6 +1,7 @@
 //! Faults: a dead or frozen shard is its own commands' matter only, everything recovers by itself, and what a
 //! backend says or does in the wrong moment never makes a command run twice.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use slotway_tests::cluster::Cluster;
@@ -153,6 +154,26 @@ fn a_node_that_says_later_for_ever_ends_in_its_own_error_at_the_deadline() {
     assert!(reply.error().starts_with("CLUSTERDOWN") || reply.is_error(), "{reply:?}");
     assert!(fake.count("SET") < 2_000, "asked again with pauses, not as fast as it can");
     assert_eq!(client.cmd("INCR k").text(), "OK", "the connection goes on");
+}
+
+#[test]
+fn nothing_overtakes_a_request_that_is_sent_again() {
+    let tries = AtomicUsize::new(0);
+    let fake = Fake::start(move |request| match request.name().as_str() {
+        "MSET" if tries.fetch_add(1, Ordering::Relaxed) < 4 => {
+            Action::line("-TRYAGAIN Multiple keys request during rehashing of slot")
+        }
+        _ => Action::line("+OK"),
+    });
+    let (_proxy, mut client) = over_fake(&fake);
+    client.send_line("MSET {a}x 1 {a}y 1");
+    // Not in one write: the first is on hold by the time that the second arrives.
+    eventually("the first was asked for twice", RECOVERY, || (fake.count("MSET") >= 2).then_some(()));
+    client.send_line("SET {a}x 2");
+    assert!(client.read_many(2).iter().all(|reply| reply.text() == "OK"));
+    let received = fake.received();
+    let ran = |name| received.iter().rposition(|request| request.name() == name);
+    assert!(ran("MSET") < ran("SET"), "the second ran behind the last of the first");
 }
 
 #[test]

@@ -169,6 +169,16 @@ fn client_reply_off_and_skip_are_silent() {
 }
 
 #[test]
+fn a_reply_has_the_protocol_of_its_request() {
+    let (_server, _proxy, mut client) = start();
+    client.send_bytes(b"INFO keyspace\r\nCLIENT LIST\r\nHELLO 3\r\nINFO keyspace\r\n");
+    assert!(client.read_frame().starts_with(b"$"));
+    assert!(client.read_frame().starts_with(b"$"));
+    assert!(client.read_frame().starts_with(b"%"));
+    assert!(client.read_frame().starts_with(b"="));
+}
+
+#[test]
 fn inline_commands_are_served() {
     let (_server, _proxy, mut client) = start();
     client.send_bytes(b"SET k \"a \\x41 b\"\r\nGET k\n\r\n  \r\nPING\r\n");
