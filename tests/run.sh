@@ -13,7 +13,8 @@ step() { printf '\n== %s\n' "$*"; }
 
 missing() { ! command -v "$1" >/dev/null; }
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+# shellcheck source=deploy/install.sh
+. deploy/install.sh
 
 install_packages() {
     local wanted=()
@@ -21,8 +22,6 @@ install_packages() {
     missing redis-cli && wanted+=(redis-tools)
     missing node && wanted+=(nodejs)
     missing npm && wanted+=(npm)
-    missing cc && wanted+=(build-essential)
-    missing make && wanted+=(make)
     if missing python3; then
         wanted+=(python3 python3-venv)
     elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
@@ -126,6 +125,8 @@ main() {
     rm -f "$log"
     trap summary EXIT
     install_packages
+    need_compiler
+    need_rust rustfmt clippy
     install_clients
     step "format"
     cargo fmt --all --check
