@@ -81,6 +81,20 @@ fn above_the_memory_limit_the_largest_holders_are_closed_and_others_are_not() {
 }
 
 #[test]
+fn a_pipeline_that_is_written_whole_before_it_is_read_is_answered() {
+    let (_server, proxy) = start(&[]);
+    let mut client = proxy.client();
+    client.set_patience(Duration::from_secs(60));
+    // More of both than the kernel's buffers take: 25 MiB of requests, 20 MiB of replies.
+    let key = "k".repeat(100);
+    assert_eq!(client.call(&["SET", &key, &"v".repeat(90)]).text(), "OK");
+    client.send_bytes(&frame(&["GET", &key]).repeat(200_000));
+    for _ in 0..200_000 {
+        assert_eq!(client.read().text().len(), 90);
+    }
+}
+
+#[test]
 fn a_client_at_its_reply_limit_is_closed() {
     let (_server, proxy) = start(&["clients.reply_high_watermark=64KiB", "clients.reply_limit=1MiB"]);
     let mut client = proxy.client();

@@ -5,6 +5,7 @@ use std::thread::spawn;
 use std::time::Duration;
 
 use slotway_tests::cluster::Cluster;
+use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
 use slotway_tests::server::{Kind, Server};
@@ -176,6 +177,18 @@ fn a_reply_has_the_protocol_of_its_request() {
     assert!(client.read_frame().starts_with(b"$"));
     assert!(client.read_frame().starts_with(b"%"));
     assert!(client.read_frame().starts_with(b"="));
+}
+
+#[test]
+fn a_script_that_does_not_end_can_be_killed() {
+    let (_server, proxy, mut client) = start();
+    client.send(&["EVAL", "while true do end", "0"]);
+    let mut killer = proxy.client();
+    eventually("the script is killed", Duration::from_secs(10), || {
+        (killer.cmd("SCRIPT KILL").text() == "OK").then_some(())
+    });
+    assert!(client.read().is_error());
+    assert_eq!(client.cmd("PING").text(), "PONG");
 }
 
 #[test]
