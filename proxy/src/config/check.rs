@@ -123,6 +123,14 @@ fn check_cluster(file: ClusterFile, errors: &mut Vec<ConfigError>) -> Option<Clu
 /// As many as the servers themselves have where nobody says otherwise.
 const DEFAULT_DATABASES: u16 = 16;
 
+/// Whether one server is given twice, which would count its keys twice.
+fn has_twin(urls: &[BackendUrl], errors: &mut Vec<ConfigError>) -> bool {
+    let mut seen = HashSet::new();
+    let twin = urls.iter().find(|url| !seen.insert(&url.endpoint));
+    errors.extend(twin.map(|url| ConfigError::DuplicateShard { shard: url.endpoint.to_string() }));
+    twin.is_some()
+}
+
 fn check_backend(file: BackendFile, errors: &mut Vec<ConfigError>) -> Option<BackendKind> {
     let databases = file.databases.unwrap_or(DEFAULT_DATABASES);
     let endpoints = |urls: Vec<BackendUrl>| urls.into_iter().map(|url| url.endpoint).collect::<Vec<_>>();
@@ -134,6 +142,7 @@ fn check_backend(file: BackendFile, errors: &mut Vec<ConfigError>) -> Option<Bac
         (Some(_), _, _) if file.databases.is_some() => conflict("cluster.seeds", "cluster.databases", errors),
         (Some(urls), None, None) => Some(BackendKind::Cluster { seeds: endpoints(urls) }),
         (None, Some(url), None) => Some(BackendKind::Standalone { endpoint: url.endpoint, databases }),
+        (None, None, Some(urls)) if has_twin(&urls, errors) => None,
         (None, None, Some(urls)) => Some(BackendKind::Shards { endpoints: endpoints(urls), databases }),
         (None, None, None) => {
             if !errors.iter().any(names_a_backend) {

@@ -93,6 +93,12 @@ pub enum ConfigError {
         /// The address.
         address: String,
     },
+    /// One server twice among the shards.
+    #[error("cluster.shards: {shard} stands more than once, must be unique")]
+    DuplicateShard {
+        /// The server.
+        shard: String,
+    },
     /// Nothing says what stands behind the proxy.
     #[error(
         "no backend: give --cluster redis://HOST:PORT (repeatable), --standalone URL or --shard URL (repeatable), \

@@ -190,7 +190,7 @@ impl Default for ClientSettings {
             max_pending: 1_024,
             reply_high_watermark: 1 << 20,
             // The servers' own hard limit for replicas; for clients they have none.
-            reply_limit: 256 << 20,
+            reply_limit: 1 << 30,
             memory_limit: None,
         }
     }
