@@ -194,11 +194,19 @@ async fn watch_memory(shared: Arc<Shared>) {
 async fn wait_for_end() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => info!(signal = "SIGTERM", "asked to end"),
-        _ = interrupt.recv() => info!(signal = "SIGINT", "asked to end"),
+    // Heard, so that it does not end the process without draining.
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => info!(signal = "SIGTERM", "asked to end"),
+            _ = interrupt.recv() => info!(signal = "SIGINT", "asked to end"),
+            _ = hangup.recv() => {
+                warn!(signal = "SIGHUP", "settings are read at the start only");
+                continue;
+            }
+        }
+        return Ok(());
     }
-    Ok(())
 }
 
 fn surroundings() -> Surroundings {

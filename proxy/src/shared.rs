@@ -179,10 +179,15 @@ impl Shared {
         user.map_or("default", |user| &user.name)
     }
 
-    /// What the backends call themselves.
+    /// What the backends call themselves; before one has answered, the oldest server whose commands are all
+    /// known, since clients read a version from it.
     #[must_use]
     pub fn server(&self) -> Arc<ServerIdentity> {
-        self.topology.server()
+        let server = self.topology.server();
+        if !server.version.is_empty() {
+            return server;
+        }
+        Arc::new(ServerIdentity { name: "redis".into(), version: "7.0.0".into() })
     }
 
     /// This process as the one node of a cluster, for CLUSTER's subcommands. Clients are told the address

@@ -30,6 +30,8 @@ pub fn readiness(shared: &Shared, draining: bool) -> Result<String, String> {
     let map = shared.topology.slot_map();
     if draining {
         Err("draining\n".to_owned())
+    } else if shared.topology.server().version.is_empty() {
+        Err("no backend has answered yet\n".to_owned())
     } else if !shared.topology.is_ready() {
         Err("the topology is not known yet\n".to_owned())
     } else {
