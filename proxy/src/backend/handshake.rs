@@ -162,8 +162,10 @@ impl ServerIdentity {
 fn fail(step: Step, text: &[u8]) -> Result<(), HandshakeError> {
     let said = String::from_utf8_lossy(&text[..text.len().min(200)]).replace(char::is_control, " ");
     let code = said.split(' ').next().unwrap_or_default();
-    // Whatever was asked, these are about the connection: sent before anything is read, or while loading.
-    let closed = matches!(code, "DENIED" | "LOADING" | "MASTERDOWN" | "BUSY")
+    // Whatever was asked, these are about the connection: sent before anything is read, or while loading. A
+    // server that is busy with a script can still be told to kill it.
+    let closed = matches!(code, "DENIED" | "LOADING" | "MASTERDOWN")
+        || (code == "BUSY" && step != Step::SetName)
         || said.starts_with("ERR max number of clients");
     if closed {
         return Err(HandshakeError::Refused(said));

@@ -19,6 +19,9 @@ use crate::refusal::Refusal;
 use crate::route::redirect::Redirect;
 use crate::shared::Shared;
 
+// Milliseconds without a byte taken after which a client's mark is doubled: several round trips.
+const PATIENCE: u64 = 200;
+
 // Closing a client that holds less gives back too little to be worth its connection.
 const WORTH_SHEDDING: u64 = 16 * 1024;
 
@@ -31,6 +34,10 @@ pub struct Clients {
     next_generation: u32,
     /// Clients to be written to at the end of the batch.
     touched: Vec<u32>,
+    /// Clients whose socket did not take everything, see [`Self::relent`].
+    stuck: Vec<u32>,
+    /// When they are next looked at.
+    next_look: u64,
     /// Memory that clients use in turns.
     pub spares: Spares,
     /// Requests to be sent again.
@@ -51,6 +58,8 @@ impl Clients {
             records: Slab::new(),
             next_generation: 0,
             touched: Vec::new(),
+            stuck: Vec::new(),
+            next_look: 0,
             spares: Spares::default(),
             retries: Retries::default(),
             topology_doubt: false,
@@ -155,6 +164,23 @@ impl Clients {
                 client.kill();
             }
         }
+    }
+
+    /// A client's socket did not take everything.
+    pub(super) fn note_stuck(&mut self, key: u32) {
+        self.stuck.push(key);
+    }
+
+    /// Looks at the clients that take no bytes, see [`Client::relent`]; true while there are any.
+    pub fn relent(&mut self, now: u64) -> bool {
+        if now >= self.next_look {
+            self.next_look = now + PATIENCE;
+            let Self { records, stuck, marks, .. } = self;
+            stuck.retain(|key| records.get_mut(*key as usize).is_some_and(|client| client.relent(marks)));
+            stuck.sort_unstable();
+            stuck.dedup();
+        }
+        !self.stuck.is_empty()
     }
 
     /// Closes the clients that hold most, until `excess` bytes are given back or nobody holds much.
@@ -282,11 +308,15 @@ impl Replies for Clients {
     }
 
     fn flush(&mut self, batch: &[u8]) {
-        let Self { records, touched, spares, marks, metrics, .. } = self;
+        let Self { records, touched, stuck, spares, marks, metrics, .. } = self;
         for key in touched.drain(..) {
             if let Some(client) = records.get_mut(key as usize) {
                 client.touched = false;
+                let was_stuck = client.stuck;
                 client.flush(batch, marks, spares, metrics);
+                if client.stuck && !was_stuck {
+                    stuck.push(key);
+                }
             }
         }
     }

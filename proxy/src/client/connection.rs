@@ -7,6 +7,7 @@ use std::io;
 use std::task::Waker;
 
 use tokio::net::TcpStream;
+use tracing::info;
 
 use super::output::Output;
 use super::replies::{Drained, Expect, Piece, Replies};
@@ -47,6 +48,10 @@ pub struct Client {
     pub(super) congested: bool,
     /// The task handles no request until there is room, see [`Self::has_room`].
     pub(super) stopped: bool,
+    /// How often its mark for reply bytes was doubled, see [`Self::relent`].
+    pub(super) relented: u8,
+    /// Whether the socket took bytes since [`Self::relent`] last looked.
+    pub(super) took_bytes: bool,
     /// Its place under the client limit.
     _permit: Permit,
 }
@@ -91,6 +96,9 @@ pub struct Watermarks {
     pub output_limit: usize,
 }
 
+// A shift by this makes any mark reach any limit.
+const MOST_RELENTED: u8 = 20;
+
 impl Client {
     /// A client that has just connected.
     #[must_use]
@@ -110,6 +118,8 @@ impl Client {
             stuck: false,
             congested: false,
             stopped: false,
+            relented: 0,
+            took_bytes: false,
             _permit: permit,
         }
     }
@@ -161,8 +171,10 @@ impl Client {
             self.write(batch, spares, metrics);
         }
         self.output.keep(batch, spares);
-        if self.output.len() + self.replies.held_bytes() > marks.output_limit {
+        let kept = self.output.len() + self.replies.held_bytes();
+        if kept > marks.output_limit && self.state != State::Broken {
             metrics.clients_killed_slow.add(1);
+            info!(client.addr = %self.session.peer, bytes = kept, "closing a client at its reply limit");
             self.state = State::Broken;
         }
         let newly_stuck = self.stuck && !was_stuck;
@@ -203,7 +215,8 @@ impl Client {
         self.parked == 0
             && (!self.congested || self.replies.is_empty())
             && self.replies.len() < marks.pending
-            && self.output.len() + self.replies.held_bytes() < marks.output
+            && self.output.len() + self.replies.held_bytes()
+                < marks.output.saturating_mul(1 << self.relented).min(marks.output_limit)
     }
 
     /// Whether nothing is left to do but to close the connection.
@@ -213,6 +226,24 @@ impl Client {
             State::Closing => self.replies.is_empty() && self.output.is_empty(),
             State::Broken => true,
         }
+    }
+
+    /// Looks at a client that is stuck, now and then. One that sends its whole pipeline before it reads takes
+    /// no reply until it was read from: to stop reading for good would have both wait for ever. So the mark is
+    /// doubled each time that nothing was taken; the limit at which the client is closed stays. False once the
+    /// client is not stuck any more.
+    pub(super) fn relent(&mut self, marks: &Watermarks) -> bool {
+        if !self.stuck {
+            self.relented = 0;
+            return false;
+        }
+        if self.stopped && !std::mem::take(&mut self.took_bytes) && self.relented < MOST_RELENTED {
+            self.relented += 1;
+            if self.has_room(marks) {
+                self.wake();
+            }
+        }
+        true
     }
 
     /// Has its task run in this turn.

@@ -7,11 +7,12 @@ use super::replies::{Expect, Piece};
 use super::retry::{Parked, Retries, Target};
 use super::spares::Spares;
 use crate::backend::in_flight::{Origin, Pending};
+use crate::backend::lane::Lane;
 use crate::backend::pool::{Pool, Sent};
 use crate::cluster::slot::Slot;
 use crate::command::key_count::KeysError;
 use crate::command::keys;
-use crate::command::spec::{Flags, Refused, Spec, Split, Treatment};
+use crate::command::spec::{Flags, Merge as Policy, Refused, Spec, Split, Treatment};
 use crate::command::table::Lookup;
 use crate::command::{blocking, spec};
 use crate::metrics::WorkerMetrics;
@@ -20,7 +21,7 @@ use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::route::cursor::{self, Place};
 use crate::route::merge::{Merge, MergeKind};
-use crate::route::split::{self, Cut};
+use crate::route::split::{self, Cut, Together};
 use crate::shared::Shared;
 
 /// What handling requests needs of the worker.
@@ -46,6 +47,16 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Whether all keys are one standalone server's.
+    fn has_one_server(&self) -> bool {
+        self.shared.together == Together::Shard && self.pool.slot_map().shard_slots().len() == 1
+    }
+
+    /// The connections that this client's requests take.
+    fn lane(&self, client: &Client) -> Lane {
+        client.session.lane(self.shared.connections_per_node)
+    }
+
     /// Where requests without a key go: always to the same shard, the one of the lowest slot that is served.
     fn fixed_slot(&self) -> Slot {
         self.pool.slot_map().shard_slots().first().copied().unwrap_or(Slot::FIXED)
@@ -92,7 +103,7 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     }
     match spec.treatment {
         Treatment::Keyed => {
-            let slot = slot_of(spec, request)?.unwrap_or_else(|| turn.fixed_slot());
+            let slot = slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
             send(client, slot, request.frame(), turn);
         }
         Treatment::FixedShard => send(client, turn.fixed_slot(), request.frame(), turn),
@@ -117,7 +128,7 @@ fn may_precede_login(spec: &Spec) -> bool {
 }
 
 /// The one slot of a request's keys; `None` where it has none.
-fn slot_of(spec: &Spec, request: &Request<'_>) -> Result<Option<Slot>, Refusal> {
+fn slot_of(spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Result<Option<Slot>, Refusal> {
     if spec.keys == spec::Keys::First {
         return Ok(request.arg(1).map(Slot::of));
     }
@@ -127,7 +138,8 @@ fn slot_of(spec: &Spec, request: &Request<'_>) -> Result<Option<Slot>, Refusal> 
     let positions = keys::positions(spec, request).map_err(|error| keys_refusal(error, spec))?;
     let mut slots = positions.filter_map(|index| request.arg(index)).map(Slot::of);
     let Some(first) = slots.next() else { return Ok(None) };
-    if slots.any(|slot| slot != first) {
+    // One standalone server takes keys of any slots together: to it slots mean nothing.
+    if !turn.has_one_server() && slots.any(|slot| slot != first) {
         return Err(Refusal::CrossSlot);
     }
     Ok(Some(first))
@@ -155,7 +167,8 @@ fn send(client: &mut Client, slot: Slot, frame: &[u8], turn: &mut Turn<'_>) {
     let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
     let ticket = client.replies.open(expect, turn.spares);
     let origin = Origin { client: turn.key, generation: client.generation, ticket, part: 0 };
-    send_part(client, origin, slot, frame, turn);
+    let lane = turn.lane(client);
+    send_part(client, origin, slot, lane, frame, turn);
 }
 
 fn send_split(
@@ -171,9 +184,10 @@ fn send_split(
         Cut::Whole(slot) => send(client, slot, request.frame(), turn),
         Cut::Parts { parts, kind } => {
             turn.metrics.commands_split.add(1);
+            let lane = turn.lane(client);
             let origin = open_merged(client, kind, parts.len(), turn);
             for (part, cut) in (0..).zip(parts) {
-                send_part(client, Origin { part, ..origin }, cut.slot, &cut.frame, turn);
+                send_part(client, Origin { part, ..origin }, cut.slot, lane, &cut.frame, turn);
             }
         }
     }
@@ -194,9 +208,14 @@ fn send_everywhere(
     if slots.len() > 1 {
         turn.metrics.commands_split.add(1);
     }
+    let mut lane = turn.lane(client);
+    if kind == MergeKind::Policy(Policy::OneSucceeded) {
+        // SCRIPT KILL and FUNCTION KILL: behind the script on its own connection they would wait for its end.
+        lane.number = turn.shared.connections_per_node;
+    }
     let origin = open_merged(client, kind, slots.len(), turn);
     for (part, slot) in (0..).zip(slots) {
-        send_part(client, Origin { part, ..origin }, *slot, frame, turn);
+        send_part(client, Origin { part, ..origin }, *slot, lane, frame, turn);
     }
     Ok(())
 }
@@ -216,7 +235,8 @@ fn send_scan(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) ->
         frame.extend_from_slice(request.raw_arg(index));
     }
     let origin = open_merged(client, kind, 1, turn);
-    send_part(client, origin, slot, &frame, turn);
+    let lane = turn.lane(client);
+    send_part(client, origin, slot, lane, &frame, turn);
     Ok(())
 }
 
@@ -228,10 +248,9 @@ fn open_merged(client: &mut Client, kind: MergeKind, parts: usize, turn: &mut Tu
 }
 
 /// Queues one part on its link; what can't be sent now is parked.
-fn send_part(client: &mut Client, origin: Origin, slot: Slot, frame: &[u8], turn: &mut Turn<'_>) {
+fn send_part(client: &mut Client, origin: Origin, slot: Slot, lane: Lane, frame: &[u8], turn: &mut Turn<'_>) {
     let shared = turn.shared;
     let pending = Pending::new(origin, slot, turn.now + shared.command_timeout);
-    let lane = client.session.lane(shared.connections_per_node);
     client.routed_by = turn.pool.generation();
     turn.metrics.backend_requests.add(1);
     match turn.pool.send(lane, pending, frame) {

@@ -70,12 +70,12 @@ impl Parked {
         (self.origin.client, self.origin.generation)
     }
 
-    /// Notes that nobody serves its slot, for the answer at its deadline.
+    /// Notes why it could not be sent, for the answer at its deadline, unless a server said more.
     #[must_use]
-    pub fn or_unserved(mut self) -> Self {
+    pub fn because(mut self, refusal: &Refusal) -> Self {
         if self.last_error.is_none() {
             let mut error = Vec::new();
-            Refusal::Unserved.write(&mut error);
+            refusal.write(&mut error);
             self.last_error = Some(error.into());
         }
         self

@@ -54,7 +54,11 @@ impl Future for ClientTask {
         let Some((client, mut turn, scratch)) = worker.client_turn(self.key, self.generation) else {
             return Poll::Ready(());
         };
+        let was_stuck = client.stuck;
         let polled = poll_client(client, &mut turn, scratch, cx);
+        if client.stuck && !was_stuck {
+            worker.clients.note_stuck(self.key);
+        }
         if polled.is_ready() {
             worker.clients.remove(self.key);
         }
@@ -101,6 +105,7 @@ fn poll_stuck(client: &mut Client, turn: &mut Turn<'_>, cx: &mut Context<'_>) ->
         let count = ready!(Pin::new(&mut client.stream).poll_write(cx, client.output.unsent(&[])))?;
         turn.metrics.client_bytes_out.add(count as u64);
         client.session.last_active = turn.now;
+        client.took_bytes = true;
         client.output.advance(count, turn.spares);
     }
     client.stuck = false;

@@ -226,13 +226,15 @@ impl Worker {
         let due = self.clients.retries.take_due(now);
         self.resend(due);
         self.clients.sweep(now, SWEEP, &self.shared);
+        let stuck = self.clients.relent(now);
         let (excess, measurement) = self.shared.memory_excess();
         if excess > 0 && measurement != self.shed_by {
             self.shed_by = measurement;
             self.clients.shed(excess);
         }
         self.settle();
-        !self.clients.retries.is_empty()
+        stuck
+            || !self.clients.retries.is_empty()
             || self.shared.settings.clients.memory_limit.is_some()
             || self.pool.links().any(|link| !link.in_flight.is_empty())
     }
@@ -258,7 +260,10 @@ impl Worker {
             match sent {
                 Sent::Queued { .. } => self.clients.unpark(parked.origin),
                 Sent::Down { .. } => unsent.push(parked),
-                Sent::Unserved => unsent.push(parked.or_unserved()),
+                Sent::Unserved if self.shared.topology.is_ready() => {
+                    unsent.push(parked.because(&Refusal::Unserved));
+                }
+                Sent::Unserved => unsent.push(parked.because(&Refusal::NotReady)),
             }
         }
         self.clients.topology_doubt |= !unsent.is_empty();
@@ -279,7 +284,11 @@ impl Worker {
     fn list(&self, filter: &Filter) -> String {
         let now = self.now();
         let matching = self.clients.iter().filter(|client| self.matches(filter, &client.session, now));
-        matching.map(|client| list::line(&client.session, now, client.output_bytes())).collect()
+        let line = |client: &Client| {
+            let user = self.shared.user_name(client.session.login);
+            list::line(&client.session, user, now, client.output_bytes())
+        };
+        matching.map(line).collect()
     }
 
     fn kill(&mut self, filter: &Filter, asker: u64) -> usize {

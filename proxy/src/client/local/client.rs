@@ -35,7 +35,7 @@ pub(super) fn answer(
             writer.simple("OK");
         }
         "client|info" => {
-            let line = list::line(session, turn.now, 0);
+            let line = list::line(session, turn.shared.user_name(session.login), turn.now, 0);
             writer.verbatim(&line);
         }
         "client|list" => return Ok(Answer::Question(Ask::List(Filter::of_list(request)?))),
@@ -65,6 +65,10 @@ pub(super) fn answer(
         // Nobody is blocked while blocking commands are refused.
         "client|unblock" => {
             request.arg(2).and_then(parse_number).ok_or(Refusal::NotAnInteger)?;
+            let reason = request.arg(3).unwrap_or(b"timeout");
+            if !reason.eq_ignore_ascii_case(b"timeout") && !reason.eq_ignore_ascii_case(b"error") {
+                return Err(Refusal::Keys("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+            }
             writer.integer(0);
         }
         "client|help" => write_help(&mut writer),

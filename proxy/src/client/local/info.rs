@@ -6,6 +6,7 @@ use super::super::dispatch::Turn;
 use super::Answer;
 use crate::resp::request::Request;
 use crate::route::merge::MergeKind;
+use crate::route::split::Together;
 
 /// A section's name, and whether it is shown without being asked for.
 const SECTIONS: &[&str] =
@@ -45,7 +46,8 @@ fn write_section(section: &str, turn: &Turn<'_>, text: &mut String) {
         "persistence" => rows(&[("loading", "0"), ("rdb_bgsave_in_progress", "0"), ("aof_enabled", "0")]),
         "stats" => stats(turn),
         "replication" => rows(&[("role", "master"), ("connected_slaves", "0")]),
-        // The cluster is what the proxy hides.
+        // Clients that know clusters ask for this before CLUSTER SLOTS, which then shows one node.
+        "cluster" if turn.shared.together == Together::Slot => rows(&[("cluster_enabled", "1")]),
         "cluster" => rows(&[("cluster_enabled", "0")]),
         "slotway" => slotway(turn),
         _ => return,

@@ -111,7 +111,7 @@ impl Filter {
 
 fn parse_id(text: &[u8]) -> Result<u64, Refusal> {
     let id = parse_number(text).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
-    id.ok_or(Refusal::Keys("ERR Invalid client ID"))
+    id.ok_or(Refusal::Keys("ERR client-id should be greater than 0"))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -121,12 +121,12 @@ fn text(bytes: &[u8]) -> String {
 /// A client as CLIENT LIST shows it, its line end included. Fields that a proxy has no value for are left
 /// out: clients read them by name.
 #[must_use]
-pub fn line(session: &Session, now: u64, output_bytes: usize) -> String {
+pub fn line(session: &Session, user: &str, now: u64, output_bytes: usize) -> String {
     let empty = Default::default();
     let names = session.names.as_deref().unwrap_or(&empty);
     format!(
         "id={} addr={} laddr={} name={} age={} idle={} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 \
-         omem={} tot-cmds={} cmd={} resp={} lib-name={} lib-ver={}\n",
+         omem={} tot-cmds={} cmd={} user={user} redir=-1 resp={} lib-name={} lib-ver={}\n",
         session.id,
         session.peer,
         session.local,

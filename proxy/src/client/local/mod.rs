@@ -93,7 +93,7 @@ pub fn answer(
             writer.integer(0);
             writer.array(0);
         }
-        Local::Lolwut => writer.bulk(format!("Slotway ver. {}\n", env!("CARGO_PKG_VERSION")).as_bytes()),
+        Local::Lolwut => writer.verbatim(&format!("Slotway ver. {}\n", env!("CARGO_PKG_VERSION"))),
         Local::Hello => return login::hello(session, request, turn, out),
         Local::Auth => return login::auth(session, request, turn, out),
         Local::Select => return login::select(session, request, turn, out),

@@ -18,7 +18,7 @@ pub struct NodeId(pub [u8; 20]);
 pub struct OwnNode {
     /// Chosen once a process; random, or the same for every proxy of a fleet.
     pub id: NodeId,
-    /// Where clients reach the proxy: what is advertised, else the address this client came to.
+    /// Where clients reach the proxy: the address that this client came to.
     pub address: SocketAddr,
 }
 
