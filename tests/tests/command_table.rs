@@ -2,21 +2,12 @@
 //! the servers that it skipped, and why.
 
 #![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
     clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "I/O: starts servers and asks them; a test fails by panicking"
+    reason = "a test says what it skips and fails by panicking"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use slotway::command::keys::positions;
 use slotway::command::local::command::answer;
@@ -25,18 +16,22 @@ use slotway::command::table::{Lookup, Table};
 use slotway::resp::protocol::Protocol;
 use slotway::resp::reply_writer::ReplyWriter;
 use slotway::resp::request::{ArgRange, Request};
+use slotway_tests::raw::Raw;
+use slotway_tests::server::{Kind, Server};
+use slotway_tests::value::Value;
 
 #[test]
 fn every_command_of_the_servers_has_its_row_with_the_same_facts() {
     let ours = rows(&our_reply("COMMAND"));
     let mut wrong = Vec::new();
-    for server in servers() {
-        let theirs = rows(&server.connect().ask("COMMAND"));
-        assert!(theirs.len() > 300, "{}: only {} rows", server.name, theirs.len());
-        for (name, theirs) in &theirs {
-            let said =
-                ours.get(name).map_or_else(|| vec!["no row".to_owned()], |ours| ours.compare(name, theirs));
-            wrong.extend(said.iter().map(|what| format!("{}: {name}: {what}", server.name)));
+    for (name, server) in servers() {
+        let theirs = rows(&server.client().cmd("COMMAND"));
+        assert!(theirs.len() > 300, "{}: only {} rows", name, theirs.len());
+        for (command, theirs) in &theirs {
+            let said = ours
+                .get(command)
+                .map_or_else(|| vec!["no row".to_owned()], |ours| ours.compare(command, theirs));
+            wrong.extend(said.iter().map(|what| format!("{name}: {command}: {what}")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -45,15 +40,15 @@ fn every_command_of_the_servers_has_its_row_with_the_same_facts() {
 #[test]
 fn keys_are_found_where_the_servers_find_them() {
     let mut wrong = Vec::new();
-    for server in servers() {
-        let mut connection = server.connect();
+    for (name, server) in servers() {
+        let mut client = server.client();
         for line in KEYED {
             let line = format!("COMMAND GETKEYS {line}");
-            let (ours, theirs) = (our_reply(&line), connection.ask(&line));
-            if theirs == Reply::Error("ERR Invalid command specified".into()) {
-                eprintln!("{}: skipped, it lacks the command: {line}", server.name);
+            let (ours, theirs) = (our_reply(&line), ask(&mut client, &line));
+            if theirs == error("ERR Invalid command specified") {
+                eprintln!("{}: skipped, it lacks the command: {line}", name);
             } else if ours != theirs {
-                wrong.push(format!("{}: {line}: {ours:?}, the server says {theirs:?}", server.name));
+                wrong.push(format!("{}: {line}: {ours:?}, the server says {theirs:?}", name));
             }
         }
     }
@@ -63,25 +58,25 @@ fn keys_are_found_where_the_servers_find_them() {
 #[test]
 fn an_impossible_count_of_keys_is_refused_in_the_servers_words() {
     let table = Table::builtin();
-    for server in servers() {
-        let mut connection = server.connect();
+    for (name, server) in servers() {
+        let mut client = server.client();
         let library = "#!lua\u{a0}name=l\nredis.register_function('f',function()\u{a0}end)";
-        assert_eq!(connection.ask(&format!("FUNCTION LOAD {library}")).text(), "l");
-        assert_eq!(connection.ask("SCRIPT LOAD return").text(), SCRIPT);
+        assert_eq!(ask(&mut client, &format!("FUNCTION LOAD {library}")).text(), "l");
+        assert_eq!(ask(&mut client, "SCRIPT LOAD return").text(), SCRIPT);
         for (command, rest) in COUNTED {
             let command = command.replace("SHA1", SCRIPT);
             for count in ["x", "-1", "99", "99999999999999999999", "01", "+1"] {
                 let line = format!("{command} {count} {rest}");
-                let theirs = connection.ask(&line);
-                if matches!(&theirs, Reply::Error(text) if text.contains("unknown command")) {
-                    eprintln!("{}: skipped, it lacks the command: {line}", server.name);
+                let theirs = ask(&mut client, &line);
+                if theirs.error().contains("unknown command") {
+                    eprintln!("{}: skipped, it lacks the command: {line}", name);
                     continue;
                 }
                 let ours = with_request(&line, |request| {
                     let spec = find(&table, &request);
                     positions(spec, &request).expect_err(&line).text(spec).into_owned()
                 });
-                assert_eq!(Reply::Error(ours), theirs, "{}: {line}", server.name);
+                assert_eq!(error(&ours), theirs, "{}: {line}", name);
             }
         }
     }
@@ -219,7 +214,7 @@ const SCRIPT: &str = "63143b6f8007b98c53ca2149822777b3566f9241";
 struct Row {
     arity: i64,
     flags: BTreeSet<String>,
-    triple: Vec<Reply>,
+    triple: Vec<Value>,
     key_specs: Vec<String>,
 }
 
@@ -266,15 +261,15 @@ impl Row {
 }
 
 /// The rows of a reply to COMMAND, subcommands included.
-fn rows(reply: &Reply) -> BTreeMap<String, Row> {
+fn rows(reply: &Value) -> BTreeMap<String, Row> {
     let mut rows = BTreeMap::new();
     for info in reply.items() {
         let [name, arity, flags, first, last, step, _acl, _tips, specs, subcommands] = info.items() else {
             panic!("not a row of COMMAND: {info:?}")
         };
         let row = Row {
-            arity: arity.integer(),
-            flags: flags.items().iter().map(Reply::text).collect(),
+            arity: arity.int(),
+            flags: flags.items().iter().map(Value::text).collect(),
             triple: vec![first.clone(), last.clone(), step.clone()],
             key_specs: specs.items().iter().map(key_spec).collect(),
         };
@@ -285,20 +280,20 @@ fn rows(reply: &Reply) -> BTreeMap<String, Row> {
 }
 
 /// Where a key spec finds keys. Its flags are left out, and its notes.
-fn key_spec(spec: &Reply) -> String {
+fn key_spec(spec: &Value) -> String {
     let pairs = spec.items().chunks(2);
     let found = pairs.filter(|pair| ["begin_search", "find_keys"].contains(&&*pair[0].text()));
     found.map(|pair| format!("{:?} ", pair[1])).collect()
 }
 
 /// What our COMMAND answers to `line`.
-fn our_reply(line: &str) -> Reply {
+fn our_reply(line: &str) -> Value {
     let table = Table::builtin();
     let mut out = Vec::new();
     with_request(line, |request| {
         answer(&table, find(&table, &request), &request, &mut ReplyWriter::new(&mut out, Protocol::Resp2));
     });
-    Reply::read(&mut &*out)
+    Value::decode(&out)
 }
 
 fn find<'t>(table: &'t Table, request: &Request<'_>) -> &'t Spec {
@@ -319,130 +314,26 @@ fn with_request<T>(line: &str, check: impl FnOnce(Request<'_>) -> T) -> T {
     check(Request::new(line.as_bytes(), &argv))
 }
 
-/// A server, ended when dropped.
-struct Server {
-    name: String,
-    port: u16,
-    process: Child,
-}
-
-/// A server of each kind that is installed.
-fn servers() -> Vec<Server> {
-    let kinds = [("redis-server", "SLOTWAY_REDIS_SERVER"), ("valkey-server", "SLOTWAY_VALKEY_SERVER")];
-    let found = kinds.iter().filter_map(|(name, variable)| {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let on_path = || env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
-        let binary = env::var_os(variable).map(PathBuf::from).or_else(on_path);
-        if binary.is_none() {
-            eprintln!("skipped {name}: it is not on the PATH and {variable} is not set");
+/// A server of each kind that is installed, with its name.
+fn servers() -> Vec<(String, Server)> {
+    let mut servers = Vec::new();
+    for kind in [Kind::Redis, Kind::Valkey] {
+        match kind.binary() {
+            Ok(binary) => servers.push((binary.display().to_string(), Server::with(kind, &[]))),
+            Err(reason) => eprintln!("skipped: {reason}"),
         }
-        binary
-    });
-    let servers: Vec<_> = found.map(Server::start).collect();
+    }
     assert!(!servers.is_empty(), "no server to compare with: install redis-server or valkey-server");
     servers
 }
 
-impl Server {
-    fn start(binary: PathBuf) -> Self {
-        // Another process may take the port between our look and the server's bind: then again with another.
-        (0..10).find_map(|_| Self::try_start(&binary)).unwrap_or_else(|| panic!("{} ends", binary.display()))
-    }
-
-    fn try_start(binary: &PathBuf) -> Option<Self> {
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        let mut command = Command::new(binary);
-        command.args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]);
-        let process =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut server = Self { name: format!("{}:{port}", binary.display()), port, process };
-        while server.process.try_wait().unwrap().is_none() {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(server);
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        None
-    }
-
-    fn connect(&self) -> Connection {
-        Connection(BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).unwrap()))
-    }
+/// Asks with the words of `line`, in which a no-break space stands for a blank inside a word.
+fn ask(client: &mut Raw, line: &str) -> Value {
+    let words: Vec<_> = line.split(' ').map(|word| word.replace('\u{a0}', " ")).collect();
+    client.call(&words)
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ended_already = self.process.kill();
-        let _reaped = self.process.wait();
-    }
-}
-
-/// A connection that speaks RESP2.
-struct Connection(BufReader<TcpStream>);
-
-impl Connection {
-    /// Sends the words of `line`, in which a no-break space stands for a blank inside a word.
-    fn ask(&mut self, line: &str) -> Reply {
-        let words: Vec<_> = line.split(' ').map(|word| word.replace('\u{a0}', " ")).collect();
-        let mut frame = format!("*{}\r\n", words.len());
-        for word in words {
-            frame += &format!("${}\r\n{word}\r\n", word.len());
-        }
-        self.0.get_mut().write_all(frame.as_bytes()).unwrap();
-        Reply::read(&mut self.0)
-    }
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Reply {
-    Text(String),
-    Error(String),
-    Integer(i64),
-    Array(Vec<Self>),
-    Null,
-}
-
-impl Reply {
-    fn read(from: &mut impl BufRead) -> Self {
-        let mut line = String::new();
-        from.read_line(&mut line).unwrap();
-        let (kind, rest) = line.trim_end().split_at(1);
-        match (kind, rest.parse::<i64>()) {
-            ("+", _) => Self::Text(rest.to_owned()),
-            ("-", _) => Self::Error(rest.to_owned()),
-            (":", Ok(number)) => Self::Integer(number),
-            ("$" | "*", Ok(-1)) => Self::Null,
-            ("$", Ok(len)) => {
-                let mut bytes = vec![0; usize::try_from(len).unwrap() + 2];
-                from.read_exact(&mut bytes).unwrap();
-                Self::Text(String::from_utf8_lossy(&bytes).trim_end().to_owned())
-            }
-            ("*", Ok(len)) => Self::Array((0..len).map(|_| Self::read(from)).collect()),
-            _ => panic!("not RESP2: {line}"),
-        }
-    }
-
-    fn items(&self) -> &[Self] {
-        let Self::Array(items) = self else { panic!("not an array: {self:?}") };
-        items
-    }
-
-    fn text(&self) -> String {
-        let Self::Text(text) = self else { panic!("not a text: {self:?}") };
-        text.clone()
-    }
-
-    fn integer(&self) -> i64 {
-        let Self::Integer(number) = self else { panic!("not an integer: {self:?}") };
-        *number
-    }
+/// An error reply of this text.
+fn error(text: &str) -> Value {
+    Value::Error(text.into())
 }
