@@ -67,10 +67,8 @@ pub async fn run(
 fn admit(stream: TcpStream, workers: &Workers, settings: &ClientSettings, metrics: &Metrics) {
     if workers.clients() >= settings.max_clients {
         metrics.control().clients_refused.add(1);
-        let mut error = Vec::new();
-        Refusal::MaxClients.write(&mut error);
         // Best effort, as the servers do: a fresh socket has room for a line.
-        let _ = stream.try_write(&error);
+        let _ = stream.try_write(&Refusal::MaxClients.reply());
         return;
     }
     // A client that has gone meanwhile fails here; there is nobody to tell.

@@ -148,6 +148,14 @@ impl Refusal {
         Self::UnknownCommand { name: printable(name, SHOWN), args: shown }
     }
 
+    /// The error reply.
+    #[must_use]
+    pub fn reply(&self) -> Vec<u8> {
+        let mut reply = Vec::new();
+        self.write(&mut reply);
+        reply
+    }
+
     /// Appends the error reply: one line, whatever the text holds.
     pub fn write(&self, out: &mut Vec<u8>) {
         let text = self.to_string();

@@ -79,22 +79,17 @@ impl Link {
         }
     }
 
-    /// Queues a request and sees to it that the link's task sends it at the end of this turn.
-    pub fn push(&mut self, pending: Pending, request: &[u8]) -> Push {
+    /// Queues a request, behind ASKING where an ASK reply sent it here, and sees to it that the link's task
+    /// sends it at the end of this turn.
+    pub fn push(&mut self, asking: bool, pending: Pending, request: &[u8]) -> Push {
         if let LinkState::Down { since } = self.state {
             return Push::Down { since };
         }
-        self.in_flight.push(pending, request);
-        self.wake();
-        Push::Queued { bytes: self.in_flight.queued_bytes() }
-    }
-
-    /// As [`Self::push`], for a request that an ASK reply sent here.
-    pub fn push_asking(&mut self, pending: Pending, request: &[u8]) -> Push {
-        if let LinkState::Down { since } = self.state {
-            return Push::Down { since };
+        if asking {
+            self.in_flight.push_asking(pending, request);
+        } else {
+            self.in_flight.push(pending, request);
         }
-        self.in_flight.push_asking(pending, request);
         self.wake();
         Push::Queued { bytes: self.in_flight.queued_bytes() }
     }

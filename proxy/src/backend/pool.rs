@@ -119,7 +119,7 @@ impl Pool {
     /// Sends a request to the node that serves its slot.
     pub fn send(&mut self, lane: Lane, pending: Pending, request: &[u8]) -> Sent {
         match self.link_of_slot(pending.slot, lane) {
-            Some(key) => self.links[key.0].push(pending, request).into(),
+            Some(key) => self.links[key.0].push(false, pending, request).into(),
             None => Sent::Unserved,
         }
     }
@@ -135,8 +135,7 @@ impl Pool {
     ) -> Sent {
         let node = self.node_of(endpoint);
         let key = self.link_of_node(node, lane);
-        let link = &mut self.links[key.0];
-        if asking { link.push_asking(pending, request).into() } else { link.push(pending, request).into() }
+        self.links[key.0].push(asking, pending, request).into()
     }
 
     /// A link by its key; `None` once it was removed.

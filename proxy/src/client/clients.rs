@@ -80,9 +80,7 @@ impl Clients {
 
     /// Forgets a client. Replies that are still under way to it will be swallowed.
     pub fn remove(&mut self, key: u32) {
-        if let Some(mut client) = self.records.try_remove(key as usize) {
-            client.replies = Default::default();
-        }
+        drop(self.records.try_remove(key as usize));
         self.metrics.clients.set(self.records.len() as u64);
         if self.records.is_empty() {
             self.records.shrink_to_fit();
@@ -127,10 +125,8 @@ impl Clients {
 
     /// Answers a request with an error of the proxy's own.
     pub fn refuse(&mut self, origin: Origin, refusal: &Refusal) {
-        let mut error = Vec::new();
-        refusal.write(&mut error);
         self.metrics.refusals.add(1);
-        self.answer(origin, &error);
+        self.answer(origin, &refusal.reply());
     }
 
     /// A parked request leaves [`Retries`]: its client may go on when it was the last.

@@ -76,9 +76,7 @@ pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>)
 /// Answers with an error of our own, in the client's reply order.
 pub fn refuse(client: &mut Client, refusal: &Refusal, turn: &mut Turn<'_>) {
     turn.metrics.refusals.add(1);
-    let mut error = Vec::new();
-    refusal.write(&mut error);
-    client.answer(&error, turn.spares);
+    client.answer(&refusal.reply(), turn.spares);
 }
 
 fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
@@ -164,9 +162,7 @@ fn unsupported(spec: &Spec, why: Refused) -> Refusal {
 
 /// Sends a request as it came to the node of `slot`.
 fn send(client: &mut Client, slot: Slot, frame: &[u8], turn: &mut Turn<'_>) {
-    let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
-    let ticket = client.replies.open(expect, turn.spares);
-    let origin = Origin { client: turn.key, generation: client.generation, ticket, part: 0 };
+    let origin = open_plain(client, turn);
     let lane = turn.lane(client);
     send_part(client, origin, slot, lane, frame, turn);
 }
@@ -243,7 +239,17 @@ fn send_scan(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) ->
 fn open_merged(client: &mut Client, kind: MergeKind, parts: usize, turn: &mut Turn<'_>) -> Origin {
     let merge = Box::new(Merge::new(kind, parts, client.session.protocol));
     let muted = client.session.take_mute();
-    let ticket = client.replies.open(Expect::Merged { merge, muted }, turn.spares);
+    open(client, Expect::Merged { merge, muted }, turn)
+}
+
+fn open_plain(client: &mut Client, turn: &mut Turn<'_>) -> Origin {
+    let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
+    open(client, expect, turn)
+}
+
+/// Gives the request its place in the reply order.
+fn open(client: &mut Client, expect: Expect, turn: &mut Turn<'_>) -> Origin {
+    let ticket = client.replies.open(expect, turn.spares);
     Origin { client: turn.key, generation: client.generation, ticket, part: 0 }
 }
 
@@ -256,9 +262,8 @@ fn send_part(client: &mut Client, origin: Origin, slot: Slot, lane: Lane, frame:
     match turn.pool.send(lane, pending, frame) {
         Sent::Queued { bytes } => client.congested |= bytes > shared.settings.cluster.backend_high_watermark,
         Sent::Down { since } if turn.now.saturating_sub(since) > shared.command_timeout => {
-            let mut error = Vec::new();
-            Refusal::ShardDown.write(&mut error);
             turn.metrics.refusals.add(1);
+            let error = Refusal::ShardDown.reply();
             let piece = Piece { ticket: origin.ticket, part: origin.part, bytes: &error, more: false };
             client.fill_own(piece, turn.spares);
         }
@@ -278,10 +283,9 @@ fn answer_locally(
 ) -> Result<(), Refusal> {
     turn.metrics.commands_local.add(1);
     let mut reply = Vec::new();
-    let connections = turn.shared.connections_per_node;
-    let lane = client.session.lane(connections);
+    let lane = turn.lane(client);
     let answer = local::answer(&mut client.session, which, spec, request, turn, &mut reply)?;
-    if client.session.lane(connections) != lane {
+    if turn.lane(client) != lane {
         // Over other connections the next request could overtake those in flight.
         client.congested = true;
     }
@@ -300,9 +304,7 @@ fn answer_locally(
         Answer::Question(ask) => {
             // What all workers say is large, and counts only once it is there: one question at a time.
             client.congested = true;
-            let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
-            let ticket = client.replies.open(expect, turn.spares);
-            let origin = Origin { client: turn.key, generation: client.generation, ticket, part: 0 };
+            let origin = open_plain(client, turn);
             turn.questions.push(local::Question { origin, protocol: client.session.protocol, ask });
         }
     }

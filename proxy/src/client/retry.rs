@@ -74,9 +74,7 @@ impl Parked {
     #[must_use]
     pub fn because(mut self, refusal: &Refusal) -> Self {
         if self.last_error.is_none() {
-            let mut error = Vec::new();
-            refusal.write(&mut error);
-            self.last_error = Some(error.into());
+            self.last_error = Some(refusal.reply().into());
         }
         self
     }

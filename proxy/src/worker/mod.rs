@@ -283,19 +283,18 @@ impl Worker {
 
     fn list(&self, filter: &Filter) -> String {
         let now = self.now();
-        let matching = self.clients.iter().filter(|client| self.matches(filter, &client.session, now));
         let line = |client: &Client| {
             let user = self.shared.user_name(client.session.login);
-            list::line(&client.session, user, now, client.output_bytes())
+            let matches = filter.matches(&client.session, user, now);
+            matches.then(|| list::line(&client.session, user, now, client.output_bytes()))
         };
-        matching.map(line).collect()
+        self.clients.iter().filter_map(line).collect()
     }
 
     fn kill(&mut self, filter: &Filter, asker: u64) -> usize {
         let now = self.now();
-        let shared = self.shared.clone();
-        let matching = self
-            .clients
+        let Self { clients, shared, .. } = self;
+        let matching = clients
             .iter_mut()
             .filter(|client| filter.matches(&client.session, shared.user_name(client.session.login), now));
         let close = |client: &mut Client| match client.session.id == asker {
@@ -303,10 +302,6 @@ impl Worker {
             false => client.kill(),
         };
         matching.map(close).count()
-    }
-
-    fn matches(&self, filter: &Filter, session: &Session, now: u64) -> bool {
-        filter.matches(session, self.shared.user_name(session.login), now)
     }
 
     fn drive(&self, key: LinkKey) {
