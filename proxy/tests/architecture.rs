@@ -13,7 +13,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("admin", &["drain", "metrics", "shared"]),
     ("listener", &["config", "metrics", "permit", "refusal", "socket", "worker"]),
-    ("worker", &["backend", "client", "dns", "metrics", "permit", "refusal", "resp", "route", "shared"]),
+    (
+        "worker",
+        &["backend", "client", "private", "dns", "metrics", "permit", "refusal", "resp", "route", "shared"],
+    ),
     (
         "client",
         &[
@@ -23,12 +26,14 @@ const ARROWS: &[(&str, &[&str])] = &[
             "command",
             "metrics",
             "permit",
+            "private",
             "refusal",
             "resp",
             "route",
             "shared",
         ],
     ),
+    ("private", &["backend", "cluster::slot_map", "config", "metrics", "resp"]),
     ("shared", &["cluster::published", "command", "config", "metrics", "refusal", "resp", "route"]),
     ("route", &["cluster::slot", "cluster::slot_map", "command::spec", "resp"]),
     // A key's slot is arithmetic; where slots are served is not a command's business.
@@ -60,12 +65,50 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
         "backend::handshake",
         "tells what the backends call themselves, as the handshake learned it",
     ),
+    ("shared.rs", "private::caps", "the limits of private connections count over all workers"),
     ("cluster/published.rs", "backend::handshake", "publishes that identity with the slot map"),
     ("cluster/discovery.rs", "backend::handshake", "its connections begin as all connections to backends do"),
 ];
 
 /// Pure files that use a ◆ file.
 const PURE_ON_IO: &[(&str, &str, &str)] = &[
+    (
+        "client/private/outcome.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
+        "client/private/seek.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
+        "client/private/start.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
+        "client/private/state.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
+        "client/private/tried.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
+        "client/transaction.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    ("client/clients.rs", "private::connection", "hands a connection that was opened to its client"),
+    ("private/pool.rs", "private::connection", "keeps idle connections, whose sockets it does not touch"),
+    (
+        "private/table.rs",
+        "private::connection",
+        "keeps a client's connections, whose sockets it does not touch",
+    ),
     (
         "client/clients.rs",
         "client::connection",
@@ -82,6 +125,8 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
 /// ◆ files that need no banned type or method by name.
 const IO_WITHOUT_OPT_OUT: &[(&str, &str)] = &[
     ("main.rs", "prints, and starts what does the rest"),
+    ("client/private/drive.rs", "polls the sockets that the client's record owns"),
+    ("private/open.rs", "waits for the connection that another file opens"),
     ("client/task.rs", "polls the socket that the client's record owns"),
     ("worker/question.rs", "waits for what the workers send back"),
 ];

@@ -69,7 +69,7 @@ impl<'a> Reply<'a> {
     #[must_use]
     pub fn reason(&self) -> &'a [u8] {
         let discarded = self.bytes().starts_with(b"-EXECABORT");
-        self.lead_error.filter(|_| discarded).unwrap_or(self.bytes())
+        self.lead_error.filter(|_| discarded).unwrap_or_else(|| self.bytes())
     }
 
     /// The error by which MULTI itself was refused: EXEC's own says less.

@@ -214,7 +214,9 @@ impl Clients {
         buckets: usize,
     ) -> Option<Box<PrivateConnection>> {
         let client = self.waits_for(asker, connection.node);
-        let Some(client) = client.filter(|client| client.speaks(connection.lane)) else { return Some(connection) };
+        let Some(client) = client.filter(|client| client.speaks(connection.lane)) else {
+            return Some(connection);
+        };
         client.private_mut().table.insert(connection, buckets);
         self.metrics.private_connections.add(1);
         self.go_on(asker);

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tracing::info;
 
 use super::output::Output;
-use super::private::Private;
+use super::private::state::Private;
 use super::replies::{Drained, Expect, Piece, Replies};
 use super::session::Session;
 use super::spares::Spares;

@@ -363,11 +363,21 @@ fn answer_locally(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
+    use spec::Local::{Reset, Select};
     turn.metrics.commands_local.add(1);
+    let watches = client.private().is_some_and(|private| private.watched() > 0);
+    if which == Select && watches {
+        // The keys are watched in the database that was selected.
+        return Err(Refusal::SelectWhileWatching);
+    }
+    if which == Reset {
+        client.end_watch(turn);
+    }
     let mut reply = Vec::new();
     let lane = turn.lane(client);
     let answer = local::answer(&mut client.session, which, spec, request, turn, &mut reply)?;
     if turn.lane(client) != lane {
+        client.break_watch();
         // Over other connections the next request could overtake those in flight.
         client.congested = true;
     }

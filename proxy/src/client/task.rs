@@ -226,7 +226,8 @@ fn poll_large(
     let before = rest.bytes.len();
     let polled = if client.unread {
         let room = step.min(scratch.len());
-        poll_read(client, &mut scratch[..room], cx).map_ok(|count| rest.bytes.extend_from_slice(&scratch[..count]))
+        poll_read(client, &mut scratch[..room], cx)
+            .map_ok(|count| rest.bytes.extend_from_slice(&scratch[..count]))
     } else {
         // Little of what follows the request: it would be moved each time that some of it is handled.
         let mut stream = (&mut client.stream).take(step as u64);

@@ -74,7 +74,9 @@ pub(super) fn handle(
         Command::Exec => return exec(client, watches, turn),
         Command::Discard if !within => return Err(Refusal::DiscardWithoutMulti),
         Command::Watch if within => return Err(Refusal::WatchInMulti),
-        Command::Watch | Command::Discard | Command::Unwatch if (watches || command == Command::Watch) && !is_alone => {
+        Command::Watch | Command::Discard | Command::Unwatch
+            if (watches || command == Command::Watch) && !is_alone =>
+        {
             return Ok(Flow::Later);
         }
         Command::Watch => {
@@ -202,7 +204,9 @@ fn place(spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Result<Option<S
     let refuse = |why| Err(Refusal::NotQueued { name: spec.name.to_string(), why });
     let one_shard = turn.pool.slot_map().shard_slots().len() == 1;
     match spec.treatment {
-        Treatment::Keyed | Treatment::Blocking | Treatment::Split(_) => dispatch::slot_of(spec, request, turn),
+        Treatment::Keyed | Treatment::Blocking | Treatment::Split(_) => {
+            dispatch::slot_of(spec, request, turn)
+        }
         // Published to the shard that everybody listens at.
         Treatment::FixedShard if turn.shared.together == Together::Shard => Ok(Some(turn.fixed_slot())),
         Treatment::FixedShard | Treatment::Transaction(Command::Unwatch) => Ok(None),

@@ -233,16 +233,16 @@ pub(super) mod tests {
 
     /// Calls `check` with the request of these arguments.
     fn with_request<T>(args: &[Vec<u8>], check: impl FnOnce(Request<'_>) -> T) -> T {
-        let mut start = 0;
-        let argv: Vec<_> = args
-            .iter()
-            .map(|arg| {
-                let range = ArgRange { start, len: u32::try_from(arg.len()).unwrap() };
-                start += range.len;
-                range
-            })
-            .collect();
-        check(Request::new(&args.concat(), &argv))
+        let mut frame = format!("*{}\r\n", args.len()).into_bytes();
+        let mut argv = Vec::new();
+        for arg in args {
+            frame.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+            let (start, len) = (u32::try_from(frame.len()).unwrap(), u32::try_from(arg.len()).unwrap());
+            argv.push(ArgRange { start, len });
+            frame.extend_from_slice(arg);
+            frame.extend_from_slice(b"\r\n");
+        }
+        check(Request::new(&frame, &argv))
     }
 
     pub(in crate::command) fn with_line<T>(line: &str, check: impl FnOnce(&Spec, Request<'_>) -> T) -> T {

@@ -5,11 +5,11 @@ use super::facts::Facts;
 use super::spec::Local as L;
 use super::spec::Merge as M;
 use super::spec::Refused as R;
+use super::spec::Transaction as T;
 use super::spec::Treatment::{
     self, Blocking, EveryShard, FixedShard, Keyed, Local, RandomKey, Refused, Scan, Split as SplitBy,
     Transaction,
 };
-use super::spec::Transaction as T;
 use super::spec::{Flags, Split as S};
 
 /// The treatment of the command `name`.

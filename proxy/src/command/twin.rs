@@ -43,12 +43,20 @@ pub(super) fn of(spec: &Spec, request: &Request<'_>) -> Option<Twin> {
     let (frame, shape) = match &*spec.name {
         "blpop" if keys == 1 => (frame(&["LPOP"], &[raw(request, 1)], &[]), Shape::Value),
         "brpop" if keys == 1 => (frame(&["RPOP"], &[raw(request, 1)], &[]), Shape::Value),
-        "blpop" => (frame(&["LMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["LEFT"]), Shape::KeyedValue),
-        "brpop" => (frame(&["LMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["RIGHT"]), Shape::KeyedValue),
+        "blpop" => {
+            (frame(&["LMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["LEFT"]), Shape::KeyedValue)
+        }
+        "brpop" => {
+            (frame(&["LMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["RIGHT"]), Shape::KeyedValue)
+        }
         "bzpopmin" if keys == 1 => (frame(&["ZPOPMIN"], &[raw(request, 1)], &[]), Shape::Member),
         "bzpopmax" if keys == 1 => (frame(&["ZPOPMAX"], &[raw(request, 1)], &[]), Shape::Member),
-        "bzpopmin" => (frame(&["ZMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["MIN"]), Shape::KeyedMember),
-        "bzpopmax" => (frame(&["ZMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["MAX"]), Shape::KeyedMember),
+        "bzpopmin" => {
+            (frame(&["ZMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["MIN"]), Shape::KeyedMember)
+        }
+        "bzpopmax" => {
+            (frame(&["ZMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["MAX"]), Shape::KeyedMember)
+        }
         "brpoplpush" => (frame(&["RPOPLPUSH"], &args(request, 1..3), &[]), Shape::Same),
         "blmove" => (frame(&["LMOVE"], &args(request, 1..5), &[]), Shape::Same),
         "blmpop" => (frame(&["LMPOP"], &args(request, 2..request.len()), &[]), Shape::Same),
@@ -66,7 +74,8 @@ fn without_block(request: &Request<'_>) -> Option<Vec<u8>> {
     }
     let blocks: Vec<usize> = options::blocks(request).collect();
     let dropped = |index: &usize| blocks.iter().any(|block| index == block || *index == block + 1);
-    let kept: Vec<_> = (0..request.len()).filter(|index| !dropped(index)).map(|index| raw(request, index)).collect();
+    let kept: Vec<_> =
+        (0..request.len()).filter(|index| !dropped(index)).map(|index| raw(request, index)).collect();
     Some(frame(&[], &kept, &[]))
 }
 

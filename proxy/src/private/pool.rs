@@ -8,7 +8,7 @@ use super::caps::{Caps, NodeCap, Place, Waiting};
 use super::connection::PrivateConnection;
 use crate::backend::lane::Lane;
 use crate::cluster::slot_map::Endpoint;
-use crate::config::settings::PrivateSettings;
+use crate::config::settings::{AtLimit, PrivateSettings};
 use crate::metrics::WorkerMetrics;
 
 /// A node that private connections go to; a number that no other node of this worker ever had.
@@ -109,10 +109,22 @@ impl PrivatePool {
         }
     }
 
-    /// What private connections may do.
+    /// Whether a command is refused at a limit, and does not wait.
     #[must_use]
-    pub fn settings(&self) -> &PrivateSettings {
-        &self.settings
+    pub fn refuses_at_limit(&self) -> bool {
+        self.settings.at_limit == AtLimit::Refuse
+    }
+
+    /// Whether blocking commands are asked in their form that does not block first.
+    #[must_use]
+    pub fn tries_first(&self) -> bool {
+        self.settings.try_first
+    }
+
+    /// How many buckets a client's table has.
+    #[must_use]
+    pub fn table_buckets(&self) -> usize {
+        self.settings.table_buckets
     }
 
     /// The number of the node at this endpoint.

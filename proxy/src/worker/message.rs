@@ -21,6 +21,8 @@ pub enum Message {
     List(Filter, oneshot::Sender<String>),
     /// Close the clients that match, the one of this id behind its replies; say how many.
     Kill(Filter, u64, oneshot::Sender<usize>),
+    /// End the wait of the client of this id, with an error where so; say how many were ended.
+    Unblock(u64, bool, oneshot::Sender<usize>),
     /// Close each client behind its replies; end when none is left, or after this time.
     Drain(Duration),
 }

@@ -122,6 +122,7 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
             // An asker that has gone needs no answer.
             Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
             Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
+            Some(Message::Unblock(id, with_error, reply)) => drop(reply.send(worker.unblock(id, with_error))),
             Some(Message::Drain(grace)) => {
                 drain_until = Some(Instant::now() + grace);
                 worker.clients.iter_mut().for_each(Client::drain);
@@ -166,7 +167,8 @@ async fn open_private(worker: Rc<RefCell<Worker>>, connector: Rc<Connector>, ope
     let (asker, node) = (opening.asker, opening.node);
     let endpoint = opening.endpoint.clone();
     let opened = open::open(&connector, opening).await;
-    let opened = opened.inspect_err(|error| debug!(node.endpoint = %endpoint, %error, "no private connection"));
+    let opened =
+        opened.inspect_err(|error| debug!(node.endpoint = %endpoint, %error, "no private connection"));
     worker.borrow_mut().on_private_opened(asker, node, opened.ok());
 }
 
@@ -315,7 +317,7 @@ impl Worker {
         let line = |client: &Client| {
             let user = self.shared.user_name(client.session.login);
             let matches = filter.matches(&client.session, user, now);
-            matches.then(|| list::line(&client.session, user, now, client.output_bytes()))
+            matches.then(|| list::line(&client.session, client.private(), user, now, client.output_bytes()))
         };
         self.clients.iter().filter_map(line).collect()
     }
@@ -331,6 +333,13 @@ impl Worker {
             false => client.kill(),
         };
         matching.map(close).count()
+    }
+
+    fn unblock(&mut self, id: u64, with_error: bool) -> usize {
+        let client = self.clients.iter_mut().find(|client| client.session.id == id);
+        let unblocked = usize::from(client.is_some_and(|client| client.unblock(with_error)));
+        self.metrics.unblocked_clients.add(unblocked as u64);
+        unblocked
     }
 
     /// Opens the private connections that are wanted, a bounded number at a time.
@@ -354,7 +363,7 @@ impl Worker {
         match opened {
             None => self.clients.on_open_failed(asker, node),
             Some(connection) => {
-                let buckets = self.shared.settings.private.table_buckets;
+                let buckets = self.private.table_buckets();
                 if let Some(unwanted) = self.clients.hand_over(asker, connection, buckets) {
                     self.private.give_back(unwanted, now);
                 }
@@ -385,7 +394,8 @@ impl Owner for Worker {
         }
         self.clients.flush(&[]);
         self.open_private();
-        if std::mem::take(&mut self.clients.topology_doubt) | std::mem::take(&mut self.private.topology_doubt) {
+        if std::mem::take(&mut self.clients.topology_doubt) | std::mem::take(&mut self.private.topology_doubt)
+        {
             self.shared.topology.request_refresh();
         }
         if self.pool.has_undriven() {

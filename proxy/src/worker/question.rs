@@ -1,4 +1,4 @@
-//! ◆ Questions that all workers have to answer for one reply: CLIENT LIST, CLIENT KILL.
+//! ◆ Questions that all workers have to answer for one reply: CLIENT LIST, KILL and UNBLOCK.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -31,6 +31,12 @@ pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandl
                     count += receiver.await.unwrap_or_default();
                 }
             }
+            Ask::Unblock { id, with_error } => {
+                let (sender, receiver) = oneshot::channel();
+                if peer.tell(Message::Unblock(*id, *with_error, sender)) {
+                    count += receiver.await.unwrap_or_default();
+                }
+            }
         }
     }
     let mut worker = worker.borrow_mut();
@@ -39,7 +45,7 @@ pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandl
     let mut writer = ReplyWriter::new(&mut reply, question.protocol);
     match question.ask {
         Ask::List(_) => writer.verbatim(&list),
-        Ask::Kill { one: false, .. } => writer.integer(count as i64),
+        Ask::Kill { one: false, .. } | Ask::Unblock { .. } => writer.integer(count as i64),
         Ask::Kill { one: true, .. } if count > 0 => writer.simple("OK"),
         Ask::Kill { one: true, .. } => Refusal::NoSuchClient.write(&mut reply),
     }

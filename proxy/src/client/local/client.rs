@@ -35,7 +35,7 @@ pub(super) fn answer(
             writer.simple("OK");
         }
         "client|info" => {
-            let line = list::line(session, turn.shared.user_name(session.login), turn.now, 0);
+            let line = list::line(session, None, turn.shared.user_name(session.login), turn.now, 0);
             writer.verbatim(&line);
         }
         "client|list" => return Ok(Answer::Question(Ask::List(Filter::of_list(request)?))),
@@ -62,14 +62,15 @@ pub(super) fn answer(
             writer.array(0);
         }
         "client|capa" => writer.simple("OK"),
-        // Nobody is blocked while blocking commands are refused.
         "client|unblock" => {
-            request.arg(2).and_then(parse_number).ok_or(Refusal::NotAnInteger)?;
+            let id = request.arg(2).and_then(parse_number).ok_or(Refusal::NotAnInteger)?;
             let reason = request.arg(3).unwrap_or(b"timeout");
-            if !reason.eq_ignore_ascii_case(b"timeout") && !reason.eq_ignore_ascii_case(b"error") {
+            let with_error = reason.eq_ignore_ascii_case(b"error");
+            if !with_error && !reason.eq_ignore_ascii_case(b"timeout") {
                 return Err(Refusal::Keys("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
             }
-            writer.integer(0);
+            let id = u64::try_from(id).unwrap_or(0);
+            return Ok(Answer::Question(Ask::Unblock { id, with_error }));
         }
         "client|help" => write_help(&mut writer),
         _ => return Err(Refusal::Unsupported { name: spec.name.to_string(), why: "not by this proxy" }),

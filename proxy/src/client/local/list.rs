@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use super::super::private::state::{Pin, Private};
 use super::super::session::Session;
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
@@ -119,26 +120,46 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A client as CLIENT LIST shows it, its line end included. Fields that a proxy has no value for are left
-/// out: clients read them by name.
+/// out: clients read them by name. `pin` tells why the client has a connection or a state of its own, `pin-age`
+/// for how many seconds.
 #[must_use]
-pub fn line(session: &Session, user: &str, now: u64, output_bytes: usize) -> String {
+pub fn line(
+    session: &Session,
+    private: Option<&Private>,
+    user: &str,
+    now: u64,
+    output_bytes: usize,
+) -> String {
     let empty = Default::default();
     let names = session.names.as_deref().unwrap_or(&empty);
+    let pin = private.and_then(Private::pin);
+    let multi = session.transaction.as_ref().map_or(-1, |transaction| i64::from(transaction.queued));
     format!(
-        "id={} addr={} laddr={} name={} age={} idle={} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 \
-         omem={} tot-cmds={} cmd={} user={user} redir=-1 resp={} lib-name={} lib-ver={}\n",
+        "id={} addr={} laddr={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={multi} watch={} \
+         omem={} tot-cmds={} cmd={} user={user} redir=-1 resp={} lib-name={} lib-ver={} pin={} pin-age={}\n",
         session.id,
         session.peer,
         session.local,
         names.name,
         now.saturating_sub(session.since) / 1000,
         now.saturating_sub(session.last_active) / 1000,
+        flags(multi >= 0, pin.map(|(pin, _)| pin)),
         session.database,
+        private.map_or(0, Private::watched),
         output_bytes,
         session.commands,
         session.last_command.as_str(),
         session.protocol.number(),
         names.lib_name,
         names.lib_version,
+        pin.map_or("none", |(pin, _)| pin.word()),
+        pin.map_or(0, |(_, since)| now.saturating_sub(since) / 1000),
     )
+}
+
+/// The servers' letters.
+fn flags(in_transaction: bool, pin: Option<Pin>) -> String {
+    let letters = [(in_transaction, 'x'), (pin == Some(Pin::Blocked), 'b')];
+    let set: String = letters.iter().filter(|(is_set, _)| *is_set).map(|(_, letter)| letter).collect();
+    if set.is_empty() { "N".to_owned() } else { set }
 }

@@ -58,6 +58,13 @@ pub enum Ask {
         /// The client that asks: it is told before it is closed.
         asker: u64,
     },
+    /// CLIENT UNBLOCK.
+    Unblock {
+        /// The client's own number.
+        id: u64,
+        /// Whether it gets an error, and not what a timeout gives.
+        with_error: bool,
+    },
 }
 
 /// Answers a local command into `out`.

@@ -118,7 +118,13 @@ const NEW_TROUBLE: u64 = 1_000;
 impl Job {
     /// A job that needs a connection.
     #[must_use]
-    pub(in super::super) fn new(kind: Kind, ticket: Ticket, slot: Slot, request: Box<[u8]>, now: u64) -> Self {
+    pub(in super::super) fn new(
+        kind: Kind,
+        ticket: Ticket,
+        slot: Slot,
+        request: Box<[u8]>,
+        now: u64,
+    ) -> Self {
         Self {
             ticket,
             kind,

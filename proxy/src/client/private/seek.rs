@@ -11,7 +11,6 @@ use crate::backend::lane::Lane;
 use crate::cluster::slot_map::Endpoint;
 use crate::command::blocking;
 use crate::command::table::Lookup;
-use crate::config::settings::AtLimit;
 use crate::private::pool::{Lease, NodeId};
 use crate::refusal::Refusal;
 use crate::resp::protocol::Protocol;
@@ -52,7 +51,7 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     }
     match turn.private.lease(node, lane, asker, job.began, now) {
         Lease::Idle(connection) => {
-            private.table.insert(connection, turn.private.settings().table_buckets);
+            private.table.insert(connection, turn.private.table_buckets());
             turn.metrics.private_connections.add(1);
             ask(client, node, turn)
         }
@@ -65,7 +64,7 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
             job.stage = Stage::Queued(node);
             // What came before was no trouble with a node.
             job.troubled = now;
-            if turn.private.settings().at_limit == AtLimit::Refuse {
+            if turn.private.refuses_at_limit() {
                 turn.metrics.private_refused.add(1);
                 return refuse(client, &Refusal::NoPrivate, turn);
             }
@@ -93,8 +92,10 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
     job.stage = Stage::Asked(node);
     job.asked = turn.now;
     job.told = false;
-    let asking =
-        matches!(job.extra.as_ref().and_then(|extra| extra.target.as_ref()), Some(Target::Node { asking: true, .. }));
+    let asking = matches!(
+        job.extra.as_ref().and_then(|extra| extra.target.as_ref()),
+        Some(Target::Node { asking: true, .. })
+    );
     let queued = if let Kind::Exec { queued, .. } = job.kind { queued + 1 } else { 0 };
     if asking || queued > 0 {
         job.extra_mut().lead = queued + u32::from(asking);
@@ -129,7 +130,12 @@ pub(super) fn rest(client: &mut Client, why: Option<&Refusal>, turn: &mut Turn<'
 }
 
 /// The same, not before `until`.
-pub(super) fn rest_until(client: &mut Client, why: Option<&Refusal>, until: u64, turn: &mut Turn<'_>) -> bool {
+pub(super) fn rest_until(
+    client: &mut Client,
+    why: Option<&Refusal>,
+    until: u64,
+    turn: &mut Turn<'_>,
+) -> bool {
     let asker = client.asker(turn);
     let Some(job) = client.job_mut() else { return false };
     let since = job.note_trouble(turn.now);

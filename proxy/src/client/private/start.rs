@@ -26,7 +26,7 @@ pub(in super::super) fn block(
     let twin = match patience {
         // The server says what is wrong with it.
         Patience::Unclear => None,
-        _ if !turn.private.settings().try_first => None,
+        _ if !turn.private.tries_first() => None,
         _ => blocking::twin(spec, request),
     };
     let kind = Kind::Blocking { destructive: blocking::is_destructive(spec) };
@@ -53,7 +53,7 @@ pub(super) fn try_again(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let Some(job) = client.job_mut() else { return false };
     let origin = Origin { client: turn.key, generation, ticket: job.ticket, part: 0 };
     let find = |request: &Request<'_>| match turn.shared.commands.find(request) {
-        Lookup::Found(spec) if turn.private.settings().try_first => blocking::twin(spec, request),
+        Lookup::Found(spec) if turn.private.tries_first() => blocking::twin(spec, request),
         _ => None,
     };
     let Some(twin) = with_request(&job.request, find) else {
