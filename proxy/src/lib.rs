@@ -9,6 +9,7 @@ pub mod listener;
 pub mod worker;
 
 pub mod client;
+pub mod pubsub;
 pub mod resp;
 
 pub mod command;

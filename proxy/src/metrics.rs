@@ -105,6 +105,11 @@ metrics! {
     backend_writes: Counter, "Writes to backend sockets.";
     clients_killed_slow: Counter, "Clients closed because they did not take their replies.";
     clients_shed: Counter, "Clients closed because the process was above its memory limit.";
+    subscribed_clients: Gauge, "Clients with subscriptions.";
+    subscriptions_backend: Gauge, "Channels, patterns and shard channels that are subscribed to at backends.";
+    pubsub_messages: Counter, "Published messages given to clients.";
+    pubsub_resubscribed: Counter, "Subscriptions at backends made again after a lost connection or a moved slot.";
+    pubsub_clients_killed: Counter, "Clients closed because they did not take their published messages.";
     clients_idle_closed: Counter, "Clients closed because of the idle or authentication timeout.";
 }
 

@@ -51,6 +51,11 @@ pub enum Refusal {
     NoSuchClient,
     /// More clients than allowed; the connection is closed.
     MaxClients,
+    /// A RESP2 subscriber says something else than such a client may.
+    SubscribersOnly {
+        /// Lower case; `container|sub` for a subcommand.
+        name: String,
+    },
     /// Bytes that are no request; the connection is closed.
     Protocol(ProtocolError),
     /// A key argument can't be found: the servers' text.
@@ -92,6 +97,13 @@ impl fmt::Display for Refusal {
             }
             Self::WrongArity { name } => {
                 return write!(f, "ERR wrong number of arguments for '{name}' command");
+            }
+            Self::SubscribersOnly { name } => {
+                return write!(
+                    f,
+                    "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
+                     are allowed in this context"
+                );
             }
             Self::Protocol(error) => return write!(f, "ERR Protocol error: {error}"),
             Self::Unsupported { name, why } => {

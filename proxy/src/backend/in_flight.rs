@@ -26,7 +26,7 @@ pub struct Origin {
 /// One request on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pending {
-    /// Whom the reply is for; `None` for what the connection asked for itself (ASKING).
+    /// Whom the reply is for; `None` for what the connection asked for itself (ASKING, subscriptions).
     pub origin: Option<Origin>,
     /// Where the request belongs, so that it can be routed again.
     pub slot: Slot,
@@ -52,7 +52,7 @@ impl Pending {
     }
 
     /// Its own request, whose reply nobody waits for.
-    fn own(slot: Slot, deadline: u64) -> Self {
+    pub(super) fn own(slot: Slot, deadline: u64) -> Self {
         Self { origin: None, slot, attempts: 0, deadline, len: 0 }
     }
 }

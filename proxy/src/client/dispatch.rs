@@ -6,6 +6,7 @@ use super::local::{self, Answer};
 use super::replies::{Expect, Piece};
 use super::retry::{Parked, Retries, Target};
 use super::spares::Spares;
+use super::subscribe;
 use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
 use crate::backend::pool::{Pool, Sent};
@@ -16,6 +17,7 @@ use crate::command::spec::{Flags, Merge as Policy, Refused, Spec, Split, Treatme
 use crate::command::table::Lookup;
 use crate::command::{blocking, spec};
 use crate::metrics::WorkerMetrics;
+use crate::pubsub::registry::Registry;
 use crate::refusal::{Refusal, printable};
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
@@ -34,6 +36,8 @@ pub struct Turn<'a> {
     pub spares: &'a mut Spares,
     /// Requests to be sent again.
     pub retries: &'a mut Retries,
+    /// What the worker's clients listen to.
+    pub pubsub: &'a mut Registry,
     /// Questions to all workers that local commands raise.
     pub questions: &'a mut Vec<local::Question>,
     /// The worker's numbers.
@@ -99,6 +103,9 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     if !client.session.is_logged_in() && !may_precede_login(spec) {
         return Err(Refusal::NoAuth);
     }
+    if client.subscriptions.is_some() && subscribe::restrict(client, spec, request, turn)? {
+        return Ok(());
+    }
     match spec.treatment {
         Treatment::Keyed => {
             let slot = slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
@@ -115,6 +122,8 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         }
         Treatment::Scan => send_scan(client, request, turn)?,
         Treatment::Local(which) => answer_locally(client, which, spec, request, turn)?,
+        Treatment::Subscribe(kind) => subscribe::subscribe(client, kind, request, turn),
+        Treatment::Unsubscribe(kind) => subscribe::unsubscribe(client, kind, request, turn),
         Treatment::Refused(why) => return Err(unsupported(spec, why)),
     }
     Ok(())
@@ -151,7 +160,7 @@ fn unsupported(spec: &Spec, why: Refused) -> Refusal {
     let why = match why {
         Refused::Blocking => "blocking commands are not served yet",
         Refused::Transaction => "transactions are not served yet",
-        Refused::Subscribe => "subscriptions are not served yet",
+        Refused::Subscribe => "its subscriptions are of a kind that is not known here",
         Refused::Monitor => "MONITOR is not served yet",
         Refused::Tracking => "client-side caching is not served yet",
         Refused::Wait => "it speaks of the writes of one connection, and backend connections are shared",
@@ -248,7 +257,7 @@ fn open_plain(client: &mut Client, turn: &mut Turn<'_>) -> Origin {
 }
 
 /// Gives the request its place in the reply order.
-fn open(client: &mut Client, expect: Expect, turn: &mut Turn<'_>) -> Origin {
+pub(super) fn open(client: &mut Client, expect: Expect, turn: &mut Turn<'_>) -> Origin {
     let ticket = client.replies.open(expect, turn.spares);
     Origin { client: turn.key, generation: client.generation, ticket, part: 0 }
 }
@@ -284,7 +293,11 @@ fn answer_locally(
     turn.metrics.commands_local.add(1);
     let mut reply = Vec::new();
     let lane = turn.lane(client);
-    let answer = local::answer(&mut client.session, which, spec, request, turn, &mut reply)?;
+    let counts = client.subscription_counts();
+    let answer = local::answer(&mut client.session, counts, which, spec, request, turn, &mut reply)?;
+    if which == spec::Local::Reset {
+        subscribe::leave_all(client, turn);
+    }
     if turn.lane(client) != lane {
         // Over other connections the next request could overtake those in flight.
         client.congested = true;

@@ -7,8 +7,10 @@ pub mod session;
 
 pub mod dispatch;
 pub mod local;
+mod subscribe;
 
 pub mod clients;
+mod delivery;
 pub mod output;
 pub mod replies;
 pub mod retry;

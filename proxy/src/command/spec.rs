@@ -132,8 +132,23 @@ pub enum Treatment {
     RandomKey,
     /// Answered by the proxy itself.
     Local(Local),
+    /// SUBSCRIBE and its like: the proxy subscribes once for all its clients.
+    Subscribe(TopicKind),
+    /// UNSUBSCRIBE and its like.
+    Unsubscribe(TopicKind),
     /// Refused, always: why.
     Refused(Refused),
+}
+
+/// What can be subscribed to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum TopicKind {
+    /// SUBSCRIBE: a channel, which all nodes of a cluster know of.
+    Channel,
+    /// PSUBSCRIBE: all channels that match.
+    Pattern,
+    /// SSUBSCRIBE: a channel of the shard that serves its slot.
+    Shard,
 }
 
 /// How a multi-key command is cut.
@@ -199,6 +214,8 @@ pub enum Local {
     Cluster,
     /// ACL WHOAMI and other session questions.
     Acl,
+    /// PUBSUB and its subcommands: they speak of the proxy's own subscribers.
+    Pubsub,
 }
 
 /// Why a command is never served.
@@ -208,7 +225,7 @@ pub enum Refused {
     Blocking,
     /// MULTI EXEC DISCARD WATCH UNWATCH.
     Transaction,
-    /// The SUBSCRIBE family.
+    /// A subscription of a kind that we don't know.
     Subscribe,
     /// MONITOR.
     Monitor,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::local::list::Filter;
+use crate::client::local::pubsub::{Counted, Topics};
 use crate::permit::Permit;
 
 /// How others reach a worker.
@@ -21,6 +22,8 @@ pub enum Message {
     List(Filter, oneshot::Sender<String>),
     /// Close the clients that match, the one of this id behind its replies; say how many.
     Kill(Filter, u64, oneshot::Sender<usize>),
+    /// Say who listens to what.
+    Topics(Topics, oneshot::Sender<Counted>),
     /// Close each client behind its replies; end when none is left, or after this time.
     Drain(Duration),
 }

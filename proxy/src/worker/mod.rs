@@ -9,6 +9,7 @@
 
 pub mod message;
 mod question;
+mod subscriptions;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -57,6 +58,8 @@ pub struct Worker {
     started: Instant,
     /// Makes the next tick come at once: the worker had nothing to look at, and now has.
     wake_tick: Rc<Notify>,
+    /// When links for subscriptions are next asked for a sign of life.
+    next_pulse: u64,
     /// The memory measurement that clients were last closed by.
     shed_by: u64,
     /// Itself, for the tasks that it starts.
@@ -70,6 +73,8 @@ const TICK: Duration = Duration::from_millis(10);
 const IDLE_TICK: Duration = Duration::from_millis(100);
 // How often idle and unauthenticated clients are looked for.
 const SWEEP: u64 = 1_000;
+// How often a node that we have only subscribed at is asked for a sign of life.
+const PULSE: u64 = 2_000;
 
 /// Runs worker `index` on this thread until it was told to drain and has.
 pub fn run(
@@ -116,6 +121,7 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
             // An asker that has gone needs no answer.
             Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
             Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
+            Some(Message::Topics(topics, reply)) => drop(reply.send(topics.count(&worker.clients.pubsub))),
             Some(Message::Drain(grace)) => {
                 drain_until = Some(Instant::now() + grace);
                 worker.clients.iter_mut().for_each(Client::drain);
@@ -176,6 +182,7 @@ impl Worker {
                 peers,
                 started: Instant::now(),
                 wake_tick: Rc::default(),
+                next_pulse: 0,
                 shed_by: 0,
                 this: this.clone(),
                 shared,
@@ -201,9 +208,9 @@ impl Worker {
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
         let now = self.now();
         let Self { shared, clients, pool, scratch, questions, metrics, .. } = self;
-        let (client, spares, retries) = clients.parts(key, generation)?;
+        let (client, spares, retries, pubsub) = clients.parts(key, generation)?;
         let random = fastrand::u32(..);
-        let turn = Turn { shared, pool, spares, retries, questions, metrics, random, now, key };
+        let turn = Turn { shared, pool, spares, retries, pubsub, questions, metrics, random, now, key };
         Some((client, turn, scratch))
     }
 
@@ -216,6 +223,7 @@ impl Worker {
         // Whatever waits may have a node now.
         let waiting = self.clients.retries.take_all();
         self.resend(waiting);
+        self.follow_slots();
         self.settle();
     }
 
@@ -225,6 +233,11 @@ impl Worker {
         self.pool.tick(now);
         let due = self.clients.retries.take_due(now);
         self.resend(due);
+        self.clients.tick_subscriptions(now);
+        if now >= self.next_pulse {
+            self.next_pulse = now + PULSE;
+            self.feel_pulse();
+        }
         self.clients.sweep(now, SWEEP, &self.shared);
         let stuck = self.clients.relent(now);
         let (excess, measurement) = self.shared.memory_excess();
@@ -235,6 +248,7 @@ impl Worker {
         self.settle();
         stuck
             || !self.clients.retries.is_empty()
+            || self.clients.pubsub.is_waiting()
             || self.shared.settings.clients.memory_limit.is_some()
             || self.pool.links().any(|link| !link.in_flight.is_empty())
     }
@@ -285,8 +299,9 @@ impl Worker {
         let now = self.now();
         let line = |client: &Client| {
             let user = self.shared.user_name(client.session.login);
-            let matches = filter.matches(&client.session, user, now);
-            matches.then(|| list::line(&client.session, user, now, client.output_bytes()))
+            let counts = client.subscription_counts();
+            let matches = filter.matches(&client.session, counts, user, now);
+            matches.then(|| list::line(&client.session, counts, user, now, client.output_bytes()))
         };
         self.clients.iter().filter_map(line).collect()
     }
@@ -294,9 +309,10 @@ impl Worker {
     fn kill(&mut self, filter: &Filter, asker: u64) -> usize {
         let now = self.now();
         let Self { clients, shared, .. } = self;
-        let matching = clients
-            .iter_mut()
-            .filter(|client| filter.matches(&client.session, shared.user_name(client.session.login), now));
+        let matching = clients.iter_mut().filter(|client| {
+            let user = shared.user_name(client.session.login);
+            filter.matches(&client.session, client.subscription_counts(), user, now)
+        });
         let close = |client: &mut Client| match client.session.id == asker {
             true => client.close_after_replies(),
             false => client.kill(),
@@ -324,7 +340,13 @@ impl Owner for Worker {
             self.resend(fresh);
             self.wake_tick.notify_one();
         }
+        self.clients.settle_subscriptions();
+        self.send_subscriptions();
         self.clients.flush(&[]);
+        let (pubsub, metrics) = (&mut self.clients.pubsub, &self.metrics);
+        metrics.subscribed_clients.set(pubsub.clients());
+        metrics.subscriptions_backend.set(pubsub.live_topics());
+        metrics.pubsub_resubscribed.add(pubsub.take_resubscribed());
         if std::mem::take(&mut self.clients.topology_doubt) {
             self.shared.topology.request_refresh();
         }

@@ -5,6 +5,7 @@ use super::super::session::{ReplyMode, Session};
 use super::list::{self, Filter};
 use super::{Answer, Ask};
 use crate::command::spec::Spec;
+use crate::pubsub::subscriptions::Counts;
 use crate::refusal::Refusal;
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
@@ -16,6 +17,7 @@ use crate::resp::scan::parse_number;
 /// The refusal that is the answer.
 pub(super) fn answer(
     session: &mut Session,
+    counts: Counts,
     spec: &Spec,
     request: &Request<'_>,
     turn: &Turn<'_>,
@@ -35,7 +37,7 @@ pub(super) fn answer(
             writer.simple("OK");
         }
         "client|info" => {
-            let line = list::line(session, turn.shared.user_name(session.login), turn.now, 0);
+            let line = list::line(session, counts, turn.shared.user_name(session.login), turn.now, 0);
             writer.verbatim(&line);
         }
         "client|list" => return Ok(Answer::Question(Ask::List(Filter::of_list(request)?))),

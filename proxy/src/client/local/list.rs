@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::super::session::Session;
+use crate::pubsub::subscriptions::Counts;
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
@@ -16,12 +17,21 @@ pub struct Filter {
     peer: Option<String>,
     local: Option<String>,
     user: Option<String>,
-    /// A type that no client of ours is of (master, replica, pubsub).
-    other_type: bool,
+    /// Clients of this type only.
+    kind: Option<ClientType>,
     /// Not this client: the one that asks.
     skip: Option<u64>,
     /// Only those connected for at least this many seconds.
     max_age: Option<u64>,
+}
+
+/// The servers' types of clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ClientType {
+    Normal,
+    PubSub,
+    /// A replica or a primary: none of ours.
+    Other,
 }
 
 impl Filter {
@@ -80,26 +90,27 @@ impl Filter {
     }
 
     fn set_type(&mut self, name: &[u8]) -> Result<(), Refusal> {
-        match name.to_ascii_lowercase().as_slice() {
-            b"normal" => Ok(()),
-            b"master" | b"replica" | b"slave" | b"pubsub" => {
-                self.other_type = true;
-                Ok(())
-            }
+        let kind = match name.to_ascii_lowercase().as_slice() {
+            b"normal" => ClientType::Normal,
+            b"pubsub" => ClientType::PubSub,
+            b"master" | b"replica" | b"slave" => ClientType::Other,
             _ => {
                 let name = crate::refusal::printable(name, 64);
-                Err(Refusal::Said(format!("ERR Unknown client type '{name}'")))
+                return Err(Refusal::Said(format!("ERR Unknown client type '{name}'")));
             }
-        }
+        };
+        self.kind = Some(kind);
+        Ok(())
     }
 
     /// Whether it means this client, whose user is called `user`.
     #[must_use]
-    pub fn matches(&self, session: &Session, user: &str, now: u64) -> bool {
+    pub fn matches(&self, session: &Session, counts: Counts, user: &str, now: u64) -> bool {
         let is = |wanted: &Option<String>, address: SocketAddr| {
             wanted.as_ref().is_none_or(|wanted| *wanted == address.to_string())
         };
-        !self.other_type
+        let kind = if counts.any() { ClientType::PubSub } else { ClientType::Normal };
+        self.kind.is_none_or(|wanted| wanted == kind)
             && self.skip != Some(session.id)
             && self.ids.as_ref().is_none_or(|ids| ids.contains(&session.id))
             && is(&self.peer, session.peer)
@@ -121,11 +132,11 @@ fn text(bytes: &[u8]) -> String {
 /// A client as CLIENT LIST shows it, its line end included. Fields that a proxy has no value for are left
 /// out: clients read them by name.
 #[must_use]
-pub fn line(session: &Session, user: &str, now: u64, output_bytes: usize) -> String {
+pub fn line(session: &Session, counts: Counts, user: &str, now: u64, output_bytes: usize) -> String {
     let empty = Default::default();
     let names = session.names.as_deref().unwrap_or(&empty);
     format!(
-        "id={} addr={} laddr={} name={} age={} idle={} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 \
+        "id={} addr={} laddr={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi=-1 watch=0 \
          omem={} tot-cmds={} cmd={} user={user} redir=-1 resp={} lib-name={} lib-ver={}\n",
         session.id,
         session.peer,
@@ -133,7 +144,11 @@ pub fn line(session: &Session, user: &str, now: u64, output_bytes: usize) -> Str
         names.name,
         now.saturating_sub(session.since) / 1000,
         now.saturating_sub(session.last_active) / 1000,
+        if counts.any() { "P" } else { "N" },
         session.database,
+        counts.channels,
+        counts.patterns,
+        counts.shards,
         output_bytes,
         session.commands,
         session.last_command.as_str(),

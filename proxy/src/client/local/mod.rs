@@ -4,12 +4,14 @@ pub mod client;
 pub mod info;
 pub mod list;
 pub mod login;
+pub mod pubsub;
 
 use super::dispatch::Turn;
 use super::session::Session;
 use crate::backend::in_flight::Origin;
 use crate::command::local::{cluster, command};
 use crate::command::spec::{Local, Spec};
+use crate::pubsub::subscriptions::Counts;
 use crate::refusal::Refusal;
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
@@ -58,6 +60,8 @@ pub enum Ask {
         /// The client that asks: it is told before it is closed.
         asker: u64,
     },
+    /// PUBSUB.
+    Topics(pubsub::Topics),
 }
 
 /// Answers a local command into `out`.
@@ -66,6 +70,7 @@ pub enum Ask {
 /// The refusal that is the answer.
 pub fn answer(
     session: &mut Session,
+    counts: Counts,
     which: Local,
     spec: &Spec,
     request: &Request<'_>,
@@ -94,6 +99,7 @@ pub fn answer(
             writer.array(0);
         }
         Local::Lolwut => writer.verbatim(&format!("Slotway ver. {}\n", env!("CARGO_PKG_VERSION"))),
+        Local::Pubsub => return pubsub::answer(spec, request),
         Local::Hello => return login::hello(session, request, turn, out),
         Local::Auth => return login::auth(session, request, turn, out),
         Local::Select => return login::select(session, request, turn, out),
@@ -108,7 +114,7 @@ pub fn answer(
         Local::Accept => writer.simple("OK"),
         Local::Info => return Ok(info::info(request, turn)),
         Local::Command => command::answer(&turn.shared.commands, spec, request, &mut writer),
-        Local::Client => return client::answer(session, spec, request, turn, out),
+        Local::Client => return client::answer(session, counts, spec, request, turn, out),
         Local::Cluster => {
             cluster::answer(spec, request, &turn.shared.own_node(session.local), &mut writer);
         }
