@@ -26,6 +26,7 @@ pub mod shared;
 
 pub mod admin;
 pub mod metrics;
+pub mod monitors;
 pub mod permit;
 
 pub mod backoff;

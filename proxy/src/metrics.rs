@@ -109,7 +109,8 @@ metrics! {
     subscriptions_backend: Gauge, "Channels, patterns and shard channels that are subscribed to at backends.";
     pubsub_messages: Counter, "Published messages given to clients.";
     pubsub_resubscribed: Counter, "Subscriptions at backends made again after a lost connection or a moved slot.";
-    pubsub_clients_killed: Counter, "Clients closed because they did not take their published messages.";
+    pubsub_clients_killed: Counter, "Clients closed because they did not take published messages, or what MONITOR shows.";
+    monitors: Gauge, "Clients that said MONITOR.";
     clients_idle_closed: Counter, "Clients closed because of the idle or authentication timeout.";
 }
 

@@ -14,6 +14,7 @@ use crate::command::local::cluster::{NodeId, OwnNode};
 use crate::command::table::Table;
 use crate::config::settings::{BackendKind, Settings};
 use crate::metrics::Metrics;
+use crate::monitors::Monitors;
 use crate::refusal::Refusal;
 use crate::resp::scan::RequestLimits;
 use crate::route::split::Together;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub wall_clock: fn() -> u64,
     /// What the allocator says.
     pub memory: fn() -> Memory,
+    /// Who says MONITOR.
+    pub monitors: Monitors,
     next_client_id: AtomicU64,
     /// By how much the process is above its memory limit, and the number of the measurement that said so.
     memory_excess: (AtomicU64, AtomicU64),
@@ -103,6 +106,7 @@ impl Shared {
             node_id: NodeId(surroundings.node_id),
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
+            monitors: Monitors::new(settings.threads, settings.clients.pubsub_output_hard),
             next_client_id: AtomicU64::new(1),
             memory_excess: Default::default(),
             settings,

@@ -48,7 +48,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // Who asked and which link: carried, never looked into.
     ("pubsub", &["backend::in_flight", "backend::pool", "command::spec", "resp"]),
-    ("shared", &["cluster::published", "command", "config", "metrics", "refusal", "resp", "route"]),
+    ("monitors", &[]),
+    (
+        "shared",
+        &["cluster::published", "command", "config", "metrics", "monitors", "refusal", "resp", "route"],
+    ),
     ("route", &["cluster::slot", "cluster::slot_map", "command::spec", "resp"]),
     // A key's slot is arithmetic; where slots are served is not a command's business.
     ("command", &["cluster::slot", "resp"]),
@@ -100,12 +104,14 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "client::connection",
         "puts messages into the client's record, from where they come in",
     ),
+    ("client/monitor.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     (
         "client/subscribe.rs",
         "client::connection",
         "changes the client's record, whose socket it never touches",
     ),
     ("shared.rs", "client::connection", "for the type of the watermarks only"),
+    ("worker/monitoring.rs", "worker", "a part of the worker's own methods: queues bytes, touches no socket"),
     (
         "worker/subscriptions.rs",
         "worker",

@@ -133,6 +133,11 @@ impl InFlight {
         self.progressed = true;
     }
 
+    /// Notes that the node says something, though nothing of the front request's reply: it is alive.
+    pub fn note_sign_of_life(&mut self) {
+        self.progressed = !self.queue.is_empty();
+    }
+
     /// Drops the front request: its reply is complete.
     pub fn pop(&mut self) {
         let Some(pending) = self.queue.pop_front() else { return };

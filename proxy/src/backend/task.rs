@@ -367,6 +367,10 @@ impl Connection {
         if buf[range.start] == b'>' && first {
             self.frame = Frame::Push;
         }
+        if self.frame == Frame::Push {
+            // Markers wait behind messages, however many those are.
+            link.in_flight.note_sign_of_life();
+        }
         match self.frame {
             Frame::Push if first && !more => replies.on_subscription(key, Subscription::Push(buf, range)),
             Frame::Push => {

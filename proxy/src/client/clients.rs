@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::connection::{Client, Watermarks};
 use super::delivery::close_subscriber;
+use super::monitor::Feed;
 use super::replies::Piece;
 use super::retry::{Parked, Retries, Target};
 use super::spares::Spares;
@@ -47,6 +48,8 @@ pub struct Clients {
     pub retries: Retries,
     /// What clients listen to.
     pub pubsub: Registry,
+    /// What is shown to monitors.
+    pub feed: Feed,
     /// A redirect, or its want of success, made it likely that the topology changed.
     pub topology_doubt: bool,
     pub(super) marks: Watermarks,
@@ -70,6 +73,7 @@ impl Clients {
             spares: Spares::default(),
             retries: Retries::default(),
             pubsub: Registry::default(),
+            feed: Feed::default(),
             topology_doubt: false,
             marks,
             now: 0,
@@ -93,6 +97,9 @@ impl Clients {
             && let Some(mut subscriptions) = client.subscriptions
         {
             self.pubsub.leave(&mut subscriptions, key);
+            if subscriptions.monitors {
+                self.feed.monitors.retain(|other| *other != key);
+            }
         }
         self.metrics.clients.set(self.records.len() as u64);
         if self.records.is_empty() {
@@ -105,10 +112,10 @@ impl Clients {
         &mut self,
         key: u32,
         generation: u32,
-    ) -> Option<(&mut Client, &mut Spares, &mut Retries, &mut Registry)> {
-        let Self { records, spares, retries, pubsub, .. } = self;
+    ) -> Option<(&mut Client, &mut Spares, &mut Retries, &mut Registry, &mut Feed)> {
+        let Self { records, spares, retries, pubsub, feed, .. } = self;
         let client = records.get_mut(key as usize).filter(|client| client.generation == generation)?;
-        Some((client, spares, retries, pubsub))
+        Some((client, spares, retries, pubsub, feed))
     }
 
     /// All clients.
@@ -174,8 +181,9 @@ impl Clients {
         for client in self.records.iter_mut().map(|(_, client)| client) {
             let session = &client.session;
             let busy = !client.replies.is_empty() || client.output_bytes() > 0;
-            let idle =
-                !busy && !client.is_subscriber() && now.saturating_sub(session.last_active) > idle_limit;
+            let idle = !busy
+                && client.subscriptions.is_none()
+                && now.saturating_sub(session.last_active) > idle_limit;
             let outside = !session.login.is_in() && now.saturating_sub(session.since) > login_limit;
             if client.reads_requests() && (idle || outside) {
                 self.metrics.clients_idle_closed.add(1);
@@ -202,8 +210,8 @@ impl Clients {
             stuck.retain(|key| {
                 let Some(client) = records.get_mut(*key as usize) else { return false };
                 if client.is_above_soft_limit(now, marks) {
-                    metrics.pubsub_clients_killed.add(1);
-                    close_subscriber(client, "it was above the soft limit of unwritten output for too long");
+                    let why = "it was above the soft limit of unwritten output for too long";
+                    close_subscriber(client, why, metrics);
                 }
                 client.relent(marks)
             });

@@ -184,6 +184,17 @@ impl Client {
         }
     }
 
+    /// Takes something to be shown, which lies in no batch: as [`Self::push`].
+    pub(super) fn push_own(&mut self, bytes: &[u8], spares: &mut Spares) {
+        if self.within_reply
+            && let Some(subscriptions) = &mut self.subscriptions
+        {
+            subscriptions.held.extend_from_slice(bytes);
+        } else {
+            self.output.push(&[], bytes, spares);
+        }
+    }
+
     /// Messages that wait for the end of a reply, where what comes now may be its end.
     fn take_held(&mut self, more: bool) -> Option<Vec<u8>> {
         if more || !self.within_reply {
@@ -217,7 +228,8 @@ impl Client {
 
     /// Gives memory back that only a subscriber needs.
     pub(super) fn drop_unused_subscriptions(&mut self) {
-        if self.subscriptions.as_ref().is_some_and(|own| own.is_empty() && own.held.is_empty()) {
+        let is_unused = |own: &Subscriptions| own.is_empty() && own.held.is_empty() && !own.monitors;
+        if self.subscriptions.as_deref().is_some_and(is_unused) {
             self.subscriptions = None;
         }
     }
@@ -230,7 +242,7 @@ impl Client {
 
     /// Whether a subscriber has had more than the soft limit waiting for too long. Asked now and then.
     pub(super) fn is_above_soft_limit(&mut self, now: u64, marks: &Watermarks) -> bool {
-        let above = self.is_subscriber() && self.unwritten() > marks.pubsub_soft;
+        let above = self.unwritten() > marks.pubsub_soft;
         let Some(subscriptions) = &mut self.subscriptions else { return false };
         if !above {
             subscriptions.above_soft_since = None;
@@ -269,8 +281,7 @@ impl Client {
         let kept = self.unwritten();
         let is_subscriber = self.subscriptions.is_some();
         if is_subscriber && kept > marks.pubsub_hard && self.state != State::Broken {
-            metrics.pubsub_clients_killed.add(1);
-            close_subscriber(self, "it is above the hard limit of unwritten output");
+            close_subscriber(self, "it is above the hard limit of unwritten output", metrics);
         } else if kept > marks.output_limit && self.state != State::Broken {
             metrics.clients_killed_slow.add(1);
             info!(client.addr = %self.session.peer, bytes = kept, "closing a client at its reply limit");

@@ -5,10 +5,11 @@ use std::ops::Range;
 use tracing::info;
 
 use super::clients::Clients;
-use super::connection::Client;
+use super::connection::{Client, State};
 use crate::backend::owner::Subscription;
 use crate::backend::pool::LinkKey;
 use crate::cluster::slot_map::Endpoint;
+use crate::metrics::WorkerMetrics;
 use crate::pubsub::push::Push;
 use crate::pubsub::registry::Verdict;
 use crate::pubsub::waiting::Outcome;
@@ -133,8 +134,31 @@ impl Clients {
         let Some(topic) = self.pubsub.live(link, kind, name) else { return };
         for subscriber in self.pubsub.subscribers(topic) {
             if let Some(client) = self.records.get_mut(subscriber.client as usize) {
-                close_subscriber(client, "a message above the hard limit");
-                self.metrics.pubsub_clients_killed.add(1);
+                close_subscriber(client, "a message above the hard limit", &self.metrics);
+            }
+        }
+    }
+
+    /// Shows lines to this worker's monitors; [`crate::backend::owner::Replies::flush`] then writes them.
+    pub fn show(&mut self, lines: &[u8]) {
+        let Self { records, feed, touched, spares, .. } = self;
+        for key in &feed.monitors {
+            let Some(client) = records.get_mut(*key as usize) else { continue };
+            if client.reads_requests() {
+                client.push_own(lines, spares);
+                if !client.touched {
+                    client.touched = true;
+                    touched.push(*key);
+                }
+            }
+        }
+    }
+
+    /// Closes this worker's monitors: they cannot be shown everything.
+    pub fn close_monitors(&mut self) {
+        for key in &self.feed.monitors {
+            if let Some(client) = self.records.get_mut(*key as usize) {
+                close_subscriber(client, "it cannot be shown all that is said", &self.metrics);
             }
         }
     }
@@ -154,8 +178,12 @@ impl Clients {
     }
 }
 
-/// Closes a subscriber that does not take its messages.
-pub(super) fn close_subscriber(client: &mut Client, why: &str) {
+/// Closes a subscriber, or a monitor, that does not take its messages.
+pub(super) fn close_subscriber(client: &mut Client, why: &str, metrics: &WorkerMetrics) {
+    if client.state == State::Broken {
+        return;
+    }
+    metrics.pubsub_clients_killed.add(1);
     info!(client.addr = %client.session.peer, why, "closing a subscriber");
     client.kill();
 }

@@ -3,6 +3,7 @@
 
 use super::connection::Client;
 use super::local::{self, Answer};
+use super::monitor::{self, Feed};
 use super::replies::{Expect, Piece};
 use super::retry::{Parked, Retries, Target};
 use super::spares::Spares;
@@ -38,6 +39,8 @@ pub struct Turn<'a> {
     pub retries: &'a mut Retries,
     /// What the worker's clients listen to.
     pub pubsub: &'a mut Registry,
+    /// What is shown to monitors.
+    pub feed: &'a mut Feed,
     /// Questions to all workers that local commands raise.
     pub questions: &'a mut Vec<local::Question>,
     /// The worker's numbers.
@@ -72,7 +75,11 @@ pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>)
     turn.metrics.commands.add(1);
     client.session.commands += 1;
     client.session.last_active = turn.now;
-    if let Err(refusal) = route(client, request, turn) {
+    let routed = route(client, request, turn);
+    if turn.shared.monitors.any() {
+        monitor::note(client, request, routed.as_ref().err(), turn);
+    }
+    if let Err(refusal) = routed {
         refuse(client, &refusal, turn);
     }
 }
@@ -124,6 +131,7 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         Treatment::Local(which) => answer_locally(client, which, spec, request, turn)?,
         Treatment::Subscribe(kind) => subscribe::subscribe(client, kind, request, turn),
         Treatment::Unsubscribe(kind) => subscribe::unsubscribe(client, kind, request, turn),
+        Treatment::Monitor => monitor::start(client, turn),
         Treatment::Refused(why) => return Err(unsupported(spec, why)),
     }
     Ok(())
@@ -161,7 +169,6 @@ fn unsupported(spec: &Spec, why: Refused) -> Refusal {
         Refused::Blocking => "blocking commands are not served yet",
         Refused::Transaction => "transactions are not served yet",
         Refused::Subscribe => "its subscriptions are of a kind that is not known here",
-        Refused::Monitor => "MONITOR is not served yet",
         Refused::Tracking => "client-side caching is not served yet",
         Refused::Wait => "it speaks of the writes of one connection, and backend connections are shared",
         Refused::NodeAdmin => "it acts on one node or on the cluster's shape; send it to the node",
@@ -296,6 +303,7 @@ fn answer_locally(
     let counts = client.subscription_counts();
     let answer = local::answer(&mut client.session, counts, which, spec, request, turn, &mut reply)?;
     if which == spec::Local::Reset {
+        monitor::stop(client, turn);
         subscribe::leave_all(client, turn);
     }
     if turn.lane(client) != lane {

@@ -7,6 +7,7 @@ pub mod session;
 
 pub mod dispatch;
 pub mod local;
+pub mod monitor;
 mod subscribe;
 
 pub mod clients;

@@ -3,6 +3,7 @@
 
 use super::connection::Client;
 use super::dispatch::{Turn, open};
+use super::monitor;
 use super::replies::{Expect, Piece};
 use crate::backend::in_flight::Origin;
 use crate::command::spec::{Local, Spec, TopicKind, Treatment};
@@ -56,7 +57,7 @@ pub(super) fn leave_all(client: &mut Client, turn: &mut Turn<'_>) {
     client.drop_unused_subscriptions();
 }
 
-/// Whether the request was handled because the client is a RESP2 subscriber, whose replies could not be told
+/// Whether the request was handled because the client is a RESP2 subscriber (or a monitor), whose replies could not be told
 /// from messages: PING is answered as a message would be.
 ///
 /// # Errors
@@ -67,6 +68,7 @@ pub(super) fn restrict(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<bool, Refusal> {
+    monitor::restrict(client, spec)?;
     if client.session.protocol != Protocol::Resp2 || !client.is_subscriber() {
         return Ok(false);
     }

@@ -136,6 +136,8 @@ pub enum Treatment {
     Subscribe(TopicKind),
     /// UNSUBSCRIBE and its like.
     Unsubscribe(TopicKind),
+    /// MONITOR: shows what the proxy's clients say.
+    Monitor,
     /// Refused, always: why.
     Refused(Refused),
 }
@@ -227,8 +229,6 @@ pub enum Refused {
     Transaction,
     /// A subscription of a kind that we don't know.
     Subscribe,
-    /// MONITOR.
-    Monitor,
     /// CLIENT TRACKING and what belongs to it.
     Tracking,
     /// WAIT, WAITAOF: would speak of a connection that others share.

@@ -10,6 +10,8 @@ pub struct Subscriptions {
     counts: Counts,
     /// Bytes of the topics' names.
     name_bytes: usize,
+    /// It said MONITOR.
+    pub monitors: bool,
     /// Pushes that came while a reply was being written in pieces: they go out behind it.
     pub held: Vec<u8>,
     /// Since when more than the soft limit waits to be written, in milliseconds of the worker's clock.
@@ -25,13 +27,15 @@ pub struct Counts {
     pub patterns: u32,
     /// SSUBSCRIBE
     pub shards: u32,
+    /// MONITOR
+    pub monitors: bool,
 }
 
 impl Counts {
-    /// Whether there is any.
+    /// Whether there is any; MONITOR is none.
     #[must_use]
     pub fn any(&self) -> bool {
-        *self != Self::default()
+        self.channels + self.patterns + self.shards > 0
     }
 
     fn of_mut(&mut self, kind: TopicKind) -> &mut u32 {
@@ -50,7 +54,7 @@ impl Subscriptions {
     /// How many of each kind.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts
+        Counts { monitors: self.monitors, ..self.counts }
     }
 
     /// The number that a confirmation tells: channels and patterns together, shard channels apart.

@@ -1,5 +1,6 @@
 //! What a worker can be told, and the way to tell it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +14,7 @@ use crate::permit::Permit;
 pub struct WorkerHandle(mpsc::UnboundedSender<Message>);
 
 /// What a worker can be told. Unbounded, since each message has a bounded source: an accepted connection, a
-/// local command of a client that waits for the answer, or the process's end.
+/// local command of a client that waits for the answer, lines for monitors up to a limit, or the process's end.
 #[derive(Debug)]
 pub enum Message {
     /// Serve this client.
@@ -24,6 +25,10 @@ pub enum Message {
     Kill(Filter, u64, oneshot::Sender<usize>),
     /// Say who listens to what.
     Topics(Topics, oneshot::Sender<Counted>),
+    /// Show this to the monitors: what another worker's clients said. Bounded by [`crate::monitors`].
+    Feed(Arc<[u8]>),
+    /// Close the monitors: something too long to be shown was said.
+    CloseMonitors,
     /// Close each client behind its replies; end when none is left, or after this time.
     Drain(Duration),
 }

@@ -8,6 +8,7 @@
 )]
 
 pub mod message;
+mod monitoring;
 mod question;
 mod subscriptions;
 
@@ -58,6 +59,10 @@ pub struct Worker {
     started: Instant,
     /// Makes the next tick come at once: the worker had nothing to look at, and now has.
     wake_tick: Rc<Notify>,
+    /// Its place among the workers.
+    index: usize,
+    /// How many monitors the others believe it to have.
+    watching: usize,
     /// When links for subscriptions are next asked for a sign of life.
     next_pulse: u64,
     /// The memory measurement that clients were last closed by.
@@ -122,6 +127,11 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
             Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
             Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
             Some(Message::Topics(topics, reply)) => drop(reply.send(topics.count(&worker.clients.pubsub))),
+            Some(Message::Feed(lines)) => {
+                worker.on_feed(&lines);
+                worker.settle();
+            }
+            Some(Message::CloseMonitors) => worker.clients.close_monitors(),
             Some(Message::Drain(grace)) => {
                 drain_until = Some(Instant::now() + grace);
                 worker.clients.iter_mut().for_each(Client::drain);
@@ -182,6 +192,8 @@ impl Worker {
                 peers,
                 started: Instant::now(),
                 wake_tick: Rc::default(),
+                index,
+                watching: 0,
                 next_pulse: 0,
                 shed_by: 0,
                 this: this.clone(),
@@ -208,9 +220,9 @@ impl Worker {
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
         let now = self.now();
         let Self { shared, clients, pool, scratch, questions, metrics, .. } = self;
-        let (client, spares, retries, pubsub) = clients.parts(key, generation)?;
+        let (client, spares, retries, pubsub, feed) = clients.parts(key, generation)?;
         let random = fastrand::u32(..);
-        let turn = Turn { shared, pool, spares, retries, pubsub, questions, metrics, random, now, key };
+        let turn = Turn { shared, pool, spares, retries, pubsub, feed, questions, metrics, random, now, key };
         Some((client, turn, scratch))
     }
 
@@ -342,6 +354,7 @@ impl Owner for Worker {
         }
         self.clients.settle_subscriptions();
         self.send_subscriptions();
+        self.show_feed();
         self.clients.flush(&[]);
         let (pubsub, metrics) = (&mut self.clients.pubsub, &self.metrics);
         metrics.subscribed_clients.set(pubsub.clients());

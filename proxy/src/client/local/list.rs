@@ -129,6 +129,16 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The servers' letters for what a client does.
+fn flags(counts: Counts) -> &'static str {
+    match (counts.monitors, counts.any()) {
+        (false, false) => "N",
+        (false, true) => "P",
+        (true, false) => "O",
+        (true, true) => "OP",
+    }
+}
+
 /// A client as CLIENT LIST shows it, its line end included. Fields that a proxy has no value for are left
 /// out: clients read them by name.
 #[must_use]
@@ -144,7 +154,7 @@ pub fn line(session: &Session, counts: Counts, user: &str, now: u64, output_byte
         names.name,
         now.saturating_sub(session.since) / 1000,
         now.saturating_sub(session.last_active) / 1000,
-        if counts.any() { "P" } else { "N" },
+        flags(counts),
         session.database,
         counts.channels,
         counts.patterns,
