@@ -247,7 +247,6 @@ fn what_is_not_served_yet_is_refused_clearly_and_the_session_goes_on() {
         "BLMOVE {k}a {k}b LEFT LEFT 0",
         "BZPOPMIN k 0",
         "XREAD BLOCK 0 STREAMS k $",
-        "MONITOR",
         "CLIENT TRACKING on",
         "WAIT 0 0",
         "SHUTDOWN NOSAVE",
