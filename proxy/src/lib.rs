@@ -9,6 +9,7 @@ pub mod listener;
 pub mod worker;
 
 pub mod client;
+pub mod pubsub;
 pub mod resp;
 
 pub mod command;
@@ -26,6 +27,7 @@ pub mod shared;
 
 pub mod admin;
 pub mod metrics;
+pub mod monitors;
 pub mod permit;
 
 pub mod backoff;

@@ -120,6 +120,12 @@ metrics! {
     private_dirty: Counter, "Private connections closed instead of being reused.";
     private_refused: Counter, "Commands refused at a limit of private connections.";
     private_lost: Counter, "Private connections that were lost under a command.";
+    subscribed_clients: Gauge, "Clients with subscriptions.";
+    subscriptions_backend: Gauge, "Channels, patterns and shard channels that are subscribed to at backends.";
+    pubsub_messages: Counter, "Published messages given to clients.";
+    pubsub_resubscribed: Counter, "Subscriptions at backends made again after a lost connection or a moved slot.";
+    pubsub_clients_killed: Counter, "Clients closed because they did not take published messages, or what MONITOR shows.";
+    monitors: Gauge, "Clients that said MONITOR.";
     clients_idle_closed: Counter, "Clients closed because of the idle or authentication timeout.";
 }
 

@@ -51,6 +51,11 @@ pub enum Refusal {
     NoSuchClient,
     /// More clients than allowed; the connection is closed.
     MaxClients,
+    /// A RESP2 subscriber says something else than such a client may.
+    SubscribersOnly {
+        /// Lower case; `container|sub` for a subcommand.
+        name: String,
+    },
     /// Bytes that are no request; the connection is closed.
     Protocol(ProtocolError),
     /// A key argument can't be found: the servers' text.
@@ -112,25 +117,35 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     /// The error line without its `-` and CRLF.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text: &str = match self {
+        match self {
             Self::UnknownCommand { name, args } => {
-                return write!(f, "ERR unknown command '{name}', with args beginning with: {args}");
+                write!(f, "ERR unknown command '{name}', with args beginning with: {args}")
             }
             Self::UnknownSubcommand { name, container } => {
-                return write!(f, "ERR unknown subcommand '{name}'. Try {container} HELP.");
+                write!(f, "ERR unknown subcommand '{name}'. Try {container} HELP.")
             }
-            Self::WrongArity { name } => {
-                return write!(f, "ERR wrong number of arguments for '{name}' command");
-            }
-            Self::Protocol(error) => return write!(f, "ERR Protocol error: {error}"),
-            Self::Unsupported { name, why } => {
-                return write!(f, "ERR slotway: '{name}' is not supported: {why}");
-            }
+            Self::WrongArity { name } => write!(f, "ERR wrong number of arguments for '{name}' command"),
+            Self::SubscribersOnly { name } => write!(
+                f,
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
+                     are allowed in this context"
+            ),
+            Self::Protocol(error) => write!(f, "ERR Protocol error: {error}"),
+            Self::Unsupported { name, why } => write!(f, "ERR slotway: '{name}' is not supported: {why}"),
             Self::NotQueued { name, why } => {
-                return write!(f, "ERR slotway: '{name}' can't be queued in a transaction: {why}");
+                write!(f, "ERR slotway: '{name}' can't be queued in a transaction: {why}")
             }
-            Self::Said(text) => text,
-            Self::Keys(text) => text,
+            Self::Said(text) => f.write_str(text),
+            Self::Keys(text) => f.write_str(text),
+            _ => f.write_str(self.fixed()),
+        }
+    }
+}
+
+impl Refusal {
+    /// The texts that are always the same; empty for the others.
+    fn fixed(&self) -> &'static str {
+        match self {
             Self::NoAuth => "NOAUTH Authentication required.",
             Self::HelloNoAuth => {
                 "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
@@ -170,8 +185,16 @@ impl fmt::Display for Refusal {
             Self::SelectWhileWatching => "ERR slotway: SELECT while keys are watched: UNWATCH or EXEC first",
             Self::NotReady => "LOADING slotway: the topology is not known yet",
             Self::BadCursor => "ERR invalid cursor",
-        };
-        f.write_str(text)
+            Self::UnknownCommand { .. }
+            | Self::UnknownSubcommand { .. }
+            | Self::WrongArity { .. }
+            | Self::SubscribersOnly { .. }
+            | Self::Protocol(_)
+            | Self::Unsupported { .. }
+            | Self::NotQueued { .. }
+            | Self::Said(_)
+            | Self::Keys(_) => "",
+        }
     }
 }
 

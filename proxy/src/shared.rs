@@ -14,6 +14,7 @@ use crate::command::local::cluster::{NodeId, OwnNode};
 use crate::command::table::Table;
 use crate::config::settings::{BackendKind, Settings};
 use crate::metrics::Metrics;
+use crate::monitors::Monitors;
 use crate::private::caps::Caps;
 use crate::refusal::Refusal;
 use crate::resp::scan::RequestLimits;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub wall_clock: fn() -> u64,
     /// What the allocator says.
     pub memory: fn() -> Memory,
+    /// Who says MONITOR.
+    pub monitors: Monitors,
     next_client_id: AtomicU64,
     /// By how much the process is above its memory limit, and the number of the measurement that said so.
     memory_excess: (AtomicU64, AtomicU64),
@@ -96,6 +99,9 @@ impl Shared {
                 pending: settings.clients.max_pending,
                 output: settings.clients.reply_high_watermark,
                 output_limit: settings.clients.reply_limit,
+                pubsub_hard: settings.clients.pubsub_output_hard,
+                pubsub_soft: settings.clients.pubsub_output_soft,
+                pubsub_soft_time: settings.clients.pubsub_output_soft_time.as_millis() as u64,
             },
             caps: Arc::new(Caps::new(settings.private.max_connections, settings.private.max_per_node)),
             commands: Table::builtin(),
@@ -104,6 +110,7 @@ impl Shared {
             node_id: NodeId(surroundings.node_id),
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
+            monitors: Monitors::new(settings.threads, settings.clients.pubsub_output_hard),
             next_client_id: AtomicU64::new(1),
             memory_excess: Default::default(),
             settings,

@@ -26,7 +26,7 @@ pub struct Origin {
 /// One request on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pending {
-    /// Whom the reply is for; `None` for what the connection asked for itself (ASKING).
+    /// Whom the reply is for; `None` for what the connection asked for itself (ASKING, subscriptions).
     pub origin: Option<Origin>,
     /// Where the request belongs, so that it can be routed again.
     pub slot: Slot,
@@ -165,6 +165,11 @@ impl InFlight {
     pub fn begin_reply(&mut self) {
         self.begun = true;
         self.progressed = true;
+    }
+
+    /// Notes that the node says something, though nothing of the front request's reply: it is alive.
+    pub fn note_sign_of_life(&mut self) {
+        self.progressed = !self.queue.is_empty();
     }
 
     /// Drops the front request: its reply is complete.

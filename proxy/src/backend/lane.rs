@@ -12,4 +12,13 @@ pub struct Lane {
     /// Which of the equal connections to the node this is: a client always uses the same one, which keeps
     /// its requests in order.
     pub number: u16,
+    /// Whether subscriptions are made over it: its pushes are passed on, its replies are markers between
+    /// batches of commands. No request of a client goes over such a connection.
+    pub subscribes: bool,
+}
+
+impl Lane {
+    /// The connections that subscriptions are made over, one a node.
+    pub const SUBSCRIPTIONS: Self =
+        Self { protocol: Protocol::Resp3, database: 0, number: 0, subscribes: true };
 }

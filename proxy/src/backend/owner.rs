@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::in_flight::Pending;
 use super::lane::Lane;
 use super::link::Closing;
-use super::pool::Pool;
+use super::pool::{LinkKey, Pool};
 use crate::cluster::slot_map::Endpoint;
 use crate::metrics::WorkerMetrics;
 
@@ -39,8 +39,35 @@ pub trait Replies {
     /// A request will not be answered by the connection it was given to.
     fn on_unanswered(&mut self, pending: &Pending, request: &[u8], lane: Lane, unanswered: Unanswered);
 
+    /// Something happened on a connection for subscriptions. Nothing by default: an owner that subscribes to
+    /// nothing has none.
+    fn on_subscription(&mut self, link: LinkKey, event: Subscription<'_>) {
+        let _ = (link, event);
+    }
+
+    /// Bytes of a push above which [`Subscription::TooLarge`] stands for it.
+    fn push_limit(&self) -> usize {
+        0
+    }
+
     /// The end of a batch: everything passed on since the last call lies in `buf` and may be written now.
     fn flush(&mut self, buf: &[u8]);
+}
+
+/// What happens on a connection for subscriptions.
+#[derive(Debug)]
+pub enum Subscription<'a> {
+    /// A push, which lies in this range of the batch's buffer. Its first byte may be changed: it is the only
+    /// one in which the protocols differ.
+    Push(&'a mut [u8], Range<usize>),
+    /// A push above [`Replies::push_limit`]: its beginning.
+    TooLarge(&'a [u8]),
+    /// A command was refused by this node, in these words.
+    Refused(&'a Endpoint, &'a [u8]),
+    /// A marker was answered: so was everything that was sent before it.
+    Answered,
+    /// The connection ended, or could not be opened.
+    Lost,
 }
 
 /// A reply as it lies in the read buffer.

@@ -13,7 +13,7 @@ use crate::cluster::slot_map::{Endpoint, Generation, SlotMap};
 
 /// A link of a [`Pool`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct LinkKey(usize);
+pub struct LinkKey(pub(crate) usize);
 
 /// All backend connections of one worker.
 #[derive(Debug)]
@@ -136,6 +136,36 @@ impl Pool {
         let node = self.node_of(endpoint);
         let key = self.link_of_node(node, lane);
         self.links[key.0].push(asking, pending, request).into()
+    }
+
+    /// The link for subscriptions at the node that serves `slot`; with `anywhere` another node's where that one
+    /// can't be reached. `None` where there is no node.
+    pub fn subscription_link(&mut self, slot: Slot, anywhere: bool) -> Option<LinkKey> {
+        let own = self.link_of_slot(slot, Lane::SUBSCRIPTIONS);
+        if !anywhere || own.is_some_and(|key| !self.links[key.0].is_down()) {
+            return own;
+        }
+        let map = self.map.clone();
+        let mut others =
+            map.shard_slots().iter().filter_map(|slot| self.link_of_slot(*slot, Lane::SUBSCRIPTIONS));
+        let others: Vec<_> = others.by_ref().collect();
+        others.into_iter().find(|key| !self.links[key.0].is_down()).or(own)
+    }
+
+    /// Gives a link a batch of commands whose last one is answered by an ordinary reply, before `deadline`.
+    /// False where the node can't be reached.
+    pub fn push_subscriptions(&mut self, key: LinkKey, slot: Slot, deadline: u64, batch: &[u8]) -> bool {
+        let Some(link) = self.links.get_mut(key.0) else { return false };
+        matches!(link.push(false, Pending::own(slot, deadline), batch), Push::Queued { .. })
+    }
+
+    /// The links for subscriptions that are up and owe no answer.
+    #[must_use]
+    pub fn quiet_subscription_links(&self) -> Vec<LinkKey> {
+        let quiet = self.links.iter().filter(|(_, link)| {
+            link.lane == Lane::SUBSCRIPTIONS && link.is_up() && link.in_flight.is_empty()
+        });
+        quiet.map(|(key, _)| LinkKey(key)).collect()
     }
 
     /// A link by its key; `None` once it was removed.

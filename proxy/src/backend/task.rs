@@ -26,7 +26,7 @@ use tracing::{debug, info, warn};
 use super::connect::Connector;
 use super::in_flight::Reached;
 use super::link::{Closing, Link};
-use super::owner::{Owner, Replies, Reply, Unanswered};
+use super::owner::{Owner, Replies, Reply, Subscription, Unanswered};
 use super::pool::LinkKey;
 use crate::backoff::Backoff;
 use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
@@ -118,7 +118,7 @@ fn fail_requests<O: Owner>(owner: &RefCell<O>, key: LinkKey, ended: &End, stayed
         // A pause follows: requests must not wait it out in the queue, past their deadlines.
         _ => link.on_down(now),
     }
-    hand_back(link, ended, replies);
+    hand_back(key, link, ended, replies);
     owner.on_node_lost();
     owner.settle();
 }
@@ -128,12 +128,15 @@ fn retire<O: Owner>(owner: &RefCell<O>, key: LinkKey) {
     let mut owner = owner.borrow_mut();
     let (pool, _, replies) = owner.parts();
     let Some(mut link) = pool.remove(key) else { return };
-    hand_back(&mut link, &End::Closed(Closing::Retired), replies);
+    hand_back(key, &mut link, &End::Closed(Closing::Retired), replies);
     owner.settle();
 }
 
-fn hand_back<R: Replies>(link: &mut Link, ended: &End, replies: &mut R) {
+fn hand_back<R: Replies>(key: LinkKey, link: &mut Link, ended: &End, replies: &mut R) {
     let lane = link.lane;
+    if lane.subscribes {
+        replies.on_subscription(key, Subscription::Lost);
+    }
     link.in_flight.drain(|pending, request, reached| {
         let unanswered = match (reached, ended) {
             (Reached::Queue, _) => Unanswered::NeverSent,
@@ -170,6 +173,7 @@ async fn serve<O: Owner>(owner: &RefCell<O>, key: LinkKey, stream: TcpStream) ->
         scanner: ReplyScanner::default(),
         tail: Vec::new(),
         frame: Frame::Whole,
+        push: Vec::new(),
         gathered: Gathered::default(),
     };
     poll_fn(|cx| {
@@ -186,6 +190,8 @@ struct Connection {
     /// The beginning of a reply that the last read cut off; at most [`STREAM_ABOVE`] or one line.
     tail: Vec<u8>,
     frame: Frame,
+    /// The pieces of a large push that is to be passed on, as far as it may be large.
+    push: Vec<u8>,
     gathered: Gathered,
 }
 
@@ -205,7 +211,8 @@ enum Frame {
     Whole,
     /// Its beginning was passed on.
     Streamed,
-    /// A push: dropped, nobody on a multiplexed connection asked for one.
+    /// A push: for the subscribers on a connection for subscriptions, put together first; dropped on any other,
+    /// where nobody asked for one.
     Push,
 }
 
@@ -254,7 +261,7 @@ impl Connection {
             }
             let Some(link) = pool.link_mut(key) else { return Poll::Pending };
             let waiting = link.in_flight.len();
-            let passed = self.pass_on(&scratch[..filled], link, replies);
+            let passed = self.pass_on(&mut scratch[..filled], key, link, replies);
             // Also behind an error: what came before it is good.
             replies.flush(&scratch[..filled]);
             let answered = waiting - link.in_flight.len();
@@ -270,7 +277,13 @@ impl Connection {
     }
 
     /// Passes on every reply in `buf`, and the scanned part of a large one; keeps the rest.
-    fn pass_on<R: Replies>(&mut self, buf: &[u8], link: &mut Link, replies: &mut R) -> Result<(), LinkError> {
+    fn pass_on<R: Replies>(
+        &mut self,
+        buf: &mut [u8],
+        key: LinkKey,
+        link: &mut Link,
+        replies: &mut R,
+    ) -> Result<(), LinkError> {
         let mut start = 0;
         loop {
             let (end, more) = match self.scanner.scan(&buf[start..])? {
@@ -285,7 +298,11 @@ impl Connection {
                     (start + scanned, true)
                 }
             };
-            self.on_piece(buf, start..end, more, link, replies)?;
+            if link.lane.subscribes {
+                self.on_subscription_piece(buf, start..end, more, (key, &mut *link), replies)?;
+            } else {
+                self.on_piece(buf, start..end, more, link, replies)?;
+            }
             start = end;
             if more {
                 break;
@@ -340,6 +357,46 @@ impl Connection {
         Ok(())
     }
 
+    /// As [`Self::on_piece`] on a connection for subscriptions: pushes are passed on, and an ordinary reply is
+    /// either the refusal of a command, whose confirmation would have been a push, or answers a marker.
+    fn on_subscription_piece<R: Replies>(
+        &mut self,
+        buf: &mut [u8],
+        range: Range<usize>,
+        more: bool,
+        (key, link): (LinkKey, &mut Link),
+        replies: &mut R,
+    ) -> Result<(), LinkError> {
+        let first = self.frame == Frame::Whole;
+        if buf[range.start] == b'>' && first {
+            self.frame = Frame::Push;
+        }
+        if self.frame == Frame::Push {
+            // Markers wait behind messages, however many those are.
+            link.in_flight.note_sign_of_life();
+        }
+        match self.frame {
+            Frame::Push if first && !more => replies.on_subscription(key, Subscription::Push(buf, range)),
+            Frame::Push => {
+                // Its beginning is enough to tell whose it was.
+                let room = (replies.push_limit() + 1).saturating_sub(self.push.len());
+                let piece = &buf[range];
+                self.push.extend_from_slice(&piece[..piece.len().min(room)]);
+                if !more {
+                    replies.flush(buf);
+                    pass_on_push(std::mem::take(&mut self.push), key, replies);
+                }
+            }
+            Frame::Whole | Frame::Streamed => on_marker(&buf[range], first, more, (key, link), replies)?,
+        }
+        self.frame = match self.frame {
+            _ if !more => Frame::Whole,
+            Frame::Push => Frame::Push,
+            Frame::Whole | Frame::Streamed => Frame::Streamed,
+        };
+        Ok(())
+    }
+
     /// Puts the write off while looking at the sockets once more brings further requests: they go out with
     /// it. Each look is one system call, and saves a write where it finds anything; there is no waiting.
     fn waits_for_more<O: Owner>(&mut self, owner: &mut O, key: LinkKey, cx: &mut Context<'_>) -> bool {
@@ -380,4 +437,36 @@ impl Connection {
             metrics.backend_bytes_out.add(count as u64);
         }
     }
+}
+
+/// Passes on a push that came in pieces: a batch of its own.
+fn pass_on_push<R: Replies>(mut push: Vec<u8>, key: LinkKey, replies: &mut R) {
+    let len = push.len();
+    if len > replies.push_limit() {
+        replies.on_subscription(key, Subscription::TooLarge(&push));
+    } else {
+        replies.on_subscription(key, Subscription::Push(&mut push, 0..len));
+    }
+    replies.flush(&push);
+}
+
+/// An ordinary reply on a connection for subscriptions.
+fn on_marker<R: Replies>(
+    piece: &[u8],
+    first: bool,
+    more: bool,
+    (key, link): (LinkKey, &mut Link),
+    replies: &mut R,
+) -> Result<(), LinkError> {
+    if link.in_flight.is_empty() {
+        return Err(LinkError::Unasked);
+    }
+    if first && matches!(piece.first(), Some(b'-' | b'!')) {
+        replies.on_subscription(key, Subscription::Refused(&link.endpoint, piece));
+    } else if !more {
+        link.in_flight.front().ok_or(LinkError::Unasked)?;
+        link.in_flight.pop();
+        replies.on_subscription(key, Subscription::Answered);
+    }
+    Ok(())
 }

@@ -6,6 +6,8 @@ use slab::Slab;
 use tracing::warn;
 
 use super::connection::{Client, Watermarks};
+use super::delivery::close_subscriber;
+use super::monitor::Feed;
 use super::private::job::Stage;
 use super::replies::Piece;
 use super::retry::{Parked, Retries, Target};
@@ -13,11 +15,13 @@ use super::spares::Spares;
 use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
 use crate::backend::link::Closing;
-use crate::backend::owner::{Replies, Reply, Unanswered};
+use crate::backend::owner::{Replies, Reply, Subscription, Unanswered};
+use crate::backend::pool::LinkKey;
 use crate::cluster::slot_map::Endpoint;
 use crate::metrics::WorkerMetrics;
 use crate::private::connection::PrivateConnection;
 use crate::private::pool::{Asker, NodeId};
+use crate::pubsub::registry::Registry;
 use crate::refusal::Refusal;
 use crate::route::redirect::Redirect;
 use crate::shared::Shared;
@@ -32,25 +36,31 @@ const WORTH_SHEDDING: u64 = 16 * 1024;
 #[derive(Debug)]
 pub struct Clients {
     // Boxed: a record is given back alone when its client leaves, whatever else the slab holds.
-    records: Slab<Box<Client>>,
+    pub(super) records: Slab<Box<Client>>,
     /// Generation of the next record.
     next_generation: u32,
     /// Clients to be written to at the end of the batch.
-    touched: Vec<u32>,
+    pub(super) touched: Vec<u32>,
     /// Clients whose socket did not take everything, see [`Self::relent`].
-    stuck: Vec<u32>,
+    pub(super) stuck: Vec<u32>,
     /// When they are next looked at.
     next_look: u64,
     /// Memory that clients use in turns.
     pub spares: Spares,
     /// Requests to be sent again.
     pub retries: Retries,
+    /// What clients listen to.
+    pub pubsub: Registry,
+    /// What is shown to monitors.
+    pub feed: Feed,
     /// A redirect, or its want of success, made it likely that the topology changed.
     pub topology_doubt: bool,
-    marks: Watermarks,
+    pub(super) marks: Watermarks,
+    /// Milliseconds of the worker's clock, as of the last tick.
+    pub(super) now: u64,
     /// When clients are next looked at for having been silent too long.
     next_sweep: u64,
-    metrics: Arc<WorkerMetrics>,
+    pub(super) metrics: Arc<WorkerMetrics>,
 }
 
 impl Clients {
@@ -65,8 +75,11 @@ impl Clients {
             next_look: 0,
             spares: Spares::default(),
             retries: Retries::default(),
+            pubsub: Registry::default(),
+            feed: Feed::default(),
             topology_doubt: false,
             marks,
+            now: 0,
             next_sweep: 0,
             metrics,
         }
@@ -83,7 +96,14 @@ impl Clients {
 
     /// Forgets a client. Replies that are still under way to it will be swallowed.
     pub fn remove(&mut self, key: u32) {
-        drop(self.records.try_remove(key as usize));
+        if let Some(client) = self.records.try_remove(key as usize)
+            && let Some(mut subscriptions) = client.subscriptions
+        {
+            self.pubsub.leave(&mut subscriptions, key);
+            if subscriptions.monitors {
+                self.feed.monitors.retain(|other| *other != key);
+            }
+        }
         self.metrics.clients.set(self.records.len() as u64);
         if self.records.is_empty() {
             self.records.shrink_to_fit();
@@ -91,10 +111,14 @@ impl Clients {
     }
 
     /// The client of this key and generation, with what it shares with the others.
-    pub fn parts(&mut self, key: u32, generation: u32) -> Option<(&mut Client, &mut Spares, &mut Retries)> {
-        let Self { records, spares, retries, .. } = self;
+    pub fn parts(
+        &mut self,
+        key: u32,
+        generation: u32,
+    ) -> Option<(&mut Client, &mut Spares, &mut Retries, &mut Registry, &mut Feed)> {
+        let Self { records, spares, retries, pubsub, feed, .. } = self;
         let client = records.get_mut(key as usize).filter(|client| client.generation == generation)?;
-        Some((client, spares, retries))
+        Some((client, spares, retries, pubsub, feed))
     }
 
     /// All clients.
@@ -121,7 +145,7 @@ impl Clients {
 
     /// Answers a request with bytes of the proxy's own; [`Replies::flush`] then writes them.
     pub fn answer(&mut self, origin: Origin, bytes: &[u8]) {
-        let Some((client, spares, _)) = self.parts(origin.client, origin.generation) else { return };
+        let Some((client, spares, ..)) = self.parts(origin.client, origin.generation) else { return };
         client.fill_own(Piece { ticket: origin.ticket, part: origin.part, bytes, more: false }, spares);
         self.touch(origin.client);
     }
@@ -139,6 +163,13 @@ impl Clients {
         self.touch(origin.client);
     }
 
+    /// Gives up what has waited too long, and tells the numbers of subscriptions.
+    pub fn tick_subscriptions(&mut self, now: u64) {
+        self.now = now;
+        self.pubsub.tick(now);
+        self.settle_subscriptions();
+    }
+
     /// Closes clients that were silent, or not logged in, for too long. Looks at all of them, at most once
     /// every `interval` milliseconds.
     pub fn sweep(&mut self, now: u64, interval: u64, shared: &Shared) {
@@ -153,7 +184,9 @@ impl Clients {
         for client in self.records.iter_mut().map(|(_, client)| client) {
             let session = &client.session;
             let busy = !client.replies.is_empty() || client.output_bytes() > 0;
-            let idle = !busy && now.saturating_sub(session.last_active) > idle_limit;
+            let idle = !busy
+                && client.subscriptions.is_none()
+                && now.saturating_sub(session.last_active) > idle_limit;
             let outside = !session.login.is_in() && now.saturating_sub(session.since) > login_limit;
             if client.reads_requests() && (idle || outside) {
                 self.metrics.clients_idle_closed.add(1);
@@ -174,10 +207,17 @@ impl Clients {
     pub fn relent(&mut self, now: u64) -> bool {
         if now >= self.next_look {
             self.next_look = now + PATIENCE;
-            let Self { records, stuck, marks, .. } = self;
-            stuck.retain(|key| records.get_mut(*key as usize).is_some_and(|client| client.relent(marks)));
+            let Self { records, stuck, marks, metrics, .. } = self;
             stuck.sort_unstable();
             stuck.dedup();
+            stuck.retain(|key| {
+                let Some(client) = records.get_mut(*key as usize) else { return false };
+                if client.is_above_soft_limit(now, marks) {
+                    let why = "it was above the soft limit of unwritten output for too long";
+                    close_subscriber(client, why, metrics);
+                }
+                client.relent(marks)
+            });
         }
         !self.stuck.is_empty()
     }
@@ -318,7 +358,7 @@ impl Replies for Clients {
             return;
         }
         let metrics = self.metrics.clone();
-        let Some((client, spares, _)) = self.parts(origin.client, origin.generation) else { return };
+        let Some((client, spares, ..)) = self.parts(origin.client, origin.generation) else { return };
         let mut piece =
             Piece { ticket: origin.ticket, part: origin.part, bytes: reply.bytes(), more: reply.more };
         if client.is_trying(origin.ticket) {
@@ -358,6 +398,14 @@ impl Replies for Clients {
             }
         };
         self.refuse(origin, &refusal);
+    }
+
+    fn on_subscription(&mut self, link: LinkKey, event: Subscription<'_>) {
+        self.take_subscription(link, event);
+    }
+
+    fn push_limit(&self) -> usize {
+        self.marks.pubsub_hard
     }
 
     fn flush(&mut self, batch: &[u8]) {

@@ -4,11 +4,13 @@
 #![expect(clippy::disallowed_types, reason = "I/O: owns the client socket")]
 
 use std::io;
+use std::ops::Range;
 use std::task::Waker;
 
 use tokio::net::TcpStream;
 use tracing::info;
 
+use super::delivery::close_subscriber;
 use super::output::Output;
 use super::private::state::Private;
 use super::replies::{Drained, Expect, Piece, Replies};
@@ -18,6 +20,7 @@ use crate::backend::owner::Reply;
 use crate::cluster::slot_map::Generation;
 use crate::metrics::WorkerMetrics;
 use crate::permit::Permit;
+use crate::pubsub::subscriptions::{Counts, Subscriptions};
 use crate::resp::scan::RequestScanner;
 
 /// A client of this worker.
@@ -44,6 +47,8 @@ pub struct Client {
     pub(super) private: Option<Box<Private>>,
     /// Bytes wait in its socket of which the runtime does not know any more, see [`super::private::drive`].
     pub(super) unread: bool,
+    /// What it listens to; nothing for most clients.
+    pub(super) subscriptions: Option<Box<Subscriptions>>,
     /// Whether it is listed to be written to at the end of this batch.
     pub(super) touched: bool,
     /// The socket did not take everything: the task waits for it and writes the rest.
@@ -57,6 +62,8 @@ pub struct Client {
     pub(super) relented: u8,
     /// Whether the socket took bytes since [`Self::relent`] last looked.
     pub(super) took_bytes: bool,
+    /// What was put out last is a piece of a reply, whose rest is to come: nothing else may go out now.
+    pub(super) within_reply: bool,
     /// Its place under the client limit.
     _permit: Permit,
 }
@@ -99,6 +106,12 @@ pub struct Watermarks {
     pub output: usize,
     /// Reply bytes, those that wait for their turn included, at which the client is closed.
     pub output_limit: usize,
+    /// The same for a subscriber.
+    pub pubsub_hard: usize,
+    /// Bytes that a subscriber may have waiting for [`Self::pubsub_soft_time`] only.
+    pub pubsub_soft: usize,
+    /// In milliseconds.
+    pub pubsub_soft_time: u64,
 }
 
 // A shift by this makes any mark reach any limit.
@@ -121,34 +134,128 @@ impl Client {
             session,
             private: None,
             unread: false,
+            subscriptions: None,
             touched: false,
             stuck: false,
             congested: false,
             stopped: false,
             relented: 0,
             took_bytes: false,
+            within_reply: false,
             _permit: permit,
         }
     }
 
     /// Takes a reply that lies in the batch's buffer.
     pub(super) fn fill(&mut self, piece: Piece<'_>, reply: &Reply<'_>, spares: &mut Spares) {
+        let mut held = self.take_held(piece.more);
         let Self { replies, output, .. } = self;
-        replies.fill(piece, |drained| match drained {
-            Drained::Direct => output.push_range(reply.buf, reply.range.clone(), spares),
+        let within = replies.fill(piece, |drained| match drained {
+            Drained::Direct => {
+                output.push_range(reply.buf, reply.range.clone(), spares);
+                if let Some(held) = held.take() {
+                    output.push(reply.buf, &held, spares);
+                }
+            }
             Drained::Own(bytes) => output.push(reply.buf, bytes, spares),
         });
         replies.give_back(spares);
+        self.note_within(within, held);
     }
 
     /// Takes a reply of the proxy's own, which lies in no batch.
     pub(super) fn fill_own(&mut self, piece: Piece<'_>, spares: &mut Spares) {
+        let mut held = self.take_held(piece.more);
         let Self { replies, output, .. } = self;
-        replies.fill(piece, |drained| match drained {
-            Drained::Direct => output.push(&[], piece.bytes, spares),
+        let within = replies.fill(piece, |drained| match drained {
+            Drained::Direct => {
+                output.push(&[], piece.bytes, spares);
+                if let Some(held) = held.take() {
+                    output.push(&[], &held, spares);
+                }
+            }
             Drained::Own(bytes) => output.push(&[], bytes, spares),
         });
         replies.give_back(spares);
+        self.note_within(within, held);
+    }
+
+    /// Takes a published message, which lies in the batch's buffer: it goes out between replies.
+    pub(super) fn push(&mut self, batch: &[u8], range: Range<usize>, spares: &mut Spares) {
+        if self.within_reply
+            && let Some(subscriptions) = &mut self.subscriptions
+        {
+            subscriptions.held.extend_from_slice(&batch[range]);
+        } else {
+            self.output.push_range(batch, range, spares);
+        }
+    }
+
+    /// Takes something to be shown, which lies in no batch: as [`Self::push`].
+    pub(super) fn push_own(&mut self, bytes: &[u8], spares: &mut Spares) {
+        if self.within_reply
+            && let Some(subscriptions) = &mut self.subscriptions
+        {
+            subscriptions.held.extend_from_slice(bytes);
+        } else {
+            self.output.push(&[], bytes, spares);
+        }
+    }
+
+    /// Messages that wait for the end of a reply, where what comes now may be its end.
+    fn take_held(&mut self, more: bool) -> Option<Vec<u8>> {
+        if more || !self.within_reply {
+            return None;
+        }
+        let subscriptions = self.subscriptions.as_mut()?;
+        Some(std::mem::take(&mut subscriptions.held)).filter(|held| !held.is_empty())
+    }
+
+    /// Notes whether the output ends within a reply; messages that did not go out wait on.
+    fn note_within(&mut self, within: Option<bool>, held: Option<Vec<u8>>) {
+        self.within_reply = within.unwrap_or(self.within_reply);
+        if let (Some(held), Some(subscriptions)) = (held, &mut self.subscriptions) {
+            subscriptions.held = held;
+        } else if self.subscriptions.is_some() {
+            self.drop_unused_subscriptions();
+        }
+    }
+
+    /// Whether it listens to anything.
+    #[must_use]
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions.as_ref().is_some_and(|subscriptions| !subscriptions.is_empty())
+    }
+
+    /// How many subscriptions of each kind it has.
+    #[must_use]
+    pub fn subscription_counts(&self) -> Counts {
+        self.subscriptions.as_ref().map(|subscriptions| subscriptions.counts()).unwrap_or_default()
+    }
+
+    /// Gives memory back that only a subscriber needs.
+    pub(super) fn drop_unused_subscriptions(&mut self) {
+        let is_unused = |own: &Subscriptions| own.is_empty() && own.held.is_empty() && !own.monitors;
+        if self.subscriptions.as_deref().is_some_and(is_unused) {
+            self.subscriptions = None;
+        }
+    }
+
+    /// Bytes that wait to be written, in their turn or not.
+    fn unwritten(&self) -> usize {
+        let held = self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.held.len());
+        self.output.len() + self.replies.held_bytes() + held
+    }
+
+    /// Whether a subscriber has had more than the soft limit waiting for too long. Asked now and then.
+    pub(super) fn is_above_soft_limit(&mut self, now: u64, marks: &Watermarks) -> bool {
+        let above = self.unwritten() > marks.pubsub_soft;
+        let Some(subscriptions) = &mut self.subscriptions else { return false };
+        if !above {
+            subscriptions.above_soft_since = None;
+            return false;
+        }
+        now.saturating_sub(*subscriptions.above_soft_since.get_or_insert(now)) >= marks.pubsub_soft_time
     }
 
     /// Answers the request that is being handled with bytes of the proxy's own.
@@ -178,8 +285,11 @@ impl Client {
             self.write(batch, spares, metrics);
         }
         self.output.keep(batch, spares);
-        let kept = self.output.len() + self.replies.held_bytes();
-        if kept > marks.output_limit && self.state != State::Broken {
+        let kept = self.unwritten();
+        let is_subscriber = self.subscriptions.is_some();
+        if is_subscriber && kept > marks.pubsub_hard && self.state != State::Broken {
+            close_subscriber(self, "it is above the hard limit of unwritten output", metrics);
+        } else if kept > marks.output_limit && self.state != State::Broken {
             metrics.clients_killed_slow.add(1);
             info!(client.addr = %self.session.peer, bytes = kept, "closing a client at its reply limit");
             self.state = State::Broken;
@@ -294,7 +404,8 @@ impl Client {
     pub fn held_bytes(&self) -> usize {
         let rest = self.rest.as_ref().map_or(0, |rest| rest.bytes.capacity() + rest.scanner.heap_bytes());
         let queued = self.session.transaction.as_ref().map_or(0, |transaction| transaction.held_bytes());
-        rest + queued + self.output.capacity() + self.replies.held_bytes()
+        let subscriptions = self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.held_bytes());
+        rest + self.output.capacity() + self.replies.held_bytes() + queued + subscriptions
     }
 
     /// Closes the connection at once: CLIENT KILL, or the end of the grace period.

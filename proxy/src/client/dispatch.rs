@@ -3,10 +3,11 @@
 
 use super::connection::Client;
 use super::local::{self, Answer};
+use super::monitor::{self, Feed};
 use super::replies::{Expect, Piece};
 use super::retry::{Parked, Retries, Target};
 use super::spares::Spares;
-use super::{private, transaction};
+use super::{private, subscribe, transaction};
 use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
 use crate::backend::pool::{Pool, Sent};
@@ -18,6 +19,7 @@ use crate::command::table::Lookup;
 use crate::command::{blocking, spec};
 use crate::metrics::WorkerMetrics;
 use crate::private::pool::PrivatePool;
+use crate::pubsub::registry::Registry;
 use crate::refusal::{Refusal, printable};
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
@@ -38,6 +40,10 @@ pub struct Turn<'a> {
     pub spares: &'a mut Spares,
     /// Requests to be sent again.
     pub retries: &'a mut Retries,
+    /// What the worker's clients listen to.
+    pub pubsub: &'a mut Registry,
+    /// What is shown to monitors.
+    pub feed: &'a mut Feed,
     /// Questions to all workers that local commands raise.
     pub questions: &'a mut Vec<local::Question>,
     /// The worker's numbers.
@@ -87,19 +93,22 @@ pub enum Flow {
 
 /// Handles one request of `client`.
 pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Flow {
-    match route(client, request, turn) {
-        Ok(Flow::Later) => return Flow::Later,
-        Ok(Flow::Done) => {}
-        Err(refusal) => {
-            if !matches!(refusal, Refusal::NestedMulti | Refusal::WatchInMulti) {
-                transaction::abort(client);
-            }
-            refuse(client, &refusal, turn);
-        }
+    let routed = route(client, request, turn);
+    if routed == Ok(Flow::Later) {
+        return Flow::Later;
     }
     turn.metrics.commands.add(1);
     client.session.commands += 1;
     client.session.last_active = turn.now;
+    if turn.shared.monitors.any() {
+        monitor::note(client, request, routed.as_ref().err(), turn);
+    }
+    if let Err(refusal) = routed {
+        if !matches!(refusal, Refusal::NestedMulti | Refusal::WatchInMulti) {
+            transaction::abort(client);
+        }
+        refuse(client, &refusal, turn);
+    }
     Flow::Done
 }
 
@@ -129,6 +138,9 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     if !client.session.is_logged_in() && !may_precede_login(spec) {
         return Err(Refusal::NoAuth);
     }
+    if client.subscriptions.is_some() && subscribe::restrict(client, spec, request, turn)? {
+        return Ok(Flow::Done);
+    }
     if client.session.transaction.is_some() && is_queued(spec) {
         return transaction::queue(client, spec, request, turn);
     }
@@ -153,6 +165,9 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         }
         Treatment::Scan => send_scan(client, request, turn)?,
         Treatment::Local(which) => answer_locally(client, which, spec, request, turn)?,
+        Treatment::Subscribe(kind) => subscribe::subscribe(client, kind, request, turn),
+        Treatment::Unsubscribe(kind) => subscribe::unsubscribe(client, kind, request, turn),
+        Treatment::Monitor => monitor::start(client, turn),
         Treatment::Refused(why) => return Err(unsupported(spec, why)),
     }
     Ok(Flow::Done)
@@ -214,8 +229,7 @@ fn keys_refusal(error: KeysError, spec: &Spec) -> Refusal {
 
 pub(super) fn unsupported(spec: &Spec, why: Refused) -> Refusal {
     let why = match why {
-        Refused::Subscribe => "subscriptions are not served yet",
-        Refused::Monitor => "MONITOR is not served yet",
+        Refused::Subscribe => "its subscriptions are of a kind that is not known here",
         Refused::Tracking => "client-side caching is not served yet",
         Refused::Wait => "it speaks of the writes of one connection, and backend connections are shared",
         Refused::NodeAdmin => "it acts on one node or on the cluster's shape; send it to the node",
@@ -365,7 +379,7 @@ fn answer_locally(
 ) -> Result<(), Refusal> {
     use spec::Local::{Reset, Select};
     turn.metrics.commands_local.add(1);
-    let watches = client.private().is_some_and(|private| private.watched() > 0);
+    let watches = client.status().watched > 0;
     if which == Select && watches {
         // The keys are watched in the database that was selected.
         return Err(Refusal::SelectWhileWatching);
@@ -375,7 +389,12 @@ fn answer_locally(
     }
     let mut reply = Vec::new();
     let lane = turn.lane(client);
-    let answer = local::answer(&mut client.session, which, spec, request, turn, &mut reply)?;
+    let status = client.status();
+    let answer = local::answer(&mut client.session, &status, which, spec, request, turn, &mut reply)?;
+    if which == Reset {
+        monitor::stop(client, turn);
+        subscribe::leave_all(client, turn);
+    }
     if turn.lane(client) != lane {
         client.break_watch();
         // Over other connections the next request could overtake those in flight.

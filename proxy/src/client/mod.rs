@@ -11,8 +11,11 @@ pub mod transaction;
 pub mod private;
 
 pub mod local;
+pub mod monitor;
+mod subscribe;
 
 pub mod clients;
+mod delivery;
 pub mod output;
 pub mod replies;
 pub mod retry;

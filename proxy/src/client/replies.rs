@@ -99,24 +99,27 @@ impl Replies {
     }
 
     /// Takes a piece of a reply. What may go to the client by this is given to `out`, in order: `Direct` for
-    /// the piece itself, `Own` for bytes that were kept here.
-    pub fn fill(&mut self, piece: Piece<'_>, mut out: impl FnMut(Drained<'_>)) {
+    /// the piece itself, `Own` for bytes that were kept here. Returns whether what went out ended within a
+    /// reply; `None` where nothing did.
+    pub fn fill(&mut self, piece: Piece<'_>, mut out: impl FnMut(Drained<'_>)) -> Option<bool> {
         let place = piece.ticket.0.wrapping_sub(self.head.0);
         debug_assert!(place < self.open, "ticket {place} of {}", self.open);
         if place >= self.open {
-            return;
+            return None;
         }
         let Some(reorder) = &mut self.reorder else {
             out(Drained::Direct);
             if !piece.more {
                 self.advance(1);
             }
-            return;
+            return Some(piece.more);
         };
-        let Some(slot) = reorder.slots.get_mut(place as usize) else { return };
+        let slot = reorder.slots.get_mut(place as usize)?;
+        let mut within = None;
         let passed_on = match slot {
             ReplySlot::Waiting if place == 0 => {
                 out(Drained::Direct);
+                within = Some(piece.more);
                 !piece.more
             }
             slot => {
@@ -127,9 +130,19 @@ impl Replies {
             }
         };
         if place == 0 {
-            let drained = reorder.drain(passed_on, &mut out);
+            let (drained, begun) = reorder.drain(passed_on, &mut out);
+            if begun || (drained > 0 && within.is_none()) {
+                within = Some(begun);
+            }
             self.advance(drained);
         }
+        within
+    }
+
+    /// Whether the reply to this request is still to go out, wholly or in part.
+    #[must_use]
+    pub fn is_open(&self, ticket: Ticket) -> bool {
+        ticket.0.wrapping_sub(self.head.0) < self.open
     }
 
     /// How many replies are still waited for.
@@ -194,9 +207,9 @@ impl Reorder {
     }
 
     /// Lets go what is complete at the head; `head_done` where the head itself was passed on whole. Returns
-    /// how many tickets that ends.
-    fn drain(&mut self, head_done: bool, out: &mut impl FnMut(Drained<'_>)) -> u32 {
-        let mut drained = 0;
+    /// how many tickets that ends, and whether the next one's reply has begun to go out.
+    fn drain(&mut self, head_done: bool, out: &mut impl FnMut(Drained<'_>)) -> (u32, bool) {
+        let (mut drained, mut begun) = (0, false);
         if head_done {
             self.slots.pop_front();
             drained += 1;
@@ -217,6 +230,7 @@ impl Reorder {
                     out(Drained::Own(bytes));
                     *slot = ReplySlot::Waiting;
                     self.kept -= kept;
+                    begun = true;
                     break;
                 }
                 ReplySlot::Merging { reply: Some(reply), muted: false, .. } => out(Drained::Own(reply)),
@@ -230,7 +244,7 @@ impl Reorder {
         if self.held_slots == 0 {
             self.held.clear();
         }
-        drained
+        (drained, begun)
     }
 
     fn held_bytes(&self) -> usize {

@@ -120,7 +120,7 @@ impl Session {
     #[must_use]
     pub fn lane(&self, connections: u16) -> Lane {
         let number = (self.id % u64::from(connections.max(1))) as u16;
-        Lane { protocol: self.protocol, database: self.database, number }
+        Lane { protocol: self.protocol, database: self.database, number, subscribes: false }
     }
 
     /// Whether it may send commands other than AUTH, HELLO, QUIT and RESET.

@@ -4,10 +4,20 @@
 const LONGEST_PATTERN: usize = 256;
 
 /// Whether all of `text` matches `pattern`, letters in either case alike.
-///
-/// After a mismatch only the last `*` is tried again, so the time is bounded by the product of the lengths.
 #[must_use]
 pub fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
+    matches_folded(pattern, text, |byte| byte.to_ascii_lowercase())
+}
+
+/// Whether all of `text` matches `pattern`.
+#[must_use]
+pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    matches_folded(pattern, text, |byte| byte)
+}
+
+/// After a mismatch only the last `*` is tried again, so the time is bounded by the product of the lengths.
+/// Bytes are alike where `fold` makes one of them.
+fn matches_folded(pattern: &[u8], text: &[u8], fold: fn(u8) -> u8) -> bool {
     if pattern.len() > LONGEST_PATTERN {
         return false;
     }
@@ -18,7 +28,7 @@ pub fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
         if let [b'*', after @ ..] = rest {
             star = Some((after, left));
             rest = after;
-        } else if let Some(after) = match_one(rest, byte) {
+        } else if let Some(after) = match_one(rest, byte, fold) {
             (rest, left) = (after, behind);
         } else if let Some((after, [_, swallowed @ ..])) = star {
             star = Some((after, swallowed));
@@ -31,37 +41,37 @@ pub fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// The pattern behind its first element, where that matches `byte`.
-fn match_one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
+fn match_one(pattern: &[u8], byte: u8, fold: fn(u8) -> u8) -> Option<&[u8]> {
     let (matches, rest) = match pattern {
         [] => return None,
         [b'?', rest @ ..] => (true, rest),
-        [b'[', class @ ..] => match_class(class, byte),
-        [b'\\', literal, rest @ ..] | [literal, rest @ ..] => (literal.eq_ignore_ascii_case(&byte), rest),
+        [b'[', class @ ..] => match_class(class, byte, fold),
+        [b'\\', literal, rest @ ..] | [literal, rest @ ..] => (fold(*literal) == fold(byte), rest),
     };
     matches.then_some(rest)
 }
 
 /// Whether `byte` is in the class that begins behind its bracket, and what follows the class. A class that
 /// isn't closed ends with the pattern.
-fn match_class(class: &[u8], byte: u8) -> (bool, &[u8]) {
+fn match_class(class: &[u8], byte: u8, fold: fn(u8) -> u8) -> (bool, &[u8]) {
     let (negated, mut rest) = class.strip_prefix(b"^").map_or((false, class), |rest| (true, rest));
-    let lower = byte.to_ascii_lowercase();
+    let folded = fold(byte);
     let mut found = false;
     loop {
         rest = match rest {
             [] => return (found != negated, rest),
             [b']', rest @ ..] => return (found != negated, rest),
             [b'\\', literal, rest @ ..] => {
-                found |= literal.eq_ignore_ascii_case(&byte);
+                found |= fold(*literal) == folded;
                 rest
             }
             [from, b'-', to, rest @ ..] => {
-                let (from, to) = (from.to_ascii_lowercase(), to.to_ascii_lowercase());
-                found |= (from.min(to)..=from.max(to)).contains(&lower);
+                let (from, to) = (fold(*from), fold(*to));
+                found |= (from.min(to)..=from.max(to)).contains(&folded);
                 rest
             }
             [literal, rest @ ..] => {
-                found |= literal.eq_ignore_ascii_case(&byte);
+                found |= fold(*literal) == folded;
                 rest
             }
         };

@@ -136,8 +136,25 @@ pub enum Treatment {
     Transaction(Transaction),
     /// Answered by the proxy itself.
     Local(Local),
+    /// SUBSCRIBE and its like: the proxy subscribes once for all its clients.
+    Subscribe(TopicKind),
+    /// UNSUBSCRIBE and its like.
+    Unsubscribe(TopicKind),
+    /// MONITOR: shows what the proxy's clients say.
+    Monitor,
     /// Refused, always: why.
     Refused(Refused),
+}
+
+/// What can be subscribed to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum TopicKind {
+    /// SUBSCRIBE: a channel, which all nodes of a cluster know of.
+    Channel,
+    /// PSUBSCRIBE: all channels that match.
+    Pattern,
+    /// SSUBSCRIBE: a channel of the shard that serves its slot.
+    Shard,
 }
 
 /// How a multi-key command is cut.
@@ -203,6 +220,8 @@ pub enum Local {
     Cluster,
     /// ACL WHOAMI and other session questions.
     Acl,
+    /// PUBSUB and its subcommands: they speak of the proxy's own subscribers.
+    Pubsub,
 }
 
 /// The commands around a transaction.
@@ -223,10 +242,8 @@ pub enum Transaction {
 /// Why a command is never served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// The SUBSCRIBE family.
+    /// A subscription of a kind that we don't know.
     Subscribe,
-    /// MONITOR.
-    Monitor,
     /// CLIENT TRACKING and what belongs to it.
     Tracking,
     /// WAIT, WAITAOF: would speak of a connection that others share.

@@ -5,10 +5,11 @@ use super::facts::Facts;
 use super::spec::Local as L;
 use super::spec::Merge as M;
 use super::spec::Refused as R;
+use super::spec::TopicKind::{Channel, Pattern, Shard};
 use super::spec::Transaction as T;
 use super::spec::Treatment::{
-    self, Blocking, EveryShard, FixedShard, Keyed, Local, RandomKey, Refused, Scan, Split as SplitBy,
-    Transaction,
+    self, Blocking, EveryShard, FixedShard, Keyed, Local, Monitor, RandomKey, Refused, Scan,
+    Split as SplitBy, Subscribe, Transaction, Unsubscribe,
 };
 use super::spec::{Flags, Split as S};
 
@@ -191,17 +192,21 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
     (Transaction(T::Watch), &["watch"]),
     (Transaction(T::Unwatch), &["unwatch"]),
     // Their state would belong to a connection that others share.
-    (
-        Refused(R::Subscribe),
-        &["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe"],
-    ),
-    (Refused(R::Monitor), &["monitor"]),
+    // Thousands of clients share one subscription of the worker's at a backend.
+    (Subscribe(Channel), &["subscribe"]),
+    (Subscribe(Pattern), &["psubscribe"]),
+    (Subscribe(Shard), &["ssubscribe"]),
+    (Unsubscribe(Channel), &["unsubscribe"]),
+    (Unsubscribe(Pattern), &["punsubscribe"]),
+    (Unsubscribe(Shard), &["sunsubscribe"]),
+    // One node's clients are the proxies: what is shown is what the proxy's own say.
+    (Monitor, &["monitor"]),
     (Refused(R::Tracking), &["client|tracking", "client|caching"]),
     // They speak of the writes of their own connection, which here are everyone's.
     (Refused(R::Wait), &["wait", "waitaof"]),
-    // PUBSUB counts the subscribers of the node asked, replicas' apart: no sum over primaries is true.
+    // A node's subscribers are those of the proxies and of whoever goes past them: the proxy tells its own.
     (
-        Refused(R::Subscribe),
+        Local(L::Pubsub),
         &["pubsub|channels", "pubsub|numpat", "pubsub|numsub", "pubsub|shardchannels", "pubsub|shardnumsub"],
     ),
     // Reports of one process, which can't be merged: ask the node.

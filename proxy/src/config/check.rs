@@ -60,13 +60,19 @@ fn check_orders(file: &File, errors: &mut Vec<ConfigError>) {
             cluster.command_timeout,
         ),
     ];
-    let sizes: [(&str, usize, &str, usize); 2] = [
+    let sizes: [(&str, usize, &str, usize); 3] = [
         ("clients.max_bulk", clients.max_bulk_bytes, "clients.max_request", clients.max_request_bytes),
         (
             "clients.reply_high_watermark",
             clients.reply_high_watermark,
             "clients.reply_limit",
             clients.reply_limit,
+        ),
+        (
+            "clients.pubsub_output_soft",
+            clients.pubsub_output_soft,
+            "clients.pubsub_output_hard",
+            clients.pubsub_output_hard,
         ),
     ];
     let mut order = |low, low_value: String, high, high_value: String| {

@@ -118,6 +118,15 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("clients.reply_limit", |file, entry| {
         put(&mut file.clients.reply_limit, entry.size(64 * KIB..=4 * GIB));
     }),
+    row("clients.pubsub_output_hard", |file, entry| {
+        put(&mut file.clients.pubsub_output_hard, entry.size(64 * KIB..=4 * GIB));
+    }),
+    row("clients.pubsub_output_soft", |file, entry| {
+        put(&mut file.clients.pubsub_output_soft, entry.size(64 * KIB..=4 * GIB));
+    }),
+    row("clients.pubsub_output_soft_time", |file, entry| {
+        put(&mut file.clients.pubsub_output_soft_time, entry.duration(SECOND..=HOUR));
+    }),
     row("clients.memory_limit", |file, entry| {
         put(&mut file.clients.memory_limit, entry.or_off(|entry| entry.size(16 * MIB..=1024 * GIB)));
     }),

@@ -58,6 +58,12 @@ pub struct ClientSettings {
     pub reply_high_watermark: usize,
     /// Bytes of unsent replies at which the client is closed.
     pub reply_limit: usize,
+    /// Bytes of unsent messages and replies at which a subscriber is closed.
+    pub pubsub_output_hard: usize,
+    /// The same where it stays above for [`Self::pubsub_output_soft_time`].
+    pub pubsub_output_soft: usize,
+    /// See there.
+    pub pubsub_output_soft_time: Duration,
     /// Bytes that the process may have allocated: above it the clients that hold most are closed; `None`
     /// sets no limit.
     pub memory_limit: Option<usize>,
@@ -221,6 +227,10 @@ impl Default for ClientSettings {
             reply_high_watermark: 1 << 20,
             // The servers' own hard limit for replicas; for clients they have none.
             reply_limit: 1 << 30,
+            // The servers' own `client-output-buffer-limit pubsub`.
+            pubsub_output_hard: 32 << 20,
+            pubsub_output_soft: 8 << 20,
+            pubsub_output_soft_time: Duration::from_secs(60),
             memory_limit: None,
         }
     }

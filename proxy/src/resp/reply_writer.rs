@@ -90,6 +90,11 @@ impl<'b> ReplyWriter<'b> {
         self.length(b'*', len);
     }
 
+    /// The head of a push, whose `len` elements are to follow.
+    pub fn push(&mut self, len: usize) {
+        self.length(if self.protocol == Protocol::Resp2 { b'*' } else { b'>' }, len);
+    }
+
     /// The head of a map, whose `len` keys, each with its value, are to follow.
     pub fn map(&mut self, len: usize) {
         match self.protocol {

@@ -1,10 +1,12 @@
 //! What a worker can be told, and the way to tell it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::local::list::Filter;
+use crate::client::local::pubsub::{Counted, Topics};
 use crate::permit::Permit;
 
 /// How others reach a worker.
@@ -12,7 +14,7 @@ use crate::permit::Permit;
 pub struct WorkerHandle(mpsc::UnboundedSender<Message>);
 
 /// What a worker can be told. Unbounded, since each message has a bounded source: an accepted connection, a
-/// local command of a client that waits for the answer, or the process's end.
+/// local command of a client that waits for the answer, lines for monitors up to a limit, or the process's end.
 #[derive(Debug)]
 pub enum Message {
     /// Serve this client.
@@ -23,6 +25,12 @@ pub enum Message {
     Kill(Filter, u64, oneshot::Sender<usize>),
     /// End the wait of the client of this id, with an error where so; say how many were ended.
     Unblock(u64, bool, oneshot::Sender<usize>),
+    /// Say who listens to what.
+    Topics(Topics, oneshot::Sender<Counted>),
+    /// Show this to the monitors: what another worker's clients said. Bounded by [`crate::monitors`].
+    Feed(Arc<[u8]>),
+    /// Close the monitors: something too long to be shown was said.
+    CloseMonitors,
     /// Close each client behind its replies; end when none is left, or after this time.
     Drain(Duration),
 }

@@ -8,7 +8,9 @@
 )]
 
 pub mod message;
+mod monitoring;
 mod question;
+mod subscriptions;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -63,6 +65,12 @@ pub struct Worker {
     wake_tick: Rc<Notify>,
     /// When idle private connections are next looked at.
     next_sweep: u64,
+    /// Its place among the workers.
+    index: usize,
+    /// How many monitors the others believe it to have.
+    watching: usize,
+    /// When links for subscriptions are next asked for a sign of life.
+    next_pulse: u64,
     /// The memory measurement that clients were last closed by.
     shed_by: u64,
     /// Itself, for the tasks that it starts.
@@ -76,6 +84,8 @@ const TICK: Duration = Duration::from_millis(10);
 const IDLE_TICK: Duration = Duration::from_millis(100);
 // How often idle and unauthenticated clients are looked for.
 const SWEEP: u64 = 1_000;
+// How often a node that we have only subscribed at is asked for a sign of life.
+const PULSE: u64 = 2_000;
 
 /// Runs worker `index` on this thread until it was told to drain and has.
 pub fn run(
@@ -123,6 +133,12 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
             Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
             Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
             Some(Message::Unblock(id, with_error, reply)) => drop(reply.send(worker.unblock(id, with_error))),
+            Some(Message::Topics(topics, reply)) => drop(reply.send(topics.count(&worker.clients.pubsub))),
+            Some(Message::Feed(lines)) => {
+                worker.on_feed(&lines);
+                worker.settle();
+            }
+            Some(Message::CloseMonitors) => worker.clients.close_monitors(),
             Some(Message::Drain(grace)) => {
                 drain_until = Some(Instant::now() + grace);
                 worker.clients.iter_mut().for_each(Client::drain);
@@ -198,6 +214,9 @@ impl Worker {
                 peers,
                 started: Instant::now(),
                 wake_tick: Rc::default(),
+                index,
+                watching: 0,
+                next_pulse: 0,
                 shed_by: 0,
                 this: this.clone(),
                 shared,
@@ -223,9 +242,22 @@ impl Worker {
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
         let now = self.now();
         let Self { shared, clients, pool, private, scratch, questions, metrics, .. } = self;
-        let (client, spares, retries) = clients.parts(key, generation)?;
+        let (client, spares, retries, pubsub, feed) = clients.parts(key, generation)?;
         let random = fastrand::u32(..);
-        let turn = Turn { shared, pool, private, spares, retries, questions, metrics, random, now, key };
+        let turn = Turn {
+            shared,
+            pool,
+            private,
+            spares,
+            retries,
+            pubsub,
+            feed,
+            questions,
+            metrics,
+            random,
+            now,
+            key,
+        };
         Some((client, turn, scratch))
     }
 
@@ -238,6 +270,7 @@ impl Worker {
         // Whatever waits may have a node now.
         let waiting = self.clients.retries.take_all();
         self.resend(waiting);
+        self.follow_slots();
         self.settle();
     }
 
@@ -247,6 +280,11 @@ impl Worker {
         self.pool.tick(now);
         let due = self.clients.retries.take_due(now);
         self.resend(due);
+        self.clients.tick_subscriptions(now);
+        if now >= self.next_pulse {
+            self.next_pulse = now + PULSE;
+            self.feel_pulse();
+        }
         self.clients.sweep(now, SWEEP, &self.shared);
         let stuck = self.clients.relent(now);
         let waiting = self.private.is_waiting();
@@ -266,6 +304,7 @@ impl Worker {
         stuck
             || waiting
             || !self.clients.retries.is_empty()
+            || self.clients.pubsub.is_waiting()
             || self.shared.settings.clients.memory_limit.is_some()
             || self.pool.links().any(|link| !link.in_flight.is_empty())
     }
@@ -316,8 +355,9 @@ impl Worker {
         let now = self.now();
         let line = |client: &Client| {
             let user = self.shared.user_name(client.session.login);
-            let matches = filter.matches(&client.session, user, now);
-            matches.then(|| list::line(&client.session, client.private(), user, now, client.output_bytes()))
+            let status = client.status();
+            let matches = filter.matches(&client.session, status.counts, user, now);
+            matches.then(|| list::line(&client.session, &status, user, now, client.output_bytes()))
         };
         self.clients.iter().filter_map(line).collect()
     }
@@ -325,9 +365,10 @@ impl Worker {
     fn kill(&mut self, filter: &Filter, asker: u64) -> usize {
         let now = self.now();
         let Self { clients, shared, .. } = self;
-        let matching = clients
-            .iter_mut()
-            .filter(|client| filter.matches(&client.session, shared.user_name(client.session.login), now));
+        let matching = clients.iter_mut().filter(|client| {
+            let user = shared.user_name(client.session.login);
+            filter.matches(&client.session, client.subscription_counts(), user, now)
+        });
         let close = |client: &mut Client| match client.session.id == asker {
             true => client.close_after_replies(),
             false => client.kill(),
@@ -392,8 +433,15 @@ impl Owner for Worker {
             self.resend(fresh);
             self.wake_tick.notify_one();
         }
+        self.clients.settle_subscriptions();
+        self.send_subscriptions();
+        self.show_feed();
         self.clients.flush(&[]);
         self.open_private();
+        let (pubsub, metrics) = (&mut self.clients.pubsub, &self.metrics);
+        metrics.subscribed_clients.set(pubsub.clients());
+        metrics.subscriptions_backend.set(pubsub.live_topics());
+        metrics.pubsub_resubscribed.add(pubsub.take_resubscribed());
         if std::mem::take(&mut self.clients.topology_doubt) | std::mem::take(&mut self.private.topology_doubt)
         {
             self.shared.topology.request_refresh();

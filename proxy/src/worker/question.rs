@@ -1,4 +1,4 @@
-//! ◆ Questions that all workers have to answer for one reply: CLIENT LIST, KILL and UNBLOCK.
+//! ◆ Questions that all workers have to answer for one reply: CLIENT LIST, KILL and UNBLOCK, PUBSUB.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::Worker;
 use super::message::{Message, WorkerHandle};
 use crate::backend::owner::Replies;
+use crate::client::local::pubsub::Counted;
 use crate::client::local::{Ask, Question};
 use crate::refusal::Refusal;
 use crate::resp::reply_writer::ReplyWriter;
@@ -17,6 +18,7 @@ use crate::resp::reply_writer::ReplyWriter;
 pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandle]>, question: Question) {
     let mut list = String::new();
     let mut count = 0;
+    let mut topics = Counted::new();
     for peer in peers.iter() {
         match &question.ask {
             Ask::List(filter) => {
@@ -37,6 +39,14 @@ pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandl
                     count += receiver.await.unwrap_or_default();
                 }
             }
+            Ask::Topics(which) => {
+                let (sender, receiver) = oneshot::channel();
+                if peer.tell(Message::Topics(which.clone(), sender)) {
+                    for (name, count) in receiver.await.unwrap_or_default() {
+                        *topics.entry(name).or_default() += count;
+                    }
+                }
+            }
         }
     }
     let mut worker = worker.borrow_mut();
@@ -44,6 +54,7 @@ pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandl
     let mut reply = Vec::new();
     let mut writer = ReplyWriter::new(&mut reply, question.protocol);
     match question.ask {
+        Ask::Topics(which) => which.write(&topics, &mut writer),
         Ask::List(_) => writer.verbatim(&list),
         Ask::Kill { one: false, .. } | Ask::Unblock { .. } => writer.integer(count as i64),
         Ask::Kill { one: true, .. } if count > 0 => writer.simple("OK"),

@@ -2,7 +2,7 @@
 
 use super::super::dispatch::Turn;
 use super::super::session::{ReplyMode, Session};
-use super::list::{self, Filter};
+use super::list::{self, Filter, Status};
 use super::{Answer, Ask};
 use crate::command::spec::Spec;
 use crate::refusal::Refusal;
@@ -16,6 +16,7 @@ use crate::resp::scan::parse_number;
 /// The refusal that is the answer.
 pub(super) fn answer(
     session: &mut Session,
+    status: &Status,
     spec: &Spec,
     request: &Request<'_>,
     turn: &Turn<'_>,
@@ -35,7 +36,7 @@ pub(super) fn answer(
             writer.simple("OK");
         }
         "client|info" => {
-            let line = list::line(session, None, turn.shared.user_name(session.login), turn.now, 0);
+            let line = list::line(session, status, turn.shared.user_name(session.login), turn.now, 0);
             writer.verbatim(&line);
         }
         "client|list" => return Ok(Answer::Question(Ask::List(Filter::of_list(request)?))),

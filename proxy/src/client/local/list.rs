@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::super::private::state::{Pin, Private};
+use super::super::private::state::Pin;
 use super::super::session::Session;
+use crate::pubsub::subscriptions::Counts;
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
@@ -17,12 +18,21 @@ pub struct Filter {
     peer: Option<String>,
     local: Option<String>,
     user: Option<String>,
-    /// A type that no client of ours is of (master, replica, pubsub).
-    other_type: bool,
+    /// Clients of this type only.
+    kind: Option<ClientType>,
     /// Not this client: the one that asks.
     skip: Option<u64>,
     /// Only those connected for at least this many seconds.
     max_age: Option<u64>,
+}
+
+/// The servers' types of clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ClientType {
+    Normal,
+    PubSub,
+    /// A replica or a primary: none of ours.
+    Other,
 }
 
 impl Filter {
@@ -81,26 +91,27 @@ impl Filter {
     }
 
     fn set_type(&mut self, name: &[u8]) -> Result<(), Refusal> {
-        match name.to_ascii_lowercase().as_slice() {
-            b"normal" => Ok(()),
-            b"master" | b"replica" | b"slave" | b"pubsub" => {
-                self.other_type = true;
-                Ok(())
-            }
+        let kind = match name.to_ascii_lowercase().as_slice() {
+            b"normal" => ClientType::Normal,
+            b"pubsub" => ClientType::PubSub,
+            b"master" | b"replica" | b"slave" => ClientType::Other,
             _ => {
                 let name = crate::refusal::printable(name, 64);
-                Err(Refusal::Said(format!("ERR Unknown client type '{name}'")))
+                return Err(Refusal::Said(format!("ERR Unknown client type '{name}'")));
             }
-        }
+        };
+        self.kind = Some(kind);
+        Ok(())
     }
 
     /// Whether it means this client, whose user is called `user`.
     #[must_use]
-    pub fn matches(&self, session: &Session, user: &str, now: u64) -> bool {
+    pub fn matches(&self, session: &Session, counts: Counts, user: &str, now: u64) -> bool {
         let is = |wanted: &Option<String>, address: SocketAddr| {
             wanted.as_ref().is_none_or(|wanted| *wanted == address.to_string())
         };
-        !self.other_type
+        let kind = if counts.any() { ClientType::PubSub } else { ClientType::Normal };
+        self.kind.is_none_or(|wanted| wanted == kind)
             && self.skip != Some(session.id)
             && self.ids.as_ref().is_none_or(|ids| ids.contains(&session.id))
             && is(&self.peer, session.peer)
@@ -119,23 +130,28 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// What a client is at, beside what it said of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Status {
+    /// What it listens to.
+    pub counts: Counts,
+    /// How many keys it watches.
+    pub watched: u32,
+    /// Why it has a connection or a state of its own, and since when.
+    pub pin: Option<(Pin, u64)>,
+}
+
 /// A client as CLIENT LIST shows it, its line end included. Fields that a proxy has no value for are left
 /// out: clients read them by name. `pin` tells why the client has a connection or a state of its own, `pin-age`
 /// for how many seconds.
 #[must_use]
-pub fn line(
-    session: &Session,
-    private: Option<&Private>,
-    user: &str,
-    now: u64,
-    output_bytes: usize,
-) -> String {
+pub fn line(session: &Session, status: &Status, user: &str, now: u64, output_bytes: usize) -> String {
     let empty = Default::default();
     let names = session.names.as_deref().unwrap_or(&empty);
-    let pin = private.and_then(Private::pin);
+    let pin = status.pin;
     let multi = session.transaction.as_ref().map_or(-1, |transaction| i64::from(transaction.queued));
     format!(
-        "id={} addr={} laddr={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={multi} watch={} \
+        "id={} addr={} laddr={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} watch={} \
          omem={} tot-cmds={} cmd={} user={user} redir=-1 resp={} lib-name={} lib-ver={} pin={} pin-age={}\n",
         session.id,
         session.peer,
@@ -143,9 +159,12 @@ pub fn line(
         names.name,
         now.saturating_sub(session.since) / 1000,
         now.saturating_sub(session.last_active) / 1000,
-        flags(multi >= 0, pin.map(|(pin, _)| pin)),
+        flags(status, multi >= 0),
         session.database,
-        private.map_or(0, Private::watched),
+        status.counts.channels,
+        status.counts.patterns,
+        status.counts.shards,
+        status.watched,
         output_bytes,
         session.commands,
         session.last_command.as_str(),
@@ -157,9 +176,15 @@ pub fn line(
     )
 }
 
-/// The servers' letters.
-fn flags(in_transaction: bool, pin: Option<Pin>) -> String {
-    let letters = [(in_transaction, 'x'), (pin == Some(Pin::Blocked), 'b')];
+/// The servers' letters for what a client does.
+fn flags(status: &Status, in_transaction: bool) -> String {
+    let letters = [
+        (status.counts.monitors, 'O'),
+        (status.counts.any(), 'P'),
+        (in_transaction, 'x'),
+        (status.pin.is_some_and(|(pin, _)| pin == Pin::Blocked), 'b'),
+        (status.pin.is_some_and(|(pin, _)| pin == Pin::Tracking), 't'),
+    ];
     let set: String = letters.iter().filter(|(is_set, _)| *is_set).map(|(_, letter)| letter).collect();
     if set.is_empty() { "N".to_owned() } else { set }
 }

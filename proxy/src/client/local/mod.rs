@@ -4,7 +4,9 @@ pub mod client;
 pub mod info;
 pub mod list;
 pub mod login;
+pub mod pubsub;
 
+use self::list::Status;
 use super::dispatch::Turn;
 use super::session::Session;
 use crate::backend::in_flight::Origin;
@@ -65,6 +67,8 @@ pub enum Ask {
         /// Whether it gets an error, and not what a timeout gives.
         with_error: bool,
     },
+    /// PUBSUB.
+    Topics(pubsub::Topics),
 }
 
 /// Answers a local command into `out`.
@@ -73,6 +77,7 @@ pub enum Ask {
 /// The refusal that is the answer.
 pub fn answer(
     session: &mut Session,
+    status: &Status,
     which: Local,
     spec: &Spec,
     request: &Request<'_>,
@@ -101,6 +106,7 @@ pub fn answer(
             writer.array(0);
         }
         Local::Lolwut => writer.verbatim(&format!("Slotway ver. {}\n", env!("CARGO_PKG_VERSION"))),
+        Local::Pubsub => return pubsub::answer(spec, request),
         Local::Hello => return login::hello(session, request, turn, out),
         Local::Auth => return login::auth(session, request, turn, out),
         Local::Select => return login::select(session, request, turn, out),
@@ -115,7 +121,7 @@ pub fn answer(
         Local::Accept => writer.simple("OK"),
         Local::Info => return Ok(info::info(request, turn)),
         Local::Command => command::answer(&turn.shared.commands, spec, request, &mut writer),
-        Local::Client => return client::answer(session, spec, request, turn, out),
+        Local::Client => return client::answer(session, status, spec, request, turn, out),
         Local::Cluster => {
             cluster::answer(spec, request, &turn.shared.own_node(session.local), &mut writer);
         }

@@ -2,6 +2,7 @@
 
 use super::super::connection::Client;
 use super::super::dispatch::Turn;
+use super::super::local::list::Status;
 use super::job::{self, Job};
 use crate::backend::lane::Lane;
 use crate::private::pool::{Asker, NodeId};
@@ -38,6 +39,12 @@ pub enum Pin {
     Blocked,
     /// It watches keys.
     Watch,
+    /// Its reads are tracked.
+    Tracking,
+    /// It listens to channels.
+    PubSub,
+    /// It said MONITOR.
+    Monitor,
 }
 
 impl Pin {
@@ -47,6 +54,9 @@ impl Pin {
         match self {
             Self::Blocked => "blocked",
             Self::Watch => "watch",
+            Self::Tracking => "tracking",
+            Self::PubSub => "pubsub",
+            Self::Monitor => "monitor",
         }
     }
 }
@@ -83,10 +93,20 @@ impl Client {
         self.private.as_mut()?.job.as_mut()
     }
 
-    /// Its private side, where it has one.
+    /// What it is at.
     #[must_use]
-    pub fn private(&self) -> Option<&Private> {
-        self.private.as_deref()
+    pub fn status(&self) -> Status {
+        let counts = self.subscription_counts();
+        let listens = self.subscriptions.as_ref().map(|own| {
+            let pin = if own.monitors { Pin::Monitor } else { Pin::PubSub };
+            (pin, own.since)
+        });
+        let private = self.private.as_deref();
+        Status {
+            counts,
+            watched: private.map_or(0, Private::watched),
+            pin: private.and_then(Private::pin).or(listens),
+        }
     }
 
     /// Whether it waits in a blocking command.

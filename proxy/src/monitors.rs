@@ -1,0 +1,87 @@
+//! Which workers have clients that said MONITOR, and how much each still has to take of what the others' clients
+//! say.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// All workers' monitors. Read by every request, changed by few.
+#[derive(Debug)]
+pub struct Monitors {
+    /// Of all workers.
+    all: AtomicUsize,
+    workers: Box<[Watching]>,
+    /// Bytes that may be on their way to a worker.
+    limit: usize,
+}
+
+#[derive(Default, Debug)]
+struct Watching {
+    monitors: AtomicUsize,
+    /// Bytes on their way to it.
+    backlog: AtomicUsize,
+    /// Something was not sent since it was above the limit.
+    missed: AtomicBool,
+}
+
+impl Monitors {
+    /// Nobody watches.
+    #[must_use]
+    pub fn new(workers: usize, limit: usize) -> Self {
+        Self { all: AtomicUsize::new(0), workers: (0..workers).map(|_| Watching::default()).collect(), limit }
+    }
+
+    /// Whether anybody watches: one load, for every request.
+    #[inline]
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.all.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tells how many monitors a worker has.
+    pub fn set(&self, worker: usize, count: usize) {
+        let Some(watching) = self.workers.get(worker) else { return };
+        let before = watching.monitors.swap(count, Ordering::Relaxed);
+        self.all.fetch_add(count, Ordering::Relaxed);
+        self.all.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// Whether `bytes` are to be sent to a worker; it has to say [`Self::take`] of them.
+    #[must_use]
+    pub fn offer(&self, worker: usize, bytes: usize) -> bool {
+        let Some(watching) = self.workers.get(worker) else { return false };
+        if watching.monitors.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        if watching.backlog.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit {
+            watching.backlog.fetch_sub(bytes, Ordering::Relaxed);
+            watching.missed.store(true, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// A worker took `bytes` that were sent to it. False where it was not sent others: its monitors miss some.
+    #[must_use]
+    pub fn take(&self, worker: usize, bytes: usize) -> bool {
+        let Some(watching) = self.workers.get(worker) else { return true };
+        watching.backlog.fetch_sub(bytes, Ordering::Relaxed);
+        !watching.missed.swap(false, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_offered_what_it_can_take() {
+        let monitors = Monitors::new(2, 100);
+        assert!(!monitors.any() && !monitors.offer(1, 10), "nobody watches");
+        monitors.set(1, 2);
+        assert!(monitors.any() && monitors.offer(1, 60) && !monitors.offer(0, 60));
+        assert!(!monitors.offer(1, 60), "above the limit");
+        assert!(!monitors.take(1, 60), "it is told that it missed some");
+        assert!(monitors.offer(1, 60) && monitors.take(1, 60));
+        monitors.set(1, 0);
+        assert!(!monitors.any());
+    }
+}

@@ -1,0 +1,149 @@
+//! Tells the backends what this worker's clients want to listen to.
+
+use super::Worker;
+use crate::backend::owner::Owner;
+use crate::backend::pool::LinkKey;
+use crate::cluster::slot::Slot;
+use crate::command::spec::TopicKind;
+use crate::pubsub::registry::Step;
+use crate::route::split::Together;
+
+// Answers that backends may owe at a time: after a lost link all its topics are subscribed to again, and a
+// node must be able to keep up within the command timeout.
+const MOST_UNANSWERED: usize = 4_096;
+// A batch of commands above this is closed by a marker.
+const BATCH_BYTES: usize = 32 * 1024;
+// Milliseconds between attempts to reach a node.
+const PAUSE_FOR_NODE: u64 = 20;
+// Answered by every server in every state, with an ordinary reply, and allowed to every user.
+const MARKER: &[u8] = b"*1\r\n$5\r\nHELLO\r\n";
+
+/// Commands to one link, not given to it yet.
+struct Batch {
+    link: LinkKey,
+    /// For the link's own books.
+    slot: Slot,
+    bytes: Vec<u8>,
+}
+
+impl Worker {
+    /// Sends what there is to be told.
+    pub(super) fn send_subscriptions(&mut self) {
+        let now = self.now();
+        let mut batches: Vec<Batch> = Vec::new();
+        while self.clients.pubsub.unanswered() < MOST_UNANSWERED
+            && let Some(step) = self.clients.pubsub.next_step()
+        {
+            let (topic, link) = match step {
+                Step::Join(topic) => (topic, self.reachable_link(topic)),
+                Step::Leave(topic, link) => (topic, Some(link)),
+            };
+            let Some(link) = link else {
+                self.clients.pubsub.put_off(topic, now + PAUSE_FOR_NODE);
+                continue;
+            };
+            let (kind, name) = self.clients.pubsub.topic(topic);
+            let joins = matches!(step, Step::Join(_));
+            let batch = batch_of(&mut batches, link, Slot::of(name));
+            write(&mut batch.bytes, word(kind, joins), name);
+            let is_full = batch.bytes.len() > BATCH_BYTES;
+            if joins {
+                self.clients.pubsub.asked(topic, link);
+            }
+            if is_full && let Some(index) = batches.iter().position(|batch| batch.link == link) {
+                self.send_batch(batches.swap_remove(index), now);
+            }
+        }
+        for batch in batches {
+            self.send_batch(batch, now);
+        }
+    }
+
+    /// Sends a marker to each link for subscriptions that has nothing to say: a node that is gone without a word
+    /// is found by it.
+    pub(super) fn feel_pulse(&mut self) {
+        let now = self.now();
+        for link in self.pool.quiet_subscription_links() {
+            self.send_batch(Batch { link, slot: Slot::FIXED, bytes: Vec::new() }, now);
+        }
+    }
+
+    /// Subscribes anew to the shard channels whose slots are served elsewhere by now.
+    pub(super) fn follow_slots(&mut self) {
+        let Self { clients, pool, .. } = self;
+        let map = pool.slot_map().clone();
+        let mut strays = Vec::new();
+        for (topic, name, link) in clients.pubsub.live_shards() {
+            let owner = map.owner(Slot::of(name)).map(|index| &map.nodes()[usize::from(index.0)].endpoint);
+            let here = pool.link_mut(link).map(|link| &link.endpoint);
+            if owner.is_some() && owner != here {
+                strays.push((topic, link, Box::<[u8]>::from(name)));
+            }
+        }
+        let now = self.now();
+        for (topic, link, name) in strays {
+            // It may still serve the slot, or take itself to: whatever it says is not waited for.
+            let mut batch = Batch { link, slot: Slot::of(&name), bytes: Vec::new() };
+            write(&mut batch.bytes, word(TopicKind::Shard, false), &name);
+            self.clients.pubsub.asked_in_vain(link);
+            self.clients.pubsub.lose(topic, true);
+            self.send_batch(batch, now);
+        }
+        self.clients.pubsub.hurry();
+    }
+
+    fn send_batch(&mut self, mut batch: Batch, now: u64) {
+        batch.bytes.extend_from_slice(MARKER);
+        self.clients.pubsub.marked(batch.link);
+        let deadline = now + self.shared.command_timeout;
+        if !self.pool.push_subscriptions(batch.link, batch.slot, deadline, &batch.bytes) {
+            self.clients.pubsub.on_lost(batch.link);
+        }
+    }
+
+    /// The slot whose node is to be told, and whether any other does as well. Over a cluster's bus each node
+    /// hears what is published to channels; standalone servers hear only what is published at them, which is
+    /// the fixed one.
+    fn place(&self, kind: TopicKind, name: &[u8]) -> (Slot, bool) {
+        let is_cluster = self.shared.together == Together::Slot;
+        let fixed = || self.pool.slot_map().shard_slots().first().copied().unwrap_or(Slot::FIXED);
+        match kind {
+            TopicKind::Shard => (Slot::of(name), false),
+            TopicKind::Channel if is_cluster => (Slot::of(name), true),
+            TopicKind::Channel | TopicKind::Pattern => (fixed(), is_cluster),
+        }
+    }
+
+    /// The link at which to subscribe to a topic; `None` while there is none, or its node can't be reached.
+    fn reachable_link(&mut self, topic: u32) -> Option<LinkKey> {
+        let (kind, name) = self.clients.pubsub.topic(topic);
+        let (slot, anywhere) = self.place(kind, name);
+        let link = self.pool.subscription_link(slot, anywhere)?;
+        self.pool.link_mut(link).is_some_and(|link| !link.is_down()).then_some(link)
+    }
+}
+
+fn batch_of(batches: &mut Vec<Batch>, link: LinkKey, slot: Slot) -> &mut Batch {
+    let index = batches.iter().position(|batch| batch.link == link).unwrap_or_else(|| {
+        batches.push(Batch { link, slot, bytes: Vec::new() });
+        batches.len() - 1
+    });
+    &mut batches[index]
+}
+
+fn word(kind: TopicKind, joins: bool) -> &'static str {
+    match (kind, joins) {
+        (TopicKind::Channel, true) => "SUBSCRIBE",
+        (TopicKind::Channel, false) => "UNSUBSCRIBE",
+        (TopicKind::Pattern, true) => "PSUBSCRIBE",
+        (TopicKind::Pattern, false) => "PUNSUBSCRIBE",
+        (TopicKind::Shard, true) => "SSUBSCRIBE",
+        (TopicKind::Shard, false) => "SUNSUBSCRIBE",
+    }
+}
+
+fn write(batch: &mut Vec<u8>, word: &str, name: &[u8]) {
+    batch.extend_from_slice(format!("*2\r\n${}\r\n{word}\r\n${}\r\n", word.len(), name.len()).as_bytes());
+    batch.extend_from_slice(name);
+    batch.extend_from_slice(b"\r\n");
+}

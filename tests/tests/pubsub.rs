@@ -1,0 +1,759 @@
+//! Pub/Sub through the proxy: what subscribers see is what a server would show them, however they share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::spawn;
+use std::time::{Duration, Instant};
+
+use slotway::cluster::slot::Slot;
+use slotway_tests::cluster::Cluster;
+use slotway_tests::poll::eventually;
+use slotway_tests::proxy::{Options, Proxy};
+use slotway_tests::raw::Raw;
+use slotway_tests::server::{Kind, Server};
+use slotway_tests::value::Value;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// What a client says, or, behind a `!`, what another one says, and how many frames come by that.
+type Script = &'static [(&'static str, usize)];
+
+const RESP2: Script = &[
+    ("UNSUBSCRIBE", 1),
+    ("PUNSUBSCRIBE", 1),
+    ("SUNSUBSCRIBE", 1),
+    ("UNSUBSCRIBE x y x", 3),
+    ("SUBSCRIBE", 1),
+    ("SUBSCRIBE a b a", 3),
+    ("!PUBLISH a one", 1),
+    ("!PUBLISH none one", 0),
+    ("GET k", 1),
+    ("CONFIG GET x", 1),
+    ("HELLO 3", 1),
+    ("CLIENT ID", 1),
+    ("PUBLISH a x", 1),
+    ("PING", 1),
+    ("PING hi", 1),
+    ("PING a b", 1),
+    ("NOSUCH", 1),
+    ("GET", 1),
+    ("PSUBSCRIBE a* [ab]", 2),
+    ("SSUBSCRIBE s", 1),
+    ("!PUBLISH b two", 2),
+    ("!PUBLISH a2 three", 1),
+    ("!SPUBLISH s four", 1),
+    ("!SPUBLISH a five", 0),
+    ("PUNSUBSCRIBE [ab] nothing", 2),
+    ("UNSUBSCRIBE b", 1),
+    ("!PUBLISH b six", 0),
+    ("UNSUBSCRIBE", 1),
+    ("PUNSUBSCRIBE", 1),
+    ("GET k", 1),
+    ("SUNSUBSCRIBE", 1),
+    ("GET k", 1),
+    ("PING", 1),
+    ("CLIENT REPLY OFF", 0),
+    ("SUBSCRIBE a", 1),
+    ("!PUBLISH a seven", 1),
+    ("UNSUBSCRIBE a", 1),
+    ("CLIENT REPLY ON", 1),
+    ("CLIENT REPLY SKIP", 0),
+    ("SUBSCRIBE a", 1),
+    ("PING", 1),
+    ("RESET", 1),
+    ("!PUBLISH a eight", 0),
+    ("PING", 1),
+    ("PUBSUB NUMSUB", 1),
+    ("PUBSUB NUMSUB a b", 1),
+    ("PUBSUB NUMPAT", 1),
+    ("PUBSUB CHANNELS", 1),
+    ("PUBSUB CHANNELS a b", 1),
+    ("PUBSUB SHARDNUMSUB s", 1),
+    ("PUBSUB SHARDCHANNELS", 1),
+    ("SUBSCRIBE a", 1),
+    ("QUIT", 1),
+];
+
+const RESP3: Script = &[
+    ("UNSUBSCRIBE", 1),
+    ("PUNSUBSCRIBE p", 1),
+    ("SUNSUBSCRIBE", 1),
+    ("SUBSCRIBE a b a", 3),
+    ("PSUBSCRIBE b*", 1),
+    ("SSUBSCRIBE s t", 2),
+    ("!PUBLISH a one", 1),
+    ("!PUBLISH b2 two", 1),
+    ("!SPUBLISH t three", 1),
+    ("GET k", 1),
+    ("PING", 1),
+    ("PING hi", 1),
+    ("ECHO x", 1),
+    ("PUBSUB NUMSUB a b c", 1),
+    ("PUBSUB NUMPAT", 1),
+    ("PUBSUB CHANNELS a*", 1),
+    ("PUBSUB SHARDNUMSUB s t a", 1),
+    ("PUBSUB SHARDCHANNELS s", 1),
+    ("CLIENT REPLY OFF", 0),
+    ("SUBSCRIBE c", 1),
+    ("!PUBLISH c four", 1),
+    ("PING", 0),
+    ("UNSUBSCRIBE c", 1),
+    ("CLIENT REPLY ON", 1),
+    ("UNSUBSCRIBE b", 1),
+    ("UNSUBSCRIBE", 1),
+    ("PUNSUBSCRIBE", 1),
+    ("SUNSUBSCRIBE s", 1),
+    ("SUNSUBSCRIBE", 1),
+    ("SUBSCRIBE a", 1),
+    ("CLIENT REPLY SKIP", 0),
+    ("SUBSCRIBE b", 1),
+    ("GET k", 1),
+    ("RESET", 1),
+    ("!PUBLISH a five", 0),
+    ("PING", 1),
+    ("SUBSCRIBE a", 1),
+    ("PING", 1),
+    ("QUIT", 1),
+];
+
+/// Plays a script at `addr`; gives each step with the bytes that came by it.
+fn play(addr: &str, protocol: u8, script: Script) -> Vec<(&'static str, String)> {
+    let (mut client, mut other) = (Raw::speaking(addr, protocol), Raw::connect(addr));
+    let mut played = Vec::new();
+    for &(line, frames) in script {
+        match line.strip_prefix('!') {
+            Some(line) => assert!(!other.cmd(line).is_error(), "{line}"),
+            None => client.send_line(line),
+        }
+        let came: Vec<u8> = (0..frames).flat_map(|_| client.read_frame()).collect();
+        played.push((line, came.escape_ascii().to_string()));
+    }
+    // Whatever came beyond what was counted.
+    played.push(("the end", client.read_to_close().escape_ascii().to_string()));
+    played
+}
+
+#[test]
+fn subscribers_see_what_a_server_would_show_them() {
+    for kind in [Kind::Redis, Kind::Valkey] {
+        if let Err(reason) = kind.binary() {
+            println!("skipped: {reason}");
+            continue;
+        }
+        let server = Server::with(kind, &[]);
+        let proxy = Options::standalone(&format!("redis://{}", server.addr())).start();
+        for (protocol, script) in [(2, RESP2), (3, RESP3)] {
+            let direct = play(&server.addr(), protocol, script);
+            let through = play(&proxy.addr(), protocol, script);
+            for (direct, through) in direct.iter().zip(&through) {
+                assert_eq!(direct, through, "RESP{protocol}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_resp3_subscriber_that_goes_over_to_resp2_is_a_resp2_subscriber() {
+    let (_server, proxy) = start(&[]);
+    let mut client = Raw::speaking(&proxy.addr(), 3);
+    client.cmd("SUBSCRIBE a");
+    assert!(!client.cmd("HELLO 2").is_error());
+    assert!(client.cmd("GET k").error().starts_with("ERR Can't execute 'get'"));
+    publish(&mut proxy.client(), "a", "m");
+    assert_eq!(client.read_frame(), b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nm\r\n");
+    client.send_line("PING");
+    assert_eq!(client.read_frame(), b"*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+}
+
+#[test]
+fn thousands_of_subscribers_share_one_backend_subscription_a_worker() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let mut clients: Vec<Raw> =
+        (0..2_000).map(|number| Raw::speaking(&proxy.addr(), 2 + (number % 2) as u8)).collect();
+    for client in &mut clients {
+        client.send_line("SUBSCRIBE everybody");
+    }
+    for client in &mut clients {
+        assert_eq!(client.read().items()[0].text(), "subscribe");
+    }
+    assert_eq!(backend_subscribers(&cluster, "everybody"), 2, "one a worker");
+    let mut other = proxy.client();
+    assert_eq!(other.cmd("PUBSUB NUMSUB everybody").items()[1].int(), 2_000);
+    assert_eq!(metric(&mut other, "subscribed_clients"), 2_000);
+    assert_eq!(metric(&mut other, "subscriptions_backend"), 2);
+    for number in 0..5 {
+        publish(&mut other, "everybody", &number.to_string());
+    }
+    for client in &mut clients {
+        for number in 0..5 {
+            assert_eq!(message(client), ("everybody".to_owned(), number.to_string()));
+        }
+    }
+    assert_eq!(metric(&mut other, "pubsub_messages"), 10_000);
+    drop(clients);
+    eventually("the backends were left", SOON, || {
+        (backend_subscribers(&cluster, "everybody") == 0).then_some(())
+    });
+    eventually("nobody is counted", SOON, || {
+        let left = metric(&mut other, "subscribed_clients") + metric(&mut other, "subscriptions_backend");
+        (left == 0).then_some(())
+    });
+}
+
+#[test]
+fn channels_are_spread_over_the_nodes_and_messages_come_wherever_they_are_published() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let channels: Vec<String> = (0..3).map(|node| cluster.key_on(node, "spread")).collect();
+    let mut client = proxy.client();
+    for channel in &channels {
+        client.call(&["SUBSCRIBE", channel]);
+    }
+    for (node, channel) in channels.iter().enumerate() {
+        let at_node = cluster.node(node).client().cmd("PUBSUB CHANNELS spread*");
+        assert_eq!(texts(&at_node), std::slice::from_ref(channel));
+    }
+    for node in 0..3 {
+        for channel in &channels {
+            let text = format!("{channel} at {node}");
+            cluster.node(node).client().call(&["PUBLISH", channel, &text]);
+            assert_eq!(message(&mut client), (channel.clone(), text));
+        }
+    }
+}
+
+#[test]
+fn standalone_shards_deliver_what_is_published_through_the_proxy() {
+    let servers = [Server::start(), Server::start(), Server::start()];
+    let urls = servers.each_ref().map(|server| format!("redis://{}", server.addr()));
+    let proxy = Options::shards(&urls).start();
+    let mut client = Raw::speaking(&proxy.addr(), 3);
+    let mut other = proxy.client();
+    for number in 0..20 {
+        let (channel, shard) = (format!("c{number}"), format!("s{number}"));
+        client.call(&["SUBSCRIBE", &channel]);
+        client.call(&["SSUBSCRIBE", &shard]);
+        assert_eq!(publish(&mut other, &channel, "m"), 1);
+        assert_eq!(message(&mut client), (channel, "m".to_owned()));
+        assert_eq!(other.call(&["SPUBLISH", &shard, "n"]).int(), 1);
+        assert_eq!(message(&mut client), (shard, "n".to_owned()));
+    }
+}
+
+#[test]
+fn a_confirmation_keeps_its_place_in_a_pipeline() {
+    let (_server, proxy) = start(&[]);
+    let mut other = proxy.client();
+    for round in 0..50 {
+        let mut client = Raw::speaking(&proxy.addr(), 3);
+        client.send_bytes(
+            b"SET k v\r\nGET k\r\nSUBSCRIBE a b\r\nGET k\r\nUNSUBSCRIBE a\r\nPING\r\nSUBSCRIBE c\r\n",
+        );
+        let words: Vec<String> = client.read_many(8).iter().map(first_word).collect();
+        let all = ["OK", "v", "subscribe", "subscribe", "v", "unsubscribe", "PONG", "subscribe"];
+        assert_eq!(words, all, "round {round}");
+        publish(&mut other, "a", "not this one");
+        publish(&mut other, "c", "this one");
+        assert_eq!(message(&mut client), ("c".to_owned(), "this one".to_owned()));
+    }
+}
+
+#[test]
+fn messages_go_between_replies_and_never_within_one() {
+    let (_server, proxy) = start(&["cluster.command_timeout=60s", "clients.pubsub_output_hard=512MiB"]);
+    let mut client = Raw::speaking(&proxy.addr(), 3);
+    let value = "v".repeat(300_000);
+    client.call(&["SET", "big", &value]);
+    client.cmd("SUBSCRIBE a");
+    let addr = proxy.addr();
+    let publisher = spawn(move || {
+        let mut other = Raw::connect(&addr);
+        for number in 0..3_000 {
+            publish(&mut other, "a", &format!("{number}:{}", "m".repeat(number % 700)));
+        }
+    });
+    let (mut messages, mut replies) = (0, 0);
+    client.send_bytes(&b"GET big\r\n".repeat(200));
+    while messages < 3_000 || replies < 200 {
+        let frame = client.read_frame();
+        if frame.starts_with(b">") {
+            let items = Value::decode(&frame);
+            let text = items.items()[2].text();
+            assert_eq!(text, format!("{messages}:{}", "m".repeat(messages % 700)), "in their order");
+            messages += 1;
+        } else {
+            assert!(frame.starts_with(b"$300000\r\nvvv") && frame.len() == 300_011);
+            replies += 1;
+        }
+    }
+    publisher.join().expect("a publisher");
+}
+
+#[test]
+fn nobody_gets_what_is_not_for_him() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let addr = proxy.addr();
+    let listeners: Vec<_> = (0..16)
+        .map(|number| {
+            let addr = addr.clone();
+            spawn(move || {
+                let mut client = Raw::speaking(&addr, 2 + (number % 2) as u8);
+                let own = format!("own:{number}");
+                client.call(&["SUBSCRIBE", "shared", "ready"]);
+                client.read();
+                client.call(&["SSUBSCRIBE", &own]);
+                client.call(&["PSUBSCRIBE", &format!("p:{number}:*")]);
+                let mut texts = Vec::new();
+                loop {
+                    let frame = client.read();
+                    let items = frame.items();
+                    let (channel, text) = (items[items.len() - 2].text(), items[items.len() - 1].text());
+                    if channel == "ready" {
+                        continue;
+                    }
+                    let is_mine =
+                        channel == "shared" || channel == own || channel.starts_with(&format!("p:{number}:"));
+                    assert!(is_mine && text.starts_with(&channel), "{channel}: {text}");
+                    if text.ends_with("end") {
+                        return texts;
+                    }
+                    texts.push(text);
+                }
+            })
+        })
+        .collect();
+    let mut other = proxy.client();
+    eventually("all listen", SOON, || {
+        let patterns = other.cmd("PUBSUB NUMPAT").int();
+        (patterns == 16).then_some(())
+    });
+    for round in 0..100 {
+        publish(&mut other, "shared", &format!("shared {round}"));
+        for number in 0..16 {
+            let (own, pattern) = (format!("own:{number}"), format!("p:{number}:{round}"));
+            other.call(&["SPUBLISH", &own, &format!("{own} {round}")]);
+            publish(&mut other, &pattern, &format!("{pattern} x"));
+        }
+    }
+    // Kinds come over links of their own: the last word waits until the others were counted.
+    eventually("all was delivered", SOON, || {
+        (metric(&mut other, "pubsub_messages") == 16 * 300).then_some(())
+    });
+    publish(&mut other, "shared", "shared end");
+    for listener in listeners {
+        let texts = listener.join().expect("only its own messages");
+        assert_eq!(texts.len(), 300);
+        let shared: Vec<_> = texts.iter().filter(|text| text.starts_with("shared")).collect();
+        assert!((0..100).all(|round| *shared[round] == format!("shared {round}")), "in their order");
+    }
+}
+
+#[test]
+fn subscriptions_survive_a_killed_primary() {
+    let mut cluster = Cluster::with(Kind::usual(), 3, 3);
+    let proxy = Proxy::over(&cluster);
+    let dead = 0;
+    let channel = cluster.key_on(dead, "channel");
+    let shard = cluster.key_on(dead, "shard");
+    let mut clients = [Raw::speaking(&proxy.addr(), 2), Raw::speaking(&proxy.addr(), 3)];
+    for client in &mut clients {
+        client.call(&["SUBSCRIBE", &channel]);
+        client.call(&["PSUBSCRIBE", "pattern*"]);
+        client.call(&["SSUBSCRIBE", &shard]);
+    }
+    cluster.node_mut(dead).kill();
+    let mut awaited: Vec<BTreeSet<String>> =
+        vec![BTreeSet::from([channel.clone(), "pattern1".to_owned(), shard.clone()]); 2];
+    let mut other = proxy.client();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut number = 0;
+    while awaited.iter().any(|channels| !channels.is_empty()) {
+        assert!(Instant::now() < deadline, "still awaited: {awaited:?}");
+        number += 1;
+        let mut node = cluster.node(1).client();
+        node.call(&["PUBLISH", &channel, &number.to_string()]);
+        node.call(&["PUBLISH", "pattern1", &number.to_string()]);
+        // Through the proxy: it finds the shard's new primary.
+        let _ = other.try_call(&["SPUBLISH", &shard, &number.to_string()]);
+        for (client, awaited) in clients.iter_mut().zip(&mut awaited) {
+            client.set_patience(Duration::from_millis(100));
+            while let Ok(frame) = client.try_frame() {
+                let frame = Value::decode(&frame);
+                let items = frame.items();
+                awaited.remove(&items[items.len() - 2].text());
+            }
+        }
+    }
+    let mut info = proxy.client();
+    assert!(metric(&mut info, "pubsub_resubscribed") >= 2);
+    assert_eq!(metric(&mut info, "subscribed_clients"), 2, "nobody was cut");
+}
+
+#[test]
+fn a_shard_channel_follows_its_slot() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let slot = Slot::of(b"{moving}");
+    let home = cluster.first_owner(slot);
+    let away = (home + 1) % 3;
+    let mut clients = [Raw::speaking(&proxy.addr(), 2), Raw::speaking(&proxy.addr(), 3)];
+    for client in &mut clients {
+        client.cmd("SSUBSCRIBE {moving}");
+    }
+    let mut other = proxy.client();
+    for (from, to) in [(home, away), (away, home)] {
+        cluster.move_slot(slot, from, to);
+        // Each worker with one of the two clients is a subscriber at the new node.
+        eventually("the new node knows the subscribers", SOON, || {
+            let text = format!("moved to {to}");
+            let counted = cluster.node(to).client().cmd("PUBSUB SHARDNUMSUB {moving}").items()[1].int();
+            (counted >= 1 && other.call(&["SPUBLISH", "{moving}", &text]).int() >= workers_of(&mut other))
+                .then_some(())
+        });
+        for client in &mut clients {
+            let last = (0..).map(|_| message(client).1).find(|text| *text == format!("moved to {to}"));
+            assert!(last.is_some());
+        }
+        for number in 0..50 {
+            assert!(other.call(&["SPUBLISH", "{moving}", &format!("{to}:{number}")]).int() >= 1);
+        }
+        for client in &mut clients {
+            let mut texts = (0..).map(|_| message(client).1).filter(|text| !text.starts_with("moved"));
+            for number in 0..50 {
+                assert_eq!(texts.next(), Some(format!("{to}:{number}")), "each once, in order");
+            }
+        }
+    }
+    assert!(metric(&mut other, "pubsub_resubscribed") >= 2);
+}
+
+/// How many workers have a subscription.
+fn workers_of(client: &mut Raw) -> i64 {
+    metric(client, "subscriptions_backend").max(1) as i64
+}
+
+#[test]
+fn a_restarted_server_is_subscribed_to_again() {
+    let (mut server, proxy) = start(&[]);
+    let mut client = Raw::speaking(&proxy.addr(), 3);
+    client.cmd("SUBSCRIBE a b c");
+    client.read_many(2);
+    client.cmd("PSUBSCRIBE p*");
+    server.restart();
+    eventually("all are live again", SOON, || {
+        let channels = texts(&server.client().cmd("PUBSUB CHANNELS")).len();
+        (channels == 3 && server.client().cmd("PUBSUB NUMPAT").int() == 1).then_some(())
+    });
+    publish(&mut server.client(), "b", "back");
+    assert_eq!(message(&mut client), ("b".to_owned(), "back".to_owned()));
+    assert_eq!(client.cmd("PING").text(), "PONG");
+}
+
+#[test]
+fn a_frozen_server_fails_new_subscriptions_in_time_and_old_ones_come_back() {
+    let (server, proxy) = start(&["cluster.command_timeout=1s", "cluster.connect_timeout=500ms"]);
+    let mut old = proxy.client();
+    old.cmd("SUBSCRIBE old");
+    server.freeze();
+    let mut new = proxy.client();
+    let begun = Instant::now();
+    let reply = new.cmd("SUBSCRIBE new old");
+    assert_eq!(reply.error(), "ERR slotway: timed out, the command did not run");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    // It listens to nothing: a RESP2 subscriber could not say this.
+    assert_eq!(new.cmd("ECHO free").text(), "free");
+    server.thaw();
+    eventually("a message arrives again", SOON, || {
+        publish(&mut server.client(), "old", "m");
+        old.set_patience(Duration::from_millis(200));
+        old.try_frame().ok()
+    });
+    eventually("the server has us for no other channel", SOON, || {
+        (texts(&server.client().cmd("PUBSUB CHANNELS")) == ["old"]).then_some(())
+    });
+}
+
+#[test]
+fn subscribers_are_not_cut_by_timeouts() {
+    let (_server, proxy) = start(&["cluster.command_timeout=1s", "clients.idle_timeout=1s"]);
+    let mut client = proxy.client();
+    client.cmd("SUBSCRIBE a");
+    let mut resp3 = Raw::speaking(&proxy.addr(), 3);
+    resp3.cmd("SSUBSCRIBE s");
+    let mut idle = proxy.client();
+    // Past both timeouts: a client that is no subscriber is gone.
+    assert!(idle.read_to_close().is_empty());
+    assert!(client.is_silent_for(Duration::from_secs(4)));
+    let mut other = proxy.client();
+    publish(&mut other, "a", "m");
+    assert_eq!(message(&mut client), ("a".to_owned(), "m".to_owned()));
+    other.cmd("SPUBLISH s n");
+    assert_eq!(message(&mut resp3), ("s".to_owned(), "n".to_owned()));
+    assert_eq!(metric(&mut other, "pubsub_resubscribed"), 0);
+}
+
+#[test]
+fn a_slow_subscriber_is_cut_at_the_hard_limit_and_others_get_everything() {
+    let (_server, proxy) = start(&["clients.pubsub_output_soft=1MiB", "clients.pubsub_output_hard=4MiB"]);
+    let mut slow = proxy.client();
+    slow.cmd("CLIENT SETNAME slow");
+    slow.cmd("SUBSCRIBE flood");
+    let text = "x".repeat(100_000);
+    let read = Arc::new(AtomicUsize::new(0));
+    let readers: Vec<_> = (0..4)
+        .map(|number| {
+            let mut client = Raw::speaking(&proxy.addr(), 2 + (number % 2) as u8);
+            client.cmd("SUBSCRIBE flood");
+            let (text, read) = (text.clone(), read.clone());
+            spawn(move || {
+                for number in 0..300 {
+                    assert_eq!(message(&mut client).1, format!("{number} {text}"));
+                    read.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let mut other = proxy.client();
+    for number in 0..300 {
+        // The others are not slow: they are given the time that a busy machine takes.
+        let keeps_up = 4 * usize::saturating_sub(number, 10);
+        eventually("the readers keep up", SOON, || (read.load(Ordering::Relaxed) >= keeps_up).then_some(()));
+        publish(&mut other, "flood", &format!("{number} {text}"));
+    }
+    for reader in readers {
+        reader.join().expect("everything in order");
+    }
+    eventually("the slow one is closed", SOON, || {
+        (!other.cmd("CLIENT LIST").text().contains("name=slow")).then_some(())
+    });
+    assert_eq!(metric(&mut other, "pubsub_clients_killed"), 1);
+    assert_eq!(metric(&mut other, "subscribed_clients"), 0);
+    // What it was sent before: not all of it.
+    assert!(slow.read_to_close().len() < 300 * 100_000);
+}
+
+#[test]
+fn a_slow_subscriber_is_cut_behind_the_soft_limits_time() {
+    let (_server, proxy) = start(&["clients.pubsub_output_soft=64KiB", "clients.pubsub_output_soft_time=2s"]);
+    let mut slow = proxy.client();
+    slow.cmd("CLIENT SETNAME slow");
+    slow.cmd("SUBSCRIBE flood");
+    let mut other = proxy.client();
+    let text = "x".repeat(1 << 20);
+    let begun = Instant::now();
+    // More than the kernel takes, less than the hard limit.
+    for _ in 0..16 {
+        publish(&mut other, "flood", &text);
+    }
+    eventually("the slow one is closed", SOON, || {
+        (!other.cmd("CLIENT LIST").text().contains("name=slow")).then_some(())
+    });
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(metric(&mut other, "pubsub_clients_killed"), 1);
+}
+
+#[test]
+fn large_messages_arrive_whole_and_those_above_the_limit_close_their_subscribers() {
+    let (_server, proxy) = start(&["clients.pubsub_output_hard=16MiB"]);
+    let mut clients: Vec<Raw> = (0..6).map(|number| Raw::speaking(&proxy.addr(), 2 + number % 2)).collect();
+    for client in &mut clients {
+        client.cmd("SUBSCRIBE large");
+    }
+    let mut bystander = proxy.client();
+    bystander.cmd("SUBSCRIBE other");
+    let mut other = proxy.client();
+    let readers: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            spawn(move || {
+                for size in [40_000, 3_000_000, 1, 9_000_000] {
+                    let (_, text) = message(&mut client);
+                    assert!(text.len() == size && text.bytes().all(|byte| byte == b'y'));
+                }
+                client
+            })
+        })
+        .collect();
+    for size in [40_000, 3_000_000, 1, 9_000_000] {
+        publish(&mut other, "large", &"y".repeat(size));
+    }
+    let clients: Vec<Raw> = readers.into_iter().map(|reader| reader.join().expect("whole")).collect();
+    publish(&mut other, "large", &"y".repeat(17 << 20));
+    for mut client in clients {
+        assert!(client.read_to_close().is_empty(), "not a piece of it");
+    }
+    publish(&mut other, "other", "m");
+    assert_eq!(message(&mut bystander), ("other".to_owned(), "m".to_owned()));
+    assert_eq!(metric(&mut other, "pubsub_clients_killed"), 6);
+}
+
+#[test]
+fn a_storm_of_subscriptions_ends_with_none_at_the_backends() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let storms: Vec<_> = (0..4u64)
+        .map(|seed| {
+            let addr = proxy.addr();
+            spawn(move || storm(&addr, seed))
+        })
+        .collect();
+    for storm in storms {
+        storm.join().expect("each request has its confirmations");
+    }
+    let mut other = proxy.client();
+    eventually("nothing is left", SOON, || {
+        let at_nodes = (0..3).map(|node| {
+            let mut node = cluster.node(node).client();
+            texts(&node.cmd("PUBSUB CHANNELS")).len()
+                + texts(&node.cmd("PUBSUB SHARDCHANNELS")).len()
+                + node.cmd("PUBSUB NUMPAT").int() as usize
+        });
+        (at_nodes.sum::<usize>() == 0).then_some(())
+    });
+    assert_eq!(metric(&mut other, "subscriptions_backend"), 0);
+    assert_eq!(metric(&mut other, "subscribed_clients"), 0);
+}
+
+/// Subscribes and leaves at random, in pipelines; some clients say goodbye, some just go.
+fn storm(addr: &str, seed: u64) {
+    let mut state = seed + 1;
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    for _ in 0..20 {
+        let mut client = Raw::speaking(addr, 3);
+        for _ in 0..10 {
+            let mut expected = 0;
+            for _ in 0..random(10) + 1 {
+                let prefix = ["", "P", "S"][random(3) as usize];
+                let verb = ["SUBSCRIBE", "UNSUBSCRIBE"][random(2) as usize];
+                let names: Vec<String> = (0..=random(3)).map(|_| format!("storm:{}", random(12))).collect();
+                client.send_line(&format!("{prefix}{verb} {}", names.join(" ")));
+                expected += names.len();
+            }
+            // Nothing is published: whatever comes is a confirmation.
+            for reply in client.read_many(expected) {
+                assert!(first_word(&reply).ends_with("subscribe"), "{reply:?}");
+            }
+        }
+        match random(3) {
+            0 => assert_eq!(client.cmd("RESET").text(), "RESET"),
+            1 => assert_eq!(client.cmd("QUIT").text(), "OK"),
+            _ => client.send_line("SUBSCRIBE storm:last"),
+        }
+    }
+}
+
+#[test]
+fn what_the_backend_forbids_is_refused_in_its_words() {
+    let (server, proxy) = start(&[]);
+    assert_eq!(server.client().cmd("ACL SETUSER default resetchannels &ok*").text(), "OK");
+    let mut client = proxy.client();
+    let refused = client.cmd("SUBSCRIBE ok1 forbidden ok2");
+    assert!(refused.error().starts_with("NOPERM"), "{refused:?}");
+    assert_eq!(client.cmd("ECHO free").text(), "free", "it listens to nothing");
+    assert_eq!(client.cmd("SUBSCRIBE ok1").items()[2].int(), 1);
+    publish(&mut server.client(), "ok1", "m");
+    assert_eq!(message(&mut client), ("ok1".to_owned(), "m".to_owned()));
+    eventually("only the good one is left", SOON, || {
+        (texts(&server.client().cmd("PUBSUB CHANNELS")) == ["ok1"]).then_some(())
+    });
+}
+
+#[test]
+fn subscribers_of_all_workers_are_told_of_and_can_be_killed() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let mut listeners: Vec<Raw> = (0..8).map(|_| proxy.client()).collect();
+    for (number, client) in listeners.iter_mut().enumerate() {
+        client.call(&["SUBSCRIBE", "all", &format!("one:{number}")]);
+        client.read();
+        client.call(&["PSUBSCRIBE", "p*"]);
+        client.call(&["SSUBSCRIBE", "s1"]);
+    }
+    let mut other = proxy.client();
+    assert_eq!(texts(&other.cmd("PUBSUB CHANNELS")).len(), 9);
+    assert_eq!(texts(&other.cmd("PUBSUB CHANNELS one:[0-3]")).len(), 4);
+    assert_eq!(other.cmd("PUBSUB NUMPAT").int(), 1);
+    assert_eq!(other.cmd("PUBSUB NUMSUB all one:1 none").items()[1].int(), 8);
+    assert_eq!(other.cmd("PUBSUB SHARDNUMSUB s1").items()[1].int(), 8);
+    assert_eq!(texts(&other.cmd("PUBSUB SHARDCHANNELS")), ["s1"]);
+    let list = other.cmd("CLIENT LIST TYPE pubsub").text();
+    assert_eq!(list.lines().count(), 8);
+    assert!(list.lines().all(|line| line.contains(" flags=P db=0 sub=2 psub=1 ssub=1 ")), "{list}");
+    assert_eq!(other.cmd("CLIENT LIST TYPE normal").text().lines().count(), 1);
+    assert_eq!(other.cmd("CLIENT KILL TYPE pubsub").int(), 8);
+    for mut client in listeners {
+        assert!(client.read_to_close().is_empty());
+    }
+    assert_eq!(texts(&other.cmd("PUBSUB CHANNELS")), Vec::<String>::new());
+}
+
+#[test]
+fn ten_thousand_channels_of_one_client_are_confirmed_and_left() {
+    let (server, proxy) = start(&[]);
+    let mut client = proxy.client();
+    let names: Vec<String> = (0..10_000).map(|number| format!("c{number}")).collect();
+    let mut argv = vec!["SUBSCRIBE"];
+    argv.extend(names.iter().map(String::as_str));
+    client.send(&argv);
+    for number in 1..=10_000 {
+        assert_eq!(client.read().items()[2].int(), number);
+    }
+    assert_eq!(texts(&server.client().cmd("PUBSUB CHANNELS")).len(), 10_000);
+    client.send_line("UNSUBSCRIBE");
+    for number in (0..10_000).rev() {
+        assert_eq!(client.read().items()[2].int(), number);
+    }
+    eventually("the server was left", SOON, || {
+        texts(&server.client().cmd("PUBSUB CHANNELS")).is_empty().then_some(())
+    });
+}
+
+fn start(settings: &[&str]) -> (Server, Proxy) {
+    let server = Server::start();
+    let options = Options::standalone(&format!("redis://{}", server.addr()));
+    let proxy = settings.iter().fold(options, |options, setting| options.flag("--set", setting)).start();
+    (server, proxy)
+}
+
+/// The channel and text of the next frame, which has to be a message.
+#[track_caller]
+fn message(client: &mut Raw) -> (String, String) {
+    let frame = client.read();
+    let items = frame.items();
+    assert!(first_word(&frame).ends_with("message"), "{frame:?}");
+    (items[items.len() - 2].text(), items[items.len() - 1].text())
+}
+
+fn first_word(value: &Value) -> String {
+    match value {
+        Value::Array(items) | Value::Push(items) => items[0].text(),
+        other => other.text(),
+    }
+}
+
+fn publish(client: &mut Raw, channel: &str, text: &str) -> i64 {
+    client.call(&["PUBLISH", channel, text]).int()
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.items().iter().map(Value::text).collect()
+}
+
+fn backend_subscribers(cluster: &Cluster, channel: &str) -> i64 {
+    let at = |node| cluster.node(node).client().call(&["PUBSUB", "NUMSUB", channel]).items()[1].int();
+    (0..cluster.len()).map(at).sum()
+}
+
+fn metric(client: &mut Raw, name: &str) -> u64 {
+    let info = client.cmd("INFO slotway").text();
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok());
+    value.unwrap_or_else(|| panic!("no {name} in {info}"))
+}
