@@ -2,22 +2,22 @@
 
 use std::fs;
 
-use slotway_bench::failure::Failure;
+use crate::failure::Failure;
 
 /// CPU time that processes used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Cpu {
+pub struct Cpu {
     /// Nanoseconds on a CPU, from each thread's schedstat.
-    pub(crate) nanos: u64,
+    pub nanos: u64,
     /// Clock ticks in user mode, from the process's stat.
-    pub(crate) user_ticks: u64,
+    pub user_ticks: u64,
     /// Clock ticks in the kernel, from the process's stat.
-    pub(crate) system_ticks: u64,
+    pub system_ticks: u64,
 }
 
 impl Cpu {
     /// What the processes `pids` used so far, all together.
-    pub(crate) fn of(pids: &[u32]) -> Result<Self, Failure> {
+    pub fn of(pids: &[u32]) -> Result<Self, Failure> {
         let mut sum = Self::default();
         for &pid in pids {
             let stat = read(&format!("/proc/{pid}/stat"))?;
@@ -30,7 +30,7 @@ impl Cpu {
     }
 
     /// What was used since `earlier`.
-    pub(crate) fn since(self, earlier: Self) -> Self {
+    pub fn since(self, earlier: Self) -> Self {
         Self {
             nanos: self.nanos.saturating_sub(earlier.nanos),
             user_ticks: self.user_ticks.saturating_sub(earlier.user_ticks),
@@ -39,19 +39,19 @@ impl Cpu {
     }
 
     /// The share of user mode, zero to one.
-    pub(crate) fn user_share(self) -> f64 {
+    pub fn user_share(self) -> f64 {
         self.user_ticks as f64 / ((self.user_ticks + self.system_ticks) as f64).max(1.0)
     }
 }
 
 /// Clock ticks that all CPUs of the machine were busy, whoever kept them so.
-pub(crate) fn machine_busy_ticks() -> Result<u64, Failure> {
+pub fn machine_busy_ticks() -> Result<u64, Failure> {
     let text = read("/proc/stat")?;
     parse_busy(&text).ok_or_else(|| Failure::Unexpected("/proc/stat has an unknown form".to_owned()))
 }
 
 /// Bytes of memory that only `pid` has and that it has written to.
-pub(crate) fn private_dirty(pid: u32) -> Result<u64, Failure> {
+pub fn private_dirty(pid: u32) -> Result<u64, Failure> {
     let text = read(&format!("/proc/{pid}/smaps_rollup"))?;
     parse_private_dirty(&text).ok_or_else(|| unreadable(pid))
 }
