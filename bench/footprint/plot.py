@@ -69,7 +69,7 @@ def dashed(axes, position, case):
     """The goals of a kind of clients as dashed lines across its bar, their names beside the bar."""
     for value, word in zip(GOALS[case], ("goal", "stretch")):
         color = GOAL if word == "goal" else "#7a7a7a"
-        axes.plot([position - 0.44, position + 0.46], [value] * 2, ls="--", lw=1.3, color=color)
+        axes.plot([position - 0.44, position + 0.5], [value] * 2, ls="--", lw=1.3, color=color)
         axes.annotate(f"{word} {number(value)}", (position - 0.04, value), xytext=(4, 3),
                       textcoords="offset points", fontsize=8, color=color)
 
