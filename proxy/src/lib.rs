@@ -17,6 +17,7 @@ pub mod route;
 pub mod cluster;
 
 pub mod backend;
+pub mod private;
 
 pub mod dns;
 

@@ -105,6 +105,21 @@ metrics! {
     backend_writes: Counter, "Writes to backend sockets.";
     clients_killed_slow: Counter, "Clients closed because they did not take their replies.";
     clients_shed: Counter, "Clients closed because the process was above its memory limit.";
+    blocking_commands: Counter, "Blocking commands received.";
+    blocking_tried_first: Counter, "Blocking commands that found data at once and needed no private connection.";
+    blocked_clients: Gauge, "Clients that wait in a blocking command now.";
+    unblocked_clients: Counter, "Clients released by CLIENT UNBLOCK.";
+    pinned_watch: Gauge, "Clients that watch keys on a private connection now.";
+    transactions: Counter, "Transactions sent.";
+    transactions_aborted: Counter, "Transactions discarded because a command could not be queued.";
+    private_connections: Gauge, "Private connections in use now.";
+    private_idle: Gauge, "Private connections that wait for their next client.";
+    private_waiting: Gauge, "Clients that wait for a private connection at a limit.";
+    private_opened: Counter, "Private connections opened.";
+    private_reused: Counter, "Private connections that went on to another client.";
+    private_dirty: Counter, "Private connections closed instead of being reused.";
+    private_refused: Counter, "Commands refused at a limit of private connections.";
+    private_lost: Counter, "Private connections that were lost under a command.";
     clients_idle_closed: Counter, "Clients closed because of the idle or authentication timeout.";
 }
 

@@ -65,6 +65,35 @@ pub enum Refusal {
     TimedOut,
     /// The connection was lost; the command may have run.
     Lost,
+    /// The connection that a blocking command waited on was lost; an element may be lost with it.
+    LostBlocked,
+    /// CLIENT UNBLOCK ERROR.
+    Unblocked,
+    /// No more private connections may be opened.
+    NoPrivate,
+    /// EXEC behind a command that could not be queued.
+    ExecAbort,
+    /// EXEC without MULTI.
+    ExecWithoutMulti,
+    /// DISCARD without MULTI.
+    DiscardWithoutMulti,
+    /// MULTI inside MULTI.
+    NestedMulti,
+    /// WATCH inside MULTI.
+    WatchInMulti,
+    /// A command that the servers don't queue.
+    NotInMulti,
+    /// A command whose meaning inside a transaction can't be kept.
+    NotQueued {
+        /// Lower case.
+        name: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// A transaction larger than a request may be.
+    LargeTransaction,
+    /// SELECT while keys are watched.
+    SelectWhileWatching,
     /// No topology yet.
     NotReady,
     /// A command whose kind is not served.
@@ -97,6 +126,9 @@ impl fmt::Display for Refusal {
             Self::Unsupported { name, why } => {
                 return write!(f, "ERR slotway: '{name}' is not supported: {why}");
             }
+            Self::NotQueued { name, why } => {
+                return write!(f, "ERR slotway: '{name}' can't be queued in a transaction: {why}");
+            }
             Self::Said(text) => text,
             Self::Keys(text) => text,
             Self::NoAuth => "NOAUTH Authentication required.",
@@ -123,6 +155,19 @@ impl fmt::Display for Refusal {
             Self::DeadlineNotRun => "ERR slotway: timed out, the command did not run",
             Self::TimedOut => "ERR slotway: timed out, the command may have run",
             Self::Lost => "ERR slotway: the backend connection was lost, the command may have run",
+            Self::LostBlocked => {
+                "UNBLOCKED slotway: the backend connection was lost, the command may have run"
+            }
+            Self::Unblocked => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
+            Self::NoPrivate => "ERR slotway: no private connection is free",
+            Self::ExecAbort => "EXECABORT Transaction discarded because of previous errors.",
+            Self::ExecWithoutMulti => "ERR EXEC without MULTI",
+            Self::DiscardWithoutMulti => "ERR DISCARD without MULTI",
+            Self::NestedMulti => "ERR MULTI calls can not be nested",
+            Self::WatchInMulti => "ERR WATCH inside MULTI is not allowed",
+            Self::NotInMulti => "ERR Command not allowed inside a transaction",
+            Self::LargeTransaction => "ERR slotway: the transaction is larger than a request may be",
+            Self::SelectWhileWatching => "ERR slotway: SELECT while keys are watched: UNWATCH or EXEC first",
             Self::NotReady => "LOADING slotway: the topology is not known yet",
             Self::BadCursor => "ERR invalid cursor",
         };

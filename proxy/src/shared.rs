@@ -14,6 +14,7 @@ use crate::command::local::cluster::{NodeId, OwnNode};
 use crate::command::table::Table;
 use crate::config::settings::{BackendKind, Settings};
 use crate::metrics::Metrics;
+use crate::private::caps::Caps;
 use crate::refusal::Refusal;
 use crate::resp::scan::RequestLimits;
 use crate::route::split::Together;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub databases: u16,
     /// New with each process: what the servers call run_id, and our node id.
     pub node_id: NodeId,
+    /// How many private connections there may be.
+    pub caps: Arc<Caps>,
     /// When the proxy stops reading from a client.
     pub marks: Watermarks,
     /// Microseconds since 1970, for TIME.
@@ -94,6 +97,7 @@ impl Shared {
                 output: settings.clients.reply_high_watermark,
                 output_limit: settings.clients.reply_limit,
             },
+            caps: Arc::new(Caps::new(settings.private.max_connections, settings.private.max_per_node)),
             commands: Table::builtin(),
             topology,
             metrics,

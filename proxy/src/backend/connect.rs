@@ -76,53 +76,80 @@ impl Connector {
     /// # Errors
     /// A [`ConnectError`]; the connection, if there was one, is closed.
     pub async fn open(&self, endpoint: &Endpoint, lane: Lane) -> Result<TcpStream, ConnectError> {
+        let (stream, _) = self.open_with(endpoint, &self.handshake(lane)).await?;
+        Ok(stream)
+    }
+
+    /// The same, together with the number that the server knows the connection by; 0 where it does not tell.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_numbered(
+        &self,
+        endpoint: &Endpoint,
+        lane: Lane,
+    ) -> Result<(TcpStream, u64), ConnectError> {
+        let (stream, handshake) = self.open_with(endpoint, &self.handshake(lane).asking_id()).await?;
+        Ok((stream, handshake.id().unwrap_or_default()))
+    }
+
+    fn handshake(&self, lane: Lane) -> Handshake {
+        let user = self.settings.user.as_deref();
+        Handshake::new(lane.protocol, user, self.settings.password.as_ref(), lane.database)
+    }
+
+    async fn open_with(
+        &self,
+        endpoint: &Endpoint,
+        handshake: &Handshake,
+    ) -> Result<(TcpStream, Handshake), ConnectError> {
         let mut last = ConnectError::TimedOut;
         // The resolver bounds its own time, and gives at least one address. Each has its time: one that drops
         // packets must not keep the next from being tried.
         for address in self.resolver.lookup(&endpoint.host).await? {
             let address = SocketAddr::new(address, endpoint.port);
-            match timeout(self.settings.connect_timeout, self.connect(address, lane)).await {
-                Ok(Ok(stream)) => return Ok(stream),
+            match timeout(self.settings.connect_timeout, connect(address, handshake.clone())).await {
+                Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = ConnectError::TimedOut,
             }
         }
         Err(last)
     }
+}
 
-    async fn connect(&self, address: SocketAddr, lane: Lane) -> Result<TcpStream, ConnectError> {
-        let mut stream = TcpStream::connect(address).await?;
-        socket::configure_backend(&stream)?;
-        self.shake_hands(&mut stream, lane).await?;
-        Ok(stream)
-    }
+async fn connect(
+    address: SocketAddr,
+    mut handshake: Handshake,
+) -> Result<(TcpStream, Handshake), ConnectError> {
+    let mut stream = TcpStream::connect(address).await?;
+    socket::configure_backend(&stream)?;
+    shake_hands(&mut stream, &mut handshake).await?;
+    Ok((stream, handshake))
+}
 
-    async fn shake_hands(&self, stream: &mut TcpStream, lane: Lane) -> Result<(), ConnectError> {
-        let user = self.settings.user.as_deref();
-        let mut handshake =
-            Handshake::new(lane.protocol, user, self.settings.password.as_ref(), lane.database);
-        let mut bytes = Vec::new();
-        handshake.request(&mut bytes);
-        stream.write_all(&bytes).await?;
-        bytes.clear();
-        let mut scanner = ReplyScanner::default();
-        loop {
-            while let ReplyScan::Complete(len) = scanner.scan(&bytes)? {
-                let progress = handshake.on_reply(&bytes[..len])?;
-                bytes.drain(..len);
-                scanner.reset();
-                match progress {
-                    Progress::Pending => {}
-                    Progress::Done if bytes.is_empty() => return Ok(()),
-                    Progress::Done => return Err(ConnectError::Unasked),
-                }
+async fn shake_hands(stream: &mut TcpStream, handshake: &mut Handshake) -> Result<(), ConnectError> {
+    let mut bytes = Vec::new();
+    handshake.request(&mut bytes);
+    stream.write_all(&bytes).await?;
+    bytes.clear();
+    let mut scanner = ReplyScanner::default();
+    loop {
+        while let ReplyScan::Complete(len) = scanner.scan(&bytes)? {
+            let progress = handshake.on_reply(&bytes[..len])?;
+            bytes.drain(..len);
+            scanner.reset();
+            match progress {
+                Progress::Pending => {}
+                Progress::Done if bytes.is_empty() => return Ok(()),
+                Progress::Done => return Err(ConnectError::Unasked),
             }
-            if bytes.len() > HANDSHAKE_LIMIT {
-                return Err(ConnectError::Unasked);
-            }
-            if stream.read_buf(&mut bytes).await? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
+        }
+        if bytes.len() > HANDSHAKE_LIMIT {
+            return Err(ConnectError::Unasked);
+        }
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
 }

@@ -20,6 +20,9 @@ pub struct Handshake {
     pub password: Option<Secret>,
     /// The numbered database to select.
     pub database: u16,
+    /// Whether to ask for the number that the server knows the connection by.
+    asks_id: bool,
+    id: Option<u64>,
     steps: VecDeque<Step>,
     identity: Option<ServerIdentity>,
 }
@@ -73,6 +76,8 @@ enum Step {
     Hello,
     Auth,
     Select,
+    /// The number that CLIENT UNBLOCK wants.
+    ClientId,
     /// Only makes the connection easy to find in CLIENT LIST: its failure does not matter.
     SetName,
 }
@@ -82,7 +87,14 @@ impl Handshake {
     #[must_use]
     pub fn new(protocol: Protocol, user: Option<&str>, password: Option<&Secret>, database: u16) -> Self {
         let (user, password) = (user.map(str::to_owned), password.cloned());
-        Self { protocol, user, password, database, steps: VecDeque::new(), identity: None }
+        let steps = VecDeque::new();
+        Self { protocol, user, password, database, asks_id: false, id: None, steps, identity: None }
+    }
+
+    /// The same, asking for the connection's number too, see [`Self::id`].
+    #[must_use]
+    pub fn asking_id(self) -> Self {
+        Self { asks_id: true, ..self }
     }
 
     /// Appends the requests, all at once, and begins (again) to wait for their replies.
@@ -107,6 +119,9 @@ impl Handshake {
             self.ask(Step::Select, &["SELECT", &self.database.to_string()], out);
         }
         self.ask(Step::SetName, &["CLIENT", "SETNAME", "slotway"], out);
+        if self.asks_id {
+            self.ask(Step::ClientId, &["CLIENT", "ID"], out);
+        }
     }
 
     /// Takes one complete reply.
@@ -118,6 +133,7 @@ impl Handshake {
         match Value::parse(reply)? {
             Value::Error(text) => fail(step, text)?,
             hello if step == Step::Hello => self.identity = ServerIdentity::from_hello(&hello),
+            id if step == Step::ClientId => self.id = id.integer().and_then(|id| u64::try_from(id).ok()),
             _ => {}
         }
         Ok(if self.steps.is_empty() { Progress::Done } else { Progress::Pending })
@@ -127,6 +143,12 @@ impl Handshake {
     #[must_use]
     pub fn identity(&self) -> Option<&ServerIdentity> {
         self.identity.as_ref()
+    }
+
+    /// The number that the server knows the connection by, where it was asked and told.
+    #[must_use]
+    pub fn id(&self) -> Option<u64> {
+        self.id
     }
 
     fn ask(&mut self, step: Step, words: &[&str], out: &mut Vec<u8>) {
@@ -165,14 +187,14 @@ fn fail(step: Step, text: &[u8]) -> Result<(), HandshakeError> {
     // Whatever was asked, these are about the connection: sent before anything is read, or while loading. A
     // server that is busy with a script can still be told to kill it.
     let closed = matches!(code, "DENIED" | "LOADING" | "MASTERDOWN")
-        || (code == "BUSY" && step != Step::SetName)
+        || (code == "BUSY" && !matches!(step, Step::SetName | Step::ClientId))
         || said.starts_with("ERR max number of clients");
     if closed {
         return Err(HandshakeError::Refused(said));
     }
     Err(match (step, code) {
         (_, "NOAUTH") => HandshakeError::PasswordMissing(said),
-        (Step::SetName, _) => return Ok(()),
+        (Step::SetName | Step::ClientId, _) => return Ok(()),
         (Step::Auth, _) | (Step::Hello, "WRONGPASS") => HandshakeError::Credentials(said),
         (Step::Hello, _) if said.contains("without any password configured") => {
             HandshakeError::Credentials(said)

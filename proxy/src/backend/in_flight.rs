@@ -36,13 +36,21 @@ pub struct Pending {
     pub deadline: u64,
     /// Bytes of the request.
     len: u32,
+    /// Replies that come in front of the one it waits for: MULTI's and those of what is queued behind it.
+    leads: u32,
 }
 
 impl Pending {
     /// A request for `slot` that was not tried before.
     #[must_use]
     pub fn new(origin: Origin, slot: Slot, deadline: u64) -> Self {
-        Self { origin: Some(origin), slot, attempts: 0, deadline, len: 0 }
+        Self { origin: Some(origin), slot, attempts: 0, deadline, len: 0, leads: 0 }
+    }
+
+    /// The same request, which is several to the server: so many replies come in front of its own.
+    #[must_use]
+    pub fn led_by(self, leads: u32) -> Self {
+        Self { leads, ..self }
     }
 
     /// The same request, tried once more.
@@ -52,8 +60,9 @@ impl Pending {
     }
 
     /// Its own request, whose reply nobody waits for.
-    fn own(slot: Slot, deadline: u64) -> Self {
-        Self { origin: None, slot, attempts: 0, deadline, len: 0 }
+    #[must_use]
+    pub fn own(slot: Slot, deadline: u64) -> Self {
+        Self { origin: None, slot, attempts: 0, deadline, len: 0, leads: 0 }
     }
 }
 
@@ -83,12 +92,17 @@ pub struct InFlight {
     begun: bool,
     /// Whether one was since the last [`Self::is_overdue`] that asked.
     progressed: bool,
+    /// How many of the front request's leading replies have come, and the first error among them.
+    swallowed: u32,
+    lead_error: Option<Box<[u8]>>,
 }
 
 // Below this, moving the rest to the front costs more than the room is worth.
 const COMPACT_ABOVE: usize = 64 * 1024;
 // Milliseconds: a large reply of which nothing comes for this long has stopped.
 const MORE_TIME: u64 = 1_000;
+// Of an error that is kept until the reply it belongs to has come.
+const LONGEST_ERROR: usize = 1_024;
 // What an idle connection may keep.
 const IDLE_CAPACITY: usize = 4 * 1024;
 
@@ -127,6 +141,26 @@ impl InFlight {
         (end <= self.sent).then(|| (pending, &self.bytes[self.answered..end]))
     }
 
+    /// Whether the next reply comes in front of the one that the front request waits for; it is then taken note
+    /// of.
+    pub fn swallow(&mut self, reply: &[u8]) -> bool {
+        let leads = self.front().is_some_and(|(pending, _)| self.swallowed < pending.leads);
+        if leads {
+            self.swallowed += 1;
+            self.progressed = true;
+            if reply.first() == Some(&b'-') && self.lead_error.is_none() {
+                self.lead_error = Some(reply[..reply.len().min(LONGEST_ERROR)].into());
+            }
+        }
+        leads
+    }
+
+    /// The first error among the replies that came in front.
+    #[must_use]
+    pub fn lead_error(&self) -> Option<&[u8]> {
+        self.lead_error.as_deref()
+    }
+
     /// Notes that a piece of the front request's reply was passed on, and others are to follow.
     pub fn begin_reply(&mut self) {
         self.begun = true;
@@ -137,6 +171,8 @@ impl InFlight {
     pub fn pop(&mut self) {
         let Some(pending) = self.queue.pop_front() else { return };
         self.begun = false;
+        self.swallowed = 0;
+        self.lead_error = None;
         self.answered += pending.len as usize;
         if self.answered == self.bytes.len() {
             self.progressed = false;

@@ -1,6 +1,7 @@
 //! The way to the backends: multiplexed connections, what is in flight on them, and how they come up and
 //! go down. Knows bytes and tickets; knows no client, tenant or command.
 
+pub mod framing;
 pub mod handshake;
 pub mod in_flight;
 pub mod lane;

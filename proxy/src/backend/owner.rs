@@ -54,6 +54,8 @@ pub struct Reply<'a> {
     pub first: bool,
     /// Whether further pieces follow.
     pub more: bool,
+    /// The first error among the replies that came in front of it, see [`Pending::led_by`].
+    pub lead_error: Option<&'a [u8]>,
 }
 
 impl<'a> Reply<'a> {
@@ -61,6 +63,19 @@ impl<'a> Reply<'a> {
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         &self.buf[self.range.clone()]
+    }
+
+    /// The error that says why nothing ran: of a discarded transaction that of its first refused command.
+    #[must_use]
+    pub fn reason(&self) -> &'a [u8] {
+        let discarded = self.bytes().starts_with(b"-EXECABORT");
+        self.lead_error.filter(|_| discarded).unwrap_or(self.bytes())
+    }
+
+    /// The error by which MULTI itself was refused: EXEC's own says less.
+    #[must_use]
+    pub fn refused_before(&self) -> Option<&'a [u8]> {
+        self.lead_error.filter(|_| self.bytes().starts_with(b"-ERR EXEC without MULTI"))
     }
 }
 

@@ -313,13 +313,17 @@ impl Connection {
             self.frame = Frame::Push;
         }
         if self.frame != Frame::Push {
+            if first && !more && link.in_flight.swallow(&buf[range.clone()]) {
+                return Ok(());
+            }
             let (pending, request) = link.in_flight.front().ok_or(LinkError::Unasked)?;
+            let lead_error = link.in_flight.lead_error();
             if pending.origin.is_some() {
                 replies.on_reply(
                     pending,
                     request,
                     (&link.endpoint, link.lane),
-                    Reply { buf, range, first, more },
+                    Reply { buf, range, first, more, lead_error },
                 );
             }
             if more {

@@ -6,6 +6,7 @@ use slab::Slab;
 use tracing::warn;
 
 use super::connection::{Client, Watermarks};
+use super::private::job::Stage;
 use super::replies::Piece;
 use super::retry::{Parked, Retries, Target};
 use super::spares::Spares;
@@ -15,6 +16,8 @@ use crate::backend::link::Closing;
 use crate::backend::owner::{Replies, Reply, Unanswered};
 use crate::cluster::slot_map::Endpoint;
 use crate::metrics::WorkerMetrics;
+use crate::private::connection::PrivateConnection;
+use crate::private::pool::{Asker, NodeId};
 use crate::refusal::Refusal;
 use crate::route::redirect::Redirect;
 use crate::shared::Shared;
@@ -202,6 +205,50 @@ impl Clients {
         }
     }
 
+    /// Gives a client the connection that was opened for it; gives it back where the client does not want it
+    /// any more.
+    pub fn hand_over(
+        &mut self,
+        asker: Asker,
+        connection: Box<PrivateConnection>,
+        buckets: usize,
+    ) -> Option<Box<PrivateConnection>> {
+        let client = self.waits_for(asker, connection.node);
+        let Some(client) = client.filter(|client| client.speaks(connection.lane)) else { return Some(connection) };
+        client.private_mut().table.insert(connection, buckets);
+        self.metrics.private_connections.add(1);
+        self.go_on(asker);
+        None
+    }
+
+    /// The connection that a client waits for could not be opened.
+    pub fn on_open_failed(&mut self, asker: Asker, node: NodeId) {
+        if self.waits_for(asker, node).is_some() {
+            self.go_on(asker);
+        }
+    }
+
+    fn waits_for(&mut self, asker: Asker, node: NodeId) -> Option<&mut Client> {
+        let (client, ..) = self.parts(asker.client, asker.generation)?;
+        let waits = client.job_mut().is_some_and(|job| job.stage == Stage::Opening(node));
+        waits.then_some(client)
+    }
+
+    fn go_on(&mut self, asker: Asker) {
+        let Some((client, ..)) = self.parts(asker.client, asker.generation) else { return };
+        if let Some(job) = client.job_mut() {
+            job.stage = Stage::Ready;
+        }
+        client.wake();
+    }
+
+    /// Has a client's task look at its job.
+    pub fn wake(&mut self, asker: Asker) {
+        if let Some((client, ..)) = self.parts(asker.client, asker.generation) {
+            client.wake();
+        }
+    }
+
     fn find(&mut self, origin: Origin) -> Option<&mut Client> {
         self.parts(origin.client, origin.generation).map(|(client, ..)| client)
     }
@@ -231,7 +278,7 @@ impl Clients {
             return None;
         }
         let metrics = &self.metrics;
-        let target = match Redirect::parse(reply.bytes(), node)? {
+        let target = match Redirect::parse(reply.reason(), node)? {
             Redirect::Moved(endpoint) => {
                 metrics.redirects_moved.add(1);
                 self.topology_doubt = true;
@@ -268,10 +315,18 @@ impl Replies for Clients {
             self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
             return;
         }
+        let metrics = self.metrics.clone();
         let Some((client, spares, _)) = self.parts(origin.client, origin.generation) else { return };
-        let piece =
+        let mut piece =
             Piece { ticket: origin.ticket, part: origin.part, bytes: reply.bytes(), more: reply.more };
-        client.fill(piece, &reply, spares);
+        if client.is_trying(origin.ticket) {
+            client.on_tried(&reply, piece, spares, &metrics);
+        } else if let Some(error) = reply.refused_before() {
+            piece.bytes = error;
+            client.fill_own(piece, spares);
+        } else {
+            client.fill(piece, &reply, spares);
+        }
         self.touch(origin.client);
     }
 

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tracing::info;
 
 use super::output::Output;
+use super::private::Private;
 use super::replies::{Drained, Expect, Piece, Replies};
 use super::session::Session;
 use super::spares::Spares;
@@ -39,6 +40,10 @@ pub struct Client {
     pub(super) routed_by: Generation,
     /// What it said of itself.
     pub session: Session,
+    /// Backend connections of its own, and what goes over them.
+    pub(super) private: Option<Box<Private>>,
+    /// Bytes wait in its socket of which the runtime does not know any more, see [`super::private::drive`].
+    pub(super) unread: bool,
     /// Whether it is listed to be written to at the end of this batch.
     pub(super) touched: bool,
     /// The socket did not take everything: the task waits for it and writes the rest.
@@ -114,6 +119,8 @@ impl Client {
             parked: 0,
             routed_by: Generation::default(),
             session,
+            private: None,
+            unread: false,
             touched: false,
             stuck: false,
             congested: false,
@@ -286,7 +293,8 @@ impl Client {
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let rest = self.rest.as_ref().map_or(0, |rest| rest.bytes.capacity() + rest.scanner.heap_bytes());
-        rest + self.output.capacity() + self.replies.held_bytes()
+        let queued = self.session.transaction.as_ref().map_or(0, |transaction| transaction.held_bytes());
+        rest + queued + self.output.capacity() + self.replies.held_bytes()
     }
 
     /// Closes the connection at once: CLIENT KILL, or the end of the grace period.

@@ -6,6 +6,7 @@ use super::local::{self, Answer};
 use super::replies::{Expect, Piece};
 use super::retry::{Parked, Retries, Target};
 use super::spares::Spares;
+use super::{private, transaction};
 use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
 use crate::backend::pool::{Pool, Sent};
@@ -16,6 +17,7 @@ use crate::command::spec::{Flags, Merge as Policy, Refused, Spec, Split, Treatme
 use crate::command::table::Lookup;
 use crate::command::{blocking, spec};
 use crate::metrics::WorkerMetrics;
+use crate::private::pool::PrivatePool;
 use crate::refusal::{Refusal, printable};
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
@@ -30,6 +32,8 @@ pub struct Turn<'a> {
     pub shared: &'a Shared,
     /// The way to the backends.
     pub pool: &'a mut Pool,
+    /// Connections that belong to one client.
+    pub private: &'a mut PrivatePool,
     /// Memory that clients use in turns.
     pub spares: &'a mut Spares,
     /// Requests to be sent again.
@@ -52,25 +56,51 @@ impl Turn<'_> {
         self.shared.together == Together::Shard && self.pool.slot_map().shard_slots().len() == 1
     }
 
+    /// Whether a server takes keys of both slots in one request.
+    pub(super) fn are_together(&self, a: Slot, b: Slot) -> bool {
+        let map = self.pool.slot_map();
+        match self.shared.together {
+            Together::Slot => a == b,
+            Together::Shard => a == b || map.owner(a) == map.owner(b),
+        }
+    }
+
     /// The connections that this client's requests take.
-    fn lane(&self, client: &Client) -> Lane {
+    pub(super) fn lane(&self, client: &Client) -> Lane {
         client.session.lane(self.shared.connections_per_node)
     }
 
     /// Where requests without a key go: always to the same shard, the one of the lowest slot that is served.
-    fn fixed_slot(&self) -> Slot {
+    pub(super) fn fixed_slot(&self) -> Slot {
         self.pool.slot_map().shard_slots().first().copied().unwrap_or(Slot::FIXED)
     }
 }
 
+/// Whether a request was handled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// It was: it is answered, or will be.
+    Done,
+    /// Nothing was done: it has to be the only one under way, so it comes again when all others are answered.
+    Later,
+}
+
 /// Handles one request of `client`.
-pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) {
+pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Flow {
+    match route(client, request, turn) {
+        Ok(Flow::Later) => return Flow::Later,
+        Ok(Flow::Done) => {}
+        Err(refusal) => {
+            if !matches!(refusal, Refusal::NestedMulti | Refusal::WatchInMulti) {
+                transaction::abort(client);
+            }
+            refuse(client, &refusal, turn);
+        }
+    }
     turn.metrics.commands.add(1);
     client.session.commands += 1;
     client.session.last_active = turn.now;
-    if let Err(refusal) = route(client, request, turn) {
-        refuse(client, &refusal, turn);
-    }
+    Flow::Done
 }
 
 /// Answers with an error of our own, in the client's reply order.
@@ -79,7 +109,7 @@ pub fn refuse(client: &mut Client, refusal: &Refusal, turn: &mut Turn<'_>) {
     client.answer(&refusal.reply(), turn.spares);
 }
 
-fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<Flow, Refusal> {
     let shared = turn.shared;
     let spec = match shared.commands.find(request) {
         Lookup::Found(spec) => spec,
@@ -99,10 +129,18 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     if !client.session.is_logged_in() && !may_precede_login(spec) {
         return Err(Refusal::NoAuth);
     }
+    if client.session.transaction.is_some() && is_queued(spec) {
+        return transaction::queue(client, spec, request, turn);
+    }
     match spec.treatment {
+        Treatment::Keyed if blocks(spec, request) => return block(client, spec, request, turn),
         Treatment::Keyed => {
             let slot = slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
             send(client, slot, request.frame(), turn);
+        }
+        Treatment::Blocking => return block(client, spec, request, turn),
+        Treatment::Transaction(command) => {
+            return transaction::handle(client, command, spec, request, turn);
         }
         Treatment::FixedShard => send(client, turn.fixed_slot(), request.frame(), turn),
         Treatment::Split(split) => send_split(client, request, split, turn)?,
@@ -117,7 +155,37 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         Treatment::Local(which) => answer_locally(client, which, spec, request, turn)?,
         Treatment::Refused(why) => return Err(unsupported(spec, why)),
     }
-    Ok(())
+    Ok(Flow::Done)
+}
+
+/// Whether a command waits for EXEC, once MULTI was said.
+fn is_queued(spec: &Spec) -> bool {
+    use spec::Local::{Quit, Reset};
+    use spec::Transaction::Unwatch;
+    match spec.treatment {
+        Treatment::Transaction(command) => command == Unwatch,
+        Treatment::Local(Quit | Reset) => false,
+        _ => true,
+    }
+}
+
+/// Whether a request of a command that needn't block does.
+fn blocks(spec: &Spec, request: &Request<'_>) -> bool {
+    spec.flags.contains(Flags::BLOCKING) && blocking::is_blocking(spec, request)
+}
+
+fn block(
+    client: &mut Client,
+    spec: &Spec,
+    request: &Request<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<Flow, Refusal> {
+    let slot = slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
+    if !client.replies.is_empty() {
+        return Ok(Flow::Later);
+    }
+    private::start::block(client, spec, request, slot, turn);
+    Ok(Flow::Done)
 }
 
 fn may_precede_login(spec: &Spec) -> bool {
@@ -126,12 +194,9 @@ fn may_precede_login(spec: &Spec) -> bool {
 }
 
 /// The one slot of a request's keys; `None` where it has none.
-fn slot_of(spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Result<Option<Slot>, Refusal> {
+pub(super) fn slot_of(spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Result<Option<Slot>, Refusal> {
     if spec.keys == spec::Keys::First {
         return Ok(request.arg(1).map(Slot::of));
-    }
-    if spec.flags.contains(Flags::BLOCKING) && blocking::is_blocking(spec, request) {
-        return Err(unsupported(spec, Refused::Blocking));
     }
     let positions = keys::positions(spec, request).map_err(|error| keys_refusal(error, spec))?;
     let mut slots = positions.filter_map(|index| request.arg(index)).map(Slot::of);
@@ -147,10 +212,8 @@ fn keys_refusal(error: KeysError, spec: &Spec) -> Refusal {
     Refusal::Said(error.text(spec).into_owned())
 }
 
-fn unsupported(spec: &Spec, why: Refused) -> Refusal {
+pub(super) fn unsupported(spec: &Spec, why: Refused) -> Refusal {
     let why = match why {
-        Refused::Blocking => "blocking commands are not served yet",
-        Refused::Transaction => "transactions are not served yet",
         Refused::Subscribe => "subscriptions are not served yet",
         Refused::Monitor => "MONITOR is not served yet",
         Refused::Tracking => "client-side caching is not served yet",
@@ -242,21 +305,40 @@ fn open_merged(client: &mut Client, kind: MergeKind, parts: usize, turn: &mut Tu
     open(client, Expect::Merged { merge, muted }, turn)
 }
 
-fn open_plain(client: &mut Client, turn: &mut Turn<'_>) -> Origin {
+pub(super) fn open_plain(client: &mut Client, turn: &mut Turn<'_>) -> Origin {
     let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
     open(client, expect, turn)
 }
 
 /// Gives the request its place in the reply order.
-fn open(client: &mut Client, expect: Expect, turn: &mut Turn<'_>) -> Origin {
+pub(super) fn open(client: &mut Client, expect: Expect, turn: &mut Turn<'_>) -> Origin {
     let ticket = client.replies.open(expect, turn.spares);
     Origin { client: turn.key, generation: client.generation, ticket, part: 0 }
 }
 
-/// Queues one part on its link; what can't be sent now is parked.
-fn send_part(client: &mut Client, origin: Origin, slot: Slot, lane: Lane, frame: &[u8], turn: &mut Turn<'_>) {
+/// Queues one part on its link.
+pub(super) fn send_part(
+    client: &mut Client,
+    origin: Origin,
+    slot: Slot,
+    lane: Lane,
+    frame: &[u8],
+    turn: &mut Turn<'_>,
+) {
+    let pending = Pending::new(origin, slot, turn.now + turn.shared.command_timeout);
+    send_pending(client, origin, pending, lane, frame, turn);
+}
+
+/// Queues a request on its link; what can't be sent now is parked.
+pub(super) fn send_pending(
+    client: &mut Client,
+    origin: Origin,
+    pending: Pending,
+    lane: Lane,
+    frame: &[u8],
+    turn: &mut Turn<'_>,
+) {
     let shared = turn.shared;
-    let pending = Pending::new(origin, slot, turn.now + shared.command_timeout);
     client.routed_by = turn.pool.generation();
     turn.metrics.backend_requests.add(1);
     match turn.pool.send(lane, pending, frame) {

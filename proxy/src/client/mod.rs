@@ -6,6 +6,10 @@ pub mod connection;
 pub mod session;
 
 pub mod dispatch;
+pub mod transaction;
+
+pub mod private;
+
 pub mod local;
 
 pub mod clients;

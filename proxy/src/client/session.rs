@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::transaction::Transaction;
 use crate::backend::lane::Lane;
 use crate::resp::protocol::Protocol;
 
@@ -22,6 +23,8 @@ pub struct Session {
     pub login: Login,
     /// What CLIENT SETNAME and SETINFO told; nothing for most clients.
     pub names: Option<Box<Names>>,
+    /// What was queued since MULTI; nothing outside a transaction.
+    pub transaction: Option<Box<Transaction>>,
     /// Whether replies are wanted.
     pub reply_mode: ReplyMode,
     /// When it connected, in milliseconds of the worker's clock.
@@ -94,6 +97,7 @@ impl Session {
             database: 0,
             login,
             names: None,
+            transaction: None,
             reply_mode: ReplyMode::On,
             since: now,
             last_active: now,
@@ -108,6 +112,7 @@ impl Session {
         self.database = 0;
         self.login = login;
         self.names = None;
+        self.transaction = None;
         self.reply_mode = ReplyMode::On;
     }
 

@@ -11,10 +11,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::connection::{Client, Rest, State};
-use super::dispatch::{self, Turn};
+use super::dispatch::{self, Flow, Turn};
+use super::private::drive;
 use crate::backend::owner::Owner;
 use crate::refusal::Refusal;
 use crate::resp::inline;
@@ -56,6 +59,9 @@ impl Future for ClientTask {
         };
         let was_stuck = client.stuck;
         let polled = poll_client(client, &mut turn, scratch, cx);
+        if polled.is_ready() {
+            client.end_private(&mut turn);
+        }
         if client.stuck && !was_stuck {
             worker.clients.note_stuck(self.key);
         }
@@ -81,10 +87,16 @@ fn poll_client(
     if let Poll::Ready(Err(_)) = poll_stuck(client, turn, cx) {
         return Poll::Ready(());
     }
+    if client.private.is_some() {
+        drive::poll(client, turn, scratch, cx);
+    }
     if client.reads_requests()
         && let Poll::Ready(Err(_)) = poll_requests(client, turn, scratch, cx)
     {
         client.state = State::Broken;
+    }
+    if client.private.is_some() {
+        drive::poll(client, turn, scratch, cx);
     }
     if client.state == State::Closing
         && let Poll::Ready(Err(_)) = poll_discard(client, scratch, cx)
@@ -130,7 +142,7 @@ fn poll_requests(
         let rest = client.rest.take();
         let (count, polled) = match rest {
             Some(rest) if rest.need > LARGE_REQUEST || rest.bytes.len() > LARGE_REQUEST => {
-                poll_large(client, rest, turn, cx)
+                poll_large(client, rest, turn, scratch, cx)
             }
             rest => poll_small(client, rest, turn, scratch, cx),
         };
@@ -164,9 +176,9 @@ fn poll_small(
     if let Some(rest) = &rest {
         scratch[..kept].copy_from_slice(&rest.bytes);
     }
-    let mut room = ReadBuf::new(&mut scratch[kept..]);
-    let polled = Pin::new(&mut client.stream).poll_read(cx, &mut room);
-    let count = room.filled().len();
+    let polled = poll_read(client, &mut scratch[kept..], cx);
+    let count = if let Poll::Ready(Ok(count)) = polled { count } else { 0 };
+    let polled = polled.map_ok(drop);
     if count == 0 {
         client.rest = rest;
         return (0, polled);
@@ -181,11 +193,30 @@ fn poll_small(
     (count, polled)
 }
 
+/// Reads from the client; also what the runtime does not know of, see [`Client::unread`].
+fn poll_read(client: &mut Client, buf: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    if client.unread {
+        match recv(&client.stream, &mut *buf, RecvFlags::DONTWAIT) {
+            Ok((count, _)) => {
+                // Short of what there was room for: the queue is empty, and the runtime knows of what comes next.
+                client.unread = count == buf.len();
+                return Poll::Ready(Ok(count));
+            }
+            Err(Errno::AGAIN) => client.unread = false,
+            Err(error) => return Poll::Ready(Err(error.into())),
+        }
+    }
+    let mut room = ReadBuf::new(buf);
+    ready!(Pin::new(&mut client.stream).poll_read(cx, &mut room))?;
+    Poll::Ready(Ok(room.filled().len()))
+}
+
 /// Reads into the large request's own buffer.
 fn poll_large(
     client: &mut Client,
     mut rest: Box<Rest>,
     turn: &mut Turn<'_>,
+    scratch: &mut [u8],
     cx: &mut Context<'_>,
 ) -> (usize, Poll<io::Result<()>>) {
     let step = rest.need.saturating_sub(rest.bytes.len()).clamp(LARGE_REQUEST, LARGEST_STEP);
@@ -193,7 +224,10 @@ fn poll_large(
         rest.bytes.reserve(step);
     }
     let before = rest.bytes.len();
-    let polled = {
+    let polled = if client.unread {
+        let room = step.min(scratch.len());
+        poll_read(client, &mut scratch[..room], cx).map_ok(|count| rest.bytes.extend_from_slice(&scratch[..count]))
+    } else {
         // Little of what follows the request: it would be moved each time that some of it is handled.
         let mut stream = (&mut client.stream).take(step as u64);
         let read = std::pin::pin!(stream.read_buf(&mut rest.bytes));
@@ -253,12 +287,13 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
         let bytes = &buf[start..];
         let limits = turn.shared.request_limits(client.session.is_logged_in());
         let len = match scanner.scan(bytes, &limits) {
-            Ok(Scan::Request(len)) => {
-                dispatch::dispatch(client, &scanner.request(bytes), turn);
-                len
-            }
+            Ok(Scan::Request(len)) => match dispatch::dispatch(client, &scanner.request(bytes), turn) {
+                Flow::Done => len,
+                Flow::Later => break hold(client, &mut scanner),
+            },
             Ok(Scan::Inline(len)) => match handle_inline(client, &bytes[..len], &limits, turn) {
-                Ok(()) => len,
+                Ok(Flow::Done) => len,
+                Ok(Flow::Later) => break hold(client, &mut scanner),
                 Err(error) => {
                     refuse_bytes(client, error, turn);
                     return None;
@@ -280,18 +315,26 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
     (start < buf.len()).then_some(Left { start, scanner, need })
 }
 
+/// The request that was just scanned has to be the only one under way: it is handled when no other is.
+fn hold(client: &mut Client, scanner: &mut RequestScanner) -> usize {
+    scanner.reset();
+    client.congested = true;
+    client.stopped = true;
+    0
+}
+
 fn handle_inline(
     client: &mut Client,
     line: &[u8],
     limits: &RequestLimits,
     turn: &mut Turn<'_>,
-) -> Result<(), ProtocolError> {
+) -> Result<Flow, ProtocolError> {
     let frame = inline::canonical(line)?;
     let mut scanner = RequestScanner::default();
     if let Scan::Request(_) = scanner.scan(&frame, limits)? {
-        dispatch::dispatch(client, &scanner.request(&frame), turn);
+        return Ok(dispatch::dispatch(client, &scanner.request(&frame), turn));
     }
-    Ok(())
+    Ok(Flow::Done)
 }
 
 /// Says what is wrong with the bytes; nothing behind them can be understood.

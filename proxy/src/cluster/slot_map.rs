@@ -101,6 +101,12 @@ impl SlotMap {
         (index != UNSERVED).then_some(NodeIndex(index))
     }
 
+    /// Where the primary that serves `slot` listens.
+    #[must_use]
+    pub fn owner_endpoint(&self, slot: Slot) -> Option<&Endpoint> {
+        self.owner(slot).map(|index| &self.nodes[usize::from(index.0)].endpoint)
+    }
+
     /// All nodes, primaries first.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {

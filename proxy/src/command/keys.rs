@@ -223,7 +223,7 @@ fn key_num(count: usize, first: usize, step: u16, argc: usize) -> Result<Option<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -245,7 +245,7 @@ mod tests {
         check(Request::new(&args.concat(), &argv))
     }
 
-    fn with_line<T>(line: &str, check: impl FnOnce(&Spec, Request<'_>) -> T) -> T {
+    pub(in crate::command) fn with_line<T>(line: &str, check: impl FnOnce(&Spec, Request<'_>) -> T) -> T {
         let args: Vec<_> = line.split(' ').map(|arg| arg.as_bytes().to_vec()).collect();
         let table = Table::builtin();
         with_request(&args, |request| {

@@ -16,6 +16,8 @@ mod options;
 
 pub mod blocking;
 
+pub mod twin;
+
 pub mod glob;
 
 pub mod local;

@@ -11,9 +11,11 @@ pub(super) fn streams_begin(request: &Request<'_>) -> Option<usize> {
         .map(|(i, _)| i + 1)
 }
 
-/// Whether BLOCK is among the options of XREAD or XREADGROUP.
-pub(super) fn has_block(request: &Request<'_>) -> bool {
-    StreamOptions { request, next: 1 }.any(|(_, option)| option == StreamOption::Block)
+/// The BLOCK options of XREAD or XREADGROUP, each with its argument behind it; the last one counts.
+pub(super) fn blocks<'r>(request: &'r Request<'_>) -> impl Iterator<Item = usize> + 'r {
+    StreamOptions { request, next: 1 }
+        .filter(|(_, option)| *option == StreamOption::Block)
+        .map(|(index, _)| index)
 }
 
 /// The key behind SORT's STORE; the last one counts.

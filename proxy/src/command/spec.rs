@@ -130,6 +130,10 @@ pub enum Treatment {
     Scan,
     /// RANDOMKEY: a random shard first, the others where it is empty.
     RandomKey,
+    /// Waits at the shard of its keys for data, on a private connection.
+    Blocking,
+    /// MULTI EXEC DISCARD WATCH UNWATCH.
+    Transaction(Transaction),
     /// Answered by the proxy itself.
     Local(Local),
     /// Refused, always: why.
@@ -201,13 +205,24 @@ pub enum Local {
     Acl,
 }
 
+/// The commands around a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transaction {
+    /// MULTI
+    Multi,
+    /// EXEC
+    Exec,
+    /// DISCARD
+    Discard,
+    /// WATCH
+    Watch,
+    /// UNWATCH
+    Unwatch,
+}
+
 /// Why a command is never served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// Blocks its connection: needs a private connection.
-    Blocking,
-    /// MULTI EXEC DISCARD WATCH UNWATCH.
-    Transaction,
     /// The SUBSCRIBE family.
     Subscribe,
     /// MONITOR.

@@ -6,8 +6,10 @@ use super::spec::Local as L;
 use super::spec::Merge as M;
 use super::spec::Refused as R;
 use super::spec::Treatment::{
-    self, EveryShard, FixedShard, Keyed, Local, RandomKey, Refused, Scan, Split as SplitBy,
+    self, Blocking, EveryShard, FixedShard, Keyed, Local, RandomKey, Refused, Scan, Split as SplitBy,
+    Transaction,
 };
+use super::spec::Transaction as T;
 use super::spec::{Flags, Split as S};
 
 /// The treatment of the command `name`.
@@ -23,7 +25,7 @@ fn from_facts(name: &str, flags: Flags, facts: &Facts) -> Treatment {
     let is_keyed = !facts.key_specs.is_empty() || facts.triple[0] > 0;
     let reads_streams = matches!(name, "xread" | "xreadgroup");
     match facts.tip("request_policy") {
-        _ if flags.contains(Flags::BLOCKING) && !reads_streams => Refused(R::Blocking),
+        _ if flags.contains(Flags::BLOCKING) && !reads_streams => Blocking,
         _ if flags.contains(Flags::PUBSUB) && !is_keyed => Refused(R::Subscribe),
         _ if is_keyed => Keyed,
         _ if flags.contains(Flags::ADMIN) => Refused(R::NodeAdmin),
@@ -182,8 +184,13 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
             "cluster|slots",
         ],
     ),
+    // Queued here and sent whole; WATCH takes a private connection.
+    (Transaction(T::Multi), &["multi"]),
+    (Transaction(T::Exec), &["exec"]),
+    (Transaction(T::Discard), &["discard"]),
+    (Transaction(T::Watch), &["watch"]),
+    (Transaction(T::Unwatch), &["unwatch"]),
     // Their state would belong to a connection that others share.
-    (Refused(R::Transaction), &["multi", "exec", "discard", "watch", "unwatch"]),
     (
         Refused(R::Subscribe),
         &["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe"],
@@ -320,7 +327,7 @@ mod tests {
         let table = Table::builtin();
         for row in table.iter().filter(|row| !reviewed(&row.name)) {
             let blocks = row.flags.contains(Flags::BLOCKING) && row.keys != Keys::Streams;
-            assert_eq!(row.treatment, if blocks { Refused(R::Blocking) } else { Keyed }, "{}", row.name);
+            assert_eq!(row.treatment, if blocks { Blocking } else { Keyed }, "{}", row.name);
         }
     }
 
@@ -328,7 +335,7 @@ mod tests {
     fn the_blocking_commands_are_those() {
         let table = Table::builtin();
         let blocking: Vec<_> =
-            table.iter().filter(|row| row.treatment == Refused(R::Blocking)).map(|row| &*row.name).collect();
+            table.iter().filter(|row| row.treatment == Blocking).map(|row| &*row.name).collect();
         let known = ["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin"];
         assert_eq!(blocking, known);
     }

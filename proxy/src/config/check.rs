@@ -25,6 +25,7 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
         grace_period: file.grace_period,
         clients: file.clients,
         users: file.users,
+        private: file.private,
         cluster: cluster?,
         dns: file.dns,
         log: file.log,

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::entry::{Entry, Key, put};
 use super::error::ConfigError;
-use super::settings::{ClientSettings, DnsSettings, LogFormat, LogSettings, Secret, User};
+use super::settings::{
+    AtLimit, ClientSettings, DnsSettings, LogFormat, LogSettings, PrivateSettings, Secret, User,
+};
 use super::url::BackendUrl;
 
 /// Everything that can be written, with its default where it has one.
@@ -23,6 +25,7 @@ pub(super) struct File {
     pub(super) grace_period: Duration,
     pub(super) clients: ClientSettings,
     pub(super) users: Vec<User>,
+    pub(super) private: PrivateSettings,
     pub(super) cluster: ClusterFile,
     pub(super) dns: DnsSettings,
     pub(super) log: LogSettings,
@@ -119,6 +122,24 @@ pub(super) const KEYS: &[Key<File>] = &[
         put(&mut file.clients.memory_limit, entry.or_off(|entry| entry.size(16 * MIB..=1024 * GIB)));
     }),
     row("users", |file, entry| put(&mut file.users, entry.list(read_user))),
+    // [private]
+    row("private.max_connections", |file, entry| {
+        put(&mut file.private.max_connections, entry.whole(1..=10_000_000));
+    }),
+    row("private.max_per_node", |file, entry| {
+        put(&mut file.private.max_per_node, entry.whole(1..=10_000_000));
+    }),
+    row("private.idle_per_node", |file, entry| {
+        put(&mut file.private.idle_per_node, entry.whole(0..=10_000_000));
+    }),
+    row("private.idle_timeout", |file, entry| {
+        put(&mut file.private.idle_timeout, entry.duration(100 * MS..=DAY));
+    }),
+    row("private.at_limit", |file, entry| put(&mut file.private.at_limit, read_at_limit(entry))),
+    row("private.try_first", |file, entry| put(&mut file.private.try_first, entry.flag())),
+    row("private.table_buckets", |file, entry| {
+        put(&mut file.private.table_buckets, read_table_buckets(entry));
+    }),
     // [cluster]
     row("cluster.seeds", |file, entry| {
         put(&mut file.cluster.backend.seeds, entry.urls().map(Some));
@@ -235,6 +256,24 @@ fn read_format(entry: &mut Entry<'_>) -> Option<LogFormat> {
     })
 }
 
+fn read_at_limit(entry: &mut Entry<'_>) -> Option<AtLimit> {
+    entry.parse("\"wait\" or \"refuse\"", |text| match text {
+        "wait" => Some(AtLimit::Wait),
+        "refuse" => Some(AtLimit::Refuse),
+        _ => None,
+    })
+}
+
+/// Sixteen, or the benchmark's one entry a slot.
+fn read_table_buckets(entry: &mut Entry<'_>) -> Option<usize> {
+    let buckets = entry.whole(16..=16_384usize)?;
+    if !matches!(buckets, 16 | 16_384) {
+        entry.refuse("16, or 16384 for benchmarks");
+        return None;
+    }
+    Some(buckets)
+}
+
 impl Default for File {
     fn default() -> Self {
         Self {
@@ -244,6 +283,7 @@ impl Default for File {
             grace_period: 10 * SECOND,
             clients: ClientSettings::default(),
             users: Vec::new(),
+            private: PrivateSettings::default(),
             cluster: ClusterFile::default(),
             dns: DnsSettings::default(),
             log: LogSettings::default(),

@@ -19,6 +19,8 @@ pub struct Settings {
     pub grace_period: Duration,
     /// What clients may do.
     pub clients: ClientSettings,
+    /// Backend connections that belong to one client for a while.
+    pub private: PrivateSettings,
     /// Who may log in; empty: everybody, without a password.
     pub users: Vec<User>,
     /// What stands behind the proxy.
@@ -59,6 +61,34 @@ pub struct ClientSettings {
     /// Bytes that the process may have allocated: above it the clients that hold most are closed; `None`
     /// sets no limit.
     pub memory_limit: Option<usize>,
+}
+
+/// Backend connections that belong to one client for a while: it blocks on one, or watches keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PrivateSettings {
+    /// Most private connections of the process.
+    pub max_connections: usize,
+    /// Most private connections of the process to one node.
+    pub max_per_node: usize,
+    /// Most idle ones that each worker keeps for the next client, to one node.
+    pub idle_per_node: usize,
+    /// How long an idle one is kept.
+    pub idle_timeout: Duration,
+    /// What happens to a command that needs one where no more may be opened.
+    pub at_limit: AtLimit,
+    /// Whether a blocking command is first asked in its form that does not block, over a shared connection.
+    pub try_first: bool,
+    /// Buckets of a client's table of private connections. Benchmarks only: what one entry a slot would cost.
+    pub table_buckets: usize,
+}
+
+/// What happens at a limit of private connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AtLimit {
+    /// The command waits for a place, for as long as it would have waited for data.
+    Wait,
+    /// The command is refused.
+    Refuse,
 }
 
 /// One user of the proxy.
@@ -192,6 +222,22 @@ impl Default for ClientSettings {
             // The servers' own hard limit for replicas; for clients they have none.
             reply_limit: 1 << 30,
             memory_limit: None,
+        }
+    }
+}
+
+impl Default for PrivateSettings {
+    fn default() -> Self {
+        Self {
+            // Each is a socket here and one at the node; the open files are most machines' nearest limit.
+            max_connections: 100_000,
+            // The servers' own `maxclients` is 10,000: leaves room for shared connections and for other clients.
+            max_per_node: 8_000,
+            idle_per_node: 1_024,
+            idle_timeout: Duration::from_secs(10),
+            at_limit: AtLimit::Wait,
+            try_first: true,
+            table_buckets: 16,
         }
     }
 }

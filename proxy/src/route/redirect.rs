@@ -45,6 +45,8 @@ impl Redirect {
                 Some(Self::ClusterDown)
             }
             "READONLY" if text.starts_with("You can't write against a read only") => Some(Self::ReadOnly),
+            // A client that waits is woken when its server's role changes; a CLIENT UNBLOCK says other words.
+            "UNBLOCKED" if text.starts_with("force unblock") => Some(Self::ReadOnly),
             "MASTERDOWN" if text.starts_with("Link with MASTER is down") => Some(Self::ClusterDown),
             _ => None,
         }
@@ -108,6 +110,10 @@ mod tests {
             ("-CLUSTERDOWN Hash slot not served\r\n", Redirect::ClusterDown),
             ("-CLUSTERDOWN The cluster is down\r\n", Redirect::ClusterDown),
             ("-READONLY You can't write against a read only replica.\r\n", Redirect::ReadOnly),
+            (
+                "-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n",
+                Redirect::ReadOnly,
+            ),
         ] {
             assert_eq!(parse(reply), Some(redirect), "{reply}");
         }
@@ -133,6 +139,7 @@ mod tests {
             "-ERR unknown command\r\n",
             "-TRYAGAIN later\r\n",
             "-MOVED\r\n",
+            "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n",
             "-MOVED x y:z\r\n",
             "-MOVED 1 host:99999\r\n",
             "-READONLY You can't write against a read only replica. script: abc, on @user_script:1.\r\n",

@@ -38,6 +38,9 @@ use crate::client::task::ClientTask;
 use crate::dns::resolver::Resolver;
 use crate::metrics::WorkerMetrics;
 use crate::permit::Permit;
+use crate::private::connection::PrivateConnection;
+use crate::private::open;
+use crate::private::pool::{Asker, NodeId, Opening, PrivatePool};
 use crate::refusal::Refusal;
 use crate::route::redirect;
 use crate::shared::Shared;
@@ -48,6 +51,7 @@ pub struct Worker {
     /// The clients.
     pub clients: Clients,
     pool: Pool,
+    private: PrivatePool,
     /// What every socket of this thread is read into.
     scratch: Box<[u8]>,
     questions: Vec<Question>,
@@ -57,6 +61,8 @@ pub struct Worker {
     started: Instant,
     /// Makes the next tick come at once: the worker had nothing to look at, and now has.
     wake_tick: Rc<Notify>,
+    /// When idle private connections are next looked at.
+    next_sweep: u64,
     /// The memory measurement that clients were last closed by.
     shed_by: u64,
     /// Itself, for the tasks that it starts.
@@ -156,6 +162,14 @@ async fn tick(worker: Rc<RefCell<Worker>>) {
     }
 }
 
+async fn open_private(worker: Rc<RefCell<Worker>>, connector: Rc<Connector>, opening: Opening) {
+    let (asker, node) = (opening.asker, opening.node);
+    let endpoint = opening.endpoint.clone();
+    let opened = open::open(&connector, opening).await;
+    let opened = opened.inspect_err(|error| debug!(node.endpoint = %endpoint, %error, "no private connection"));
+    worker.borrow_mut().on_private_opened(asker, node, opened.ok());
+}
+
 impl Worker {
     fn new(
         index: usize,
@@ -169,6 +183,12 @@ impl Worker {
             RefCell::new(Self {
                 clients: Clients::new(shared.marks, metrics.clone()),
                 pool: Pool::new(),
+                private: PrivatePool::new(
+                    shared.caps.clone(),
+                    shared.settings.private.clone(),
+                    metrics.clone(),
+                ),
+                next_sweep: 0,
                 scratch: vec![0; SCRATCH].into_boxed_slice(),
                 questions: Vec::new(),
                 metrics,
@@ -200,10 +220,10 @@ impl Worker {
     /// A client together with what handling its requests needs, and the read buffer; `None` once it is gone.
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
         let now = self.now();
-        let Self { shared, clients, pool, scratch, questions, metrics, .. } = self;
+        let Self { shared, clients, pool, private, scratch, questions, metrics, .. } = self;
         let (client, spares, retries) = clients.parts(key, generation)?;
         let random = fastrand::u32(..);
-        let turn = Turn { shared, pool, spares, retries, questions, metrics, random, now, key };
+        let turn = Turn { shared, pool, private, spares, retries, questions, metrics, random, now, key };
         Some((client, turn, scratch))
     }
 
@@ -227,6 +247,14 @@ impl Worker {
         self.resend(due);
         self.clients.sweep(now, SWEEP, &self.shared);
         let stuck = self.clients.relent(now);
+        let waiting = self.private.is_waiting();
+        for asker in self.private.tick(now) {
+            self.clients.wake(asker);
+        }
+        if waiting || now >= self.next_sweep {
+            self.next_sweep = now + SWEEP;
+            self.private.sweep(now);
+        }
         let (excess, measurement) = self.shared.memory_excess();
         if excess > 0 && measurement != self.shed_by {
             self.shed_by = measurement;
@@ -234,6 +262,7 @@ impl Worker {
         }
         self.settle();
         stuck
+            || waiting
             || !self.clients.retries.is_empty()
             || self.shared.settings.clients.memory_limit.is_some()
             || self.pool.links().any(|link| !link.in_flight.is_empty())
@@ -304,6 +333,36 @@ impl Worker {
         matching.map(close).count()
     }
 
+    /// Opens the private connections that are wanted, a bounded number at a time.
+    fn open_private(&mut self) {
+        let now = self.now();
+        if self.private.has_waiting() {
+            self.wake_tick.notify_one();
+        }
+        while let Some(opening) = self.private.next_opening(now) {
+            let Some(this) = self.this.upgrade() else { return };
+            match opening {
+                Ok(opening) => drop(spawn_local(open_private(this, self.connector.clone(), opening))),
+                Err(opening) => self.clients.on_open_failed(opening.asker, opening.node),
+            }
+        }
+    }
+
+    fn on_private_opened(&mut self, asker: Asker, node: NodeId, opened: Option<Box<PrivateConnection>>) {
+        let now = self.now();
+        self.private.on_opened(node, opened.is_some(), now);
+        match opened {
+            None => self.clients.on_open_failed(asker, node),
+            Some(connection) => {
+                let buckets = self.shared.settings.private.table_buckets;
+                if let Some(unwanted) = self.clients.hand_over(asker, connection, buckets) {
+                    self.private.give_back(unwanted, now);
+                }
+            }
+        }
+        self.settle();
+    }
+
     fn drive(&self, key: LinkKey) {
         if let Some(this) = self.this.upgrade() {
             spawn_local(task::run(this, key, self.connector.clone()));
@@ -325,7 +384,8 @@ impl Owner for Worker {
             self.wake_tick.notify_one();
         }
         self.clients.flush(&[]);
-        if std::mem::take(&mut self.clients.topology_doubt) {
+        self.open_private();
+        if std::mem::take(&mut self.clients.topology_doubt) | std::mem::take(&mut self.private.topology_doubt) {
             self.shared.topology.request_refresh();
         }
         if self.pool.has_undriven() {

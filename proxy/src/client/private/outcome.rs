@@ -1,0 +1,221 @@
+//! What came of a job: what the pieces of its answer mean, and what the end of its connection does.
+
+use super::super::connection::{Client, State};
+use super::super::dispatch::Turn;
+use super::super::replies::Piece;
+use super::super::retry::{Parked, Target};
+use super::Watch;
+use super::job::{Ending, Job, Kind};
+use super::seek;
+use crate::backend::framing::Cut;
+use crate::backend::owner::Reply;
+use crate::command::twin;
+use crate::refusal::Refusal;
+use crate::route::redirect::Redirect;
+
+/// What a piece means for its job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    /// More is to come.
+    Pending,
+    /// That was the answer.
+    Answered,
+    /// It did not run, and goes elsewhere.
+    Elsewhere,
+    /// Nothing that could be an answer: the connection is useless.
+    Useless,
+}
+
+/// Takes a piece of what the node said.
+pub(super) fn on_piece(client: &mut Client, buf: &[u8], cut: &Cut, turn: &mut Turn<'_>) -> Progress {
+    let bytes = &buf[cut.range.clone()];
+    if cut.first && bytes.first() == Some(&b'>') {
+        // Nobody asked for pushes on it.
+        return if cut.more { Progress::Useless } else { Progress::Pending };
+    }
+    let Some(job) = client.job_mut() else { return Progress::Useless };
+    if let Some(extra) = job.extra.as_mut().filter(|extra| extra.lead > 0) {
+        if cut.more {
+            return Progress::Useless;
+        }
+        extra.lead -= 1;
+        if bytes.first() == Some(&b'-') && extra.lead_error.is_none() {
+            extra.lead_error = Some(bytes.into());
+        }
+        return Progress::Pending;
+    }
+    let whole = cut.first && !cut.more;
+    if whole && bytes.first() == Some(&b'-') && redirect(client, bytes, turn) {
+        return Progress::Elsewhere;
+    }
+    let Some(job) = client.job_mut() else { return Progress::Useless };
+    let ticket = job.ticket;
+    if whole && job.ending == Some(Ending::Close) && twin::is_empty(bytes) {
+        client.state = State::Broken;
+        return Progress::Answered;
+    }
+    if cut.first {
+        note_success(client, bytes);
+    }
+    let refused = client.job_mut().and_then(|job| refused_before(job, bytes));
+    if let Some(error) = refused.filter(|_| whole) {
+        client.fill_own(Piece { ticket, part: 0, bytes: &error, more: false }, turn.spares);
+        return Progress::Answered;
+    }
+    let reply = Reply { buf, range: cut.range.clone(), first: cut.first, more: cut.more, lead_error: None };
+    client.fill(Piece { ticket, part: 0, bytes, more: cut.more }, &reply, turn.spares);
+    if cut.more { Progress::Pending } else { Progress::Answered }
+}
+
+/// Where MULTI itself was refused, EXEC's error says less than the first one.
+fn refused_before(job: &mut Job, answer: &[u8]) -> Option<Box<[u8]>> {
+    if !answer.starts_with(b"-ERR EXEC without MULTI") {
+        return None;
+    }
+    job.extra.as_mut()?.lead_error.take()
+}
+
+/// A transaction that ran has selected its last database.
+fn note_success(client: &mut Client, first: &[u8]) {
+    let Some(Kind::Exec { database, .. }) = client.job_mut().map(|job| job.kind) else { return };
+    if first.first() == Some(&b'*') && !first.starts_with(b"*-1") {
+        client.session.database = database;
+    }
+}
+
+/// Whether an error proves that the job did not run and is to run elsewhere; its way is then set.
+fn redirect(client: &mut Client, error: &[u8], turn: &mut Turn<'_>) -> bool {
+    let Some(private) = &mut client.private else { return false };
+    let Some(job) = &mut private.job else { return false };
+    let Some(node) = job.node().and_then(|node| turn.private.endpoint(node)).cloned() else { return false };
+    let lead_error = job.extra.as_ref().and_then(|extra| extra.lead_error.as_deref());
+    // An aborted transaction did not run for the reason that its first refused command tells.
+    let error = if error.starts_with(b"-EXECABORT") { lead_error.unwrap_or(error) } else { error };
+    let Some(redirect) = Redirect::parse(error, &node) else { return false };
+    let error: Box<[u8]> = error.into();
+    let quick = job.attempts < Parked::QUICK_ATTEMPTS;
+    let extra = job.extra_mut();
+    extra.lead_error = None;
+    extra.target = None;
+    match redirect {
+        Redirect::Moved(endpoint) => {
+            turn.metrics.redirects_moved.add(1);
+            turn.private.topology_doubt = true;
+            extra.target = quick.then_some(Target::Node { endpoint, asking: false });
+        }
+        Redirect::Ask(endpoint) => {
+            turn.metrics.redirects_ask.add(1);
+            extra.target = quick.then_some(Target::Node { endpoint, asking: true });
+        }
+        _ => {
+            turn.metrics.redirects_again.add(1);
+            extra.last_error = Some(error);
+        }
+    }
+    if private.watch.is_some() && matches!(job.kind, Kind::Exec { .. }) {
+        // The node that the keys went to did not watch them.
+        private.watch = private.watch.map(|watch| Watch { broken: true, ..watch });
+    }
+    true
+}
+
+/// The job goes elsewhere: its connection is clean and becomes idle, unless keys are watched on it.
+pub(super) fn go_elsewhere(client: &mut Client, turn: &mut Turn<'_>) -> bool {
+    let Some(private) = &mut client.private else { return false };
+    let Some(job) = &mut private.job else { return false };
+    let watched = private.watch.map(|watch| watch.node);
+    if let Some(node) = job.node()
+        && watched != Some(node)
+        && let Some(connection) = private.table.remove(node)
+    {
+        turn.metrics.private_connections.sub(1);
+        turn.private.give_back(connection, turn.now);
+    }
+    if private.watch.is_some_and(|watch| watch.broken) && matches!(job.kind, Kind::Exec { .. }) {
+        return on_watch_broken(client, turn);
+    }
+    let follows = job.extra.as_ref().is_some_and(|extra| extra.target.is_some());
+    if !follows {
+        return seek::rest(client, None, turn);
+    }
+    job.note_trouble(turn.now);
+    job.stage = super::job::Stage::Ready;
+    true
+}
+
+/// The job is answered; its connection is `clean` as far as what was read of it tells.
+pub(super) fn on_answered(client: &mut Client, clean: bool, turn: &mut Turn<'_>) {
+    let Some(private) = &mut client.private else { return };
+    let Some(job) = &private.job else { return };
+    let mut clean = clean;
+    match (job.kind, job.node()) {
+        (Kind::Watch { keys }, Some(node)) => {
+            if private.watch.is_none() {
+                turn.metrics.pinned_watch.add(1);
+            }
+            let new = Watch { node, since: turn.now, keys: 0, broken: false };
+            let watch = private.watch.get_or_insert(new);
+            watch.keys = watch.keys.saturating_add(keys);
+        }
+        (Kind::Exec { database, .. }, Some(node)) => {
+            clean &= private.table.get_mut(node).is_some_and(|it| it.lane.database == database);
+            client.end_watch(turn);
+        }
+        (Kind::Unwatch, _) => client.end_watch(turn),
+        _ => {}
+    }
+    client.end_job(clean, turn);
+}
+
+/// What was watched is not watched any more, and nobody knows whether it changed: as if it had.
+pub(super) fn on_watch_broken(client: &mut Client, turn: &mut Turn<'_>) -> bool {
+    let exec = client.job_mut().is_some_and(|job| matches!(job.kind, Kind::Exec { .. }));
+    client.end_watch(turn);
+    let reply = if exec { seek::nil(client.session.protocol) } else { b"+OK\r\n" };
+    seek::answer(client, reply, false, turn)
+}
+
+/// The connection is gone, or useless. What the node was not sent whole did not run.
+pub(super) fn on_lost(client: &mut Client, turn: &mut Turn<'_>) -> bool {
+    let Some(private) = &mut client.private else { return false };
+    let Some(job) = &mut private.job else { return false };
+    let Some(connection) = job.node().and_then(|node| private.table.remove(node)) else { return false };
+    turn.metrics.private_connections.sub(1);
+    turn.metrics.private_lost.add(1);
+    turn.private.topology_doubt = true;
+    if let Some(watch) = private.watch.as_mut().filter(|watch| watch.node == connection.node) {
+        watch.broken = true;
+    }
+    let watched = private.watch.is_some();
+    if connection.is_within_reply() {
+        // The client would take an error for the rest of its reply.
+        client.state = State::Broken;
+        client.end_job(false, turn);
+        return false;
+    }
+    if let Some(extra) = &mut job.extra {
+        extra.target = None;
+        extra.lead_error = None;
+    }
+    match job.kind {
+        Kind::Blocking { destructive: true } if connection.is_sent() => {
+            turn.metrics.lost.add(1);
+            seek::refuse(client, &Refusal::LostBlocked, turn)
+        }
+        Kind::Exec { .. } if connection.is_sent() => {
+            turn.metrics.lost.add(1);
+            client.end_watch(turn);
+            seek::refuse(client, &Refusal::Lost, turn)
+        }
+        Kind::Exec { .. } | Kind::Unwatch if watched => on_watch_broken(client, turn),
+        _ => seek::rest(client, Some(&Refusal::ShardDown), turn),
+    }
+}
+
+/// The node is late with an answer that it should have given by itself.
+pub(super) fn on_overdue(client: &mut Client, turn: &mut Turn<'_>) -> bool {
+    turn.metrics.timeouts.add(1);
+    client.end_watch(turn);
+    turn.metrics.refusals.add(1);
+    seek::answer(client, &Refusal::TimedOut.reply(), false, turn)
+}

@@ -1,0 +1,246 @@
+//! How a job comes to its connection: which node, which connection, what is sent, and what happens meanwhile.
+
+use super::super::connection::{Client, State};
+use super::super::dispatch::Turn;
+use super::super::replies::Piece;
+use super::super::retry::Target;
+use super::job::{Ending, Job, Kind, Stage};
+use super::start;
+use crate::backend::in_flight::Pending;
+use crate::backend::lane::Lane;
+use crate::cluster::slot_map::Endpoint;
+use crate::command::blocking;
+use crate::command::table::Lookup;
+use crate::config::settings::AtLimit;
+use crate::private::pool::{Lease, NodeId};
+use crate::refusal::Refusal;
+use crate::resp::protocol::Protocol;
+use crate::resp::reply_writer::ReplyWriter;
+
+/// Milliseconds between looks for data of a client that waits at a limit.
+const LOOK_AGAIN: u64 = 1_000;
+/// Milliseconds by which a server may be late with what it should have answered.
+const LATE: u64 = 2_000;
+/// Milliseconds until a server is told once more to unblock a client: it may have been told before it was asked.
+const TELL_AGAIN: u64 = 50;
+
+/// Finds a connection for a job in stage [`Stage::Ready`], or notes what it waits for. True where the job is to
+/// be looked at again at once.
+pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
+    let (asker, now) = (client.asker(turn), turn.now);
+    let lane = Lane { number: 0, ..turn.lane(client) };
+    let Some(private) = &mut client.private else { return false };
+    let Some(job) = &mut private.job else { return false };
+    let Some(endpoint) = destination(job, turn) else {
+        let why = if turn.shared.topology.is_ready() { Refusal::Unserved } else { Refusal::NotReady };
+        return rest(client, Some(&why), turn);
+    };
+    let node = turn.private.node(&endpoint);
+    if private.table.get_mut(node).is_some_and(|connection| connection.is_quiet()) {
+        return ask(client, node, turn);
+    }
+    if private.table.remove(node).is_some() {
+        turn.metrics.private_connections.sub(1);
+        turn.metrics.private_dirty.add(1);
+        if let Some(watch) = &mut private.watch {
+            watch.broken = true;
+        }
+    }
+    if private.watch.is_some_and(|watch| watch.broken) && !matches!(job.kind, Kind::Watch { .. }) {
+        // What was watched may have changed: the transaction is not run; there is nothing to unwatch.
+        return super::outcome::on_watch_broken(client, turn);
+    }
+    match turn.private.lease(node, lane, asker, job.began, now) {
+        Lease::Idle(connection) => {
+            private.table.insert(connection, turn.private.settings().table_buckets);
+            turn.metrics.private_connections.add(1);
+            ask(client, node, turn)
+        }
+        Lease::Opening => {
+            job.stage = Stage::Opening(node);
+            job.set_timer(job.until, asker, turn.private);
+            false
+        }
+        Lease::Full => {
+            job.stage = Stage::Queued(node);
+            // What came before was no trouble with a node.
+            job.troubled = now;
+            if turn.private.settings().at_limit == AtLimit::Refuse {
+                turn.metrics.private_refused.add(1);
+                return refuse(client, &Refusal::NoPrivate, turn);
+            }
+            let look = if matches!(job.kind, Kind::Blocking { .. }) { now + LOOK_AGAIN } else { u64::MAX };
+            job.set_timer(job.until.min(look), asker, turn.private);
+            false
+        }
+        Lease::Down { until } => rest_until(client, Some(&Refusal::ShardDown), until, turn),
+    }
+}
+
+/// Where a job goes: where it was sent, or to whoever serves its slot.
+fn destination(job: &Job, turn: &Turn<'_>) -> Option<Endpoint> {
+    match job.extra.as_ref().and_then(|extra| extra.target.as_ref()) {
+        Some(Target::Node { endpoint, .. }) => Some(endpoint.clone()),
+        Some(Target::Slot) | None => turn.pool.slot_map().owner_endpoint(job.slot).cloned(),
+    }
+}
+
+/// Sends the job over the client's connection to `node`.
+fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
+    let asker = client.asker(turn);
+    let Some(private) = &mut client.private else { return false };
+    let (Some(job), Some(connection)) = (&mut private.job, private.table.get_mut(node)) else { return false };
+    job.stage = Stage::Asked(node);
+    job.asked = turn.now;
+    job.told = false;
+    let asking =
+        matches!(job.extra.as_ref().and_then(|extra| extra.target.as_ref()), Some(Target::Node { asking: true, .. }));
+    let queued = if let Kind::Exec { queued, .. } = job.kind { queued + 1 } else { 0 };
+    if asking || queued > 0 {
+        job.extra_mut().lead = queued + u32::from(asking);
+    }
+    let waited = turn.now > job.began && job.until != u64::MAX && matches!(job.kind, Kind::Blocking { .. });
+    let left = if waited { with_left(&job.request, job.until.saturating_sub(turn.now), turn) } else { None };
+    let request = left.as_deref().unwrap_or(&job.request);
+    let sent = if asking {
+        connection.send(&[b"*1\r\n$6\r\nASKING\r\n", request].concat())
+    } else {
+        connection.send(request)
+    };
+    job.set_timer(job.until.saturating_add(LATE), asker, turn.private);
+    turn.metrics.backend_requests.add(1);
+    if sent.is_err() {
+        return super::outcome::on_lost(client, turn);
+    }
+    true
+}
+
+/// The request with what is left of its time.
+fn with_left(request: &[u8], left: u64, turn: &Turn<'_>) -> Option<Vec<u8>> {
+    start::with_request(request, |request| match turn.shared.commands.find(request) {
+        Lookup::Found(spec) => Some(blocking::with_patience(spec, request, left)),
+        _ => None,
+    })
+}
+
+/// It can't run at present: again in a while, unless that has gone on for longer than a command may take.
+pub(super) fn rest(client: &mut Client, why: Option<&Refusal>, turn: &mut Turn<'_>) -> bool {
+    rest_until(client, why, 0, turn)
+}
+
+/// The same, not before `until`.
+pub(super) fn rest_until(client: &mut Client, why: Option<&Refusal>, until: u64, turn: &mut Turn<'_>) -> bool {
+    let asker = client.asker(turn);
+    let Some(job) = client.job_mut() else { return false };
+    let since = job.note_trouble(turn.now);
+    turn.private.topology_doubt = true;
+    if turn.now.saturating_sub(since) > turn.shared.command_timeout {
+        let said = job.extra.as_mut().and_then(|extra| extra.last_error.take());
+        let reply = said.map_or_else(|| why.unwrap_or(&Refusal::ShardDown).reply(), Vec::from);
+        turn.metrics.timeouts.add(1);
+        return answer(client, &reply, true, turn);
+    }
+    job.stage = Stage::Resting;
+    let at = (turn.now + job.pause()).max(until).min(job.until);
+    job.set_timer(at, asker, turn.private);
+    false
+}
+
+/// A job that waits for its timer was woken, by that or by something else.
+pub(super) fn on_wake(client: &mut Client, turn: &mut Turn<'_>) -> bool {
+    let asker = client.asker(turn);
+    let Some(job) = client.job_mut() else { return false };
+    if job.until <= turn.now {
+        return match (job.kind, job.stage) {
+            (Kind::Blocking { .. }, _) => answer_nil(client, turn),
+            (_, Stage::Queued(_)) => {
+                turn.metrics.private_refused.add(1);
+                refuse(client, &Refusal::NoPrivate, turn)
+            }
+            _ => refuse(client, &Refusal::DeadlineNotRun, turn),
+        };
+    }
+    match job.stage {
+        Stage::Resting if job.timer <= turn.now => job.stage = Stage::Ready,
+        Stage::Queued(_) if job.timer <= turn.now => {
+            job.leave(asker, turn.private);
+            return start::try_again(client, turn);
+        }
+        // There may be room.
+        Stage::Queued(_) => job.stage = Stage::Ready,
+        _ => return false,
+    }
+    true
+}
+
+/// A job that was asked to end does. False where it goes on until the server has answered.
+pub(super) fn end_early(client: &mut Client, ending: Ending, turn: &mut Turn<'_>) -> bool {
+    let asker = client.asker(turn);
+    let Some(private) = &mut client.private else { return false };
+    let Some(job) = &mut private.job else { return false };
+    match (job.stage, ending) {
+        (Stage::Trying(_), _) => return false,
+        (Stage::Asked(node), _) => {
+            let id = private.table.get_mut(node).map_or(0, |connection| connection.id);
+            if id != 0 {
+                if !job.told || job.timer <= turn.now {
+                    job.told = true;
+                    job.set_timer(turn.now + TELL_AGAIN, asker, turn.private);
+                    tell(job, node, id, ending, turn);
+                }
+                return false;
+            }
+        }
+        _ => {}
+    }
+    match ending {
+        Ending::Nil => answer_nil(client, turn),
+        Ending::Error => answer(client, &Refusal::Unblocked.reply(), false, turn),
+        Ending::Close => {
+            client.state = State::Broken;
+            client.end_job(false, turn);
+            true
+        }
+    }
+}
+
+/// Has the node unblock the connection, over the shared one.
+fn tell(job: &Job, node: NodeId, id: u64, ending: Ending, turn: &mut Turn<'_>) {
+    let Some(endpoint) = turn.private.endpoint(node).cloned() else { return };
+    let id = id.to_string();
+    let how = if ending == Ending::Error { "ERROR" } else { "TIMEOUT" };
+    let mut request = Vec::new();
+    let mut writer = ReplyWriter::new(&mut request, Protocol::Resp2);
+    writer.array(4);
+    ["CLIENT", "UNBLOCK", &id, how].iter().for_each(|word| writer.bulk(word));
+    let pending = Pending::own(job.slot, turn.now + turn.shared.command_timeout);
+    let _ = turn.pool.send_to(&endpoint, false, Lane::default(), pending, &request);
+}
+
+/// The answer of a blocking command that found nothing, and of a transaction whose keys were changed.
+pub(super) fn nil(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::Resp2 => b"*-1\r\n",
+        Protocol::Resp3 => b"_\r\n",
+    }
+}
+
+pub(super) fn answer_nil(client: &mut Client, turn: &mut Turn<'_>) -> bool {
+    answer(client, nil(client.session.protocol), true, turn)
+}
+
+pub(super) fn refuse(client: &mut Client, refusal: &Refusal, turn: &mut Turn<'_>) -> bool {
+    turn.metrics.refusals.add(1);
+    answer(client, &refusal.reply(), true, turn)
+}
+
+/// Answers the job with bytes of the proxy's own; `clean` tells whether its connection, if it has one, may be
+/// used again.
+pub(super) fn answer(client: &mut Client, bytes: &[u8], clean: bool, turn: &mut Turn<'_>) -> bool {
+    let Some(job) = client.job_mut() else { return false };
+    let clean = clean && job.node().is_none();
+    let piece = Piece { ticket: job.ticket, part: 0, bytes, more: false };
+    client.fill_own(piece, turn.spares);
+    client.end_job(clean, turn);
+    true
+}

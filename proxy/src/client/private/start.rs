@@ -1,0 +1,117 @@
+//! How jobs begin: what a blocking command, WATCH and a transaction that needs its own connection set in motion.
+
+use super::super::connection::Client;
+use super::super::dispatch::{self, Turn};
+use super::super::replies::Expect;
+use super::job::{Job, Kind, Stage};
+use crate::backend::in_flight::Origin;
+use crate::cluster::slot::Slot;
+use crate::command::blocking::{self, Patience};
+use crate::command::spec::Spec;
+use crate::command::table::Lookup;
+use crate::refusal::Refusal;
+use crate::resp::request::Request;
+use crate::resp::scan::{RequestLimits, RequestScanner, Scan};
+
+/// Begins a command that waits for data, all of whose keys are in `slot`.
+pub(in super::super) fn block(
+    client: &mut Client,
+    spec: &Spec,
+    request: &Request<'_>,
+    slot: Slot,
+    turn: &mut Turn<'_>,
+) {
+    turn.metrics.blocking_commands.add(1);
+    let patience = blocking::patience(spec, request);
+    let twin = match patience {
+        // The server says what is wrong with it.
+        Patience::Unclear => None,
+        _ if !turn.private.settings().try_first => None,
+        _ => blocking::twin(spec, request),
+    };
+    let kind = Kind::Blocking { destructive: blocking::is_destructive(spec) };
+    let origin = begin(client, kind, slot, request.frame().into(), turn);
+    let Some(job) = client.job_mut() else { return };
+    job.until = match patience {
+        Patience::Millis(millis) => turn.now.saturating_add(millis),
+        Patience::Endless | Patience::Unclear => u64::MAX,
+    };
+    match twin {
+        Some(twin) => {
+            job.stage = Stage::Trying(twin.shape);
+            let lane = turn.lane(client);
+            dispatch::send_part(client, origin, slot, lane, &twin.frame, turn);
+        }
+        None => job.begin_waiting(turn.metrics),
+    }
+}
+
+/// Asks once more whether there is data by now, for a client that waits at a limit. True where the job goes on at
+/// once.
+pub(super) fn try_again(client: &mut Client, turn: &mut Turn<'_>) -> bool {
+    let generation = client.generation;
+    let Some(job) = client.job_mut() else { return false };
+    let origin = Origin { client: turn.key, generation, ticket: job.ticket, part: 0 };
+    let find = |request: &Request<'_>| match turn.shared.commands.find(request) {
+        Lookup::Found(spec) if turn.private.settings().try_first => blocking::twin(spec, request),
+        _ => None,
+    };
+    let Some(twin) = with_request(&job.request, find) else {
+        job.stage = Stage::Ready;
+        return true;
+    };
+    job.stage = Stage::Trying(twin.shape);
+    let slot = job.slot;
+    let lane = turn.lane(client);
+    dispatch::send_part(client, origin, slot, lane, &twin.frame, turn);
+    false
+}
+
+/// Reads a request that was kept.
+pub(super) fn with_request<T>(frame: &[u8], with: impl FnOnce(&Request<'_>) -> Option<T>) -> Option<T> {
+    let limits = RequestLimits { args: usize::MAX, bulk: frame.len(), frame: frame.len() };
+    let mut scanner = RequestScanner::default();
+    match scanner.scan(frame, &limits) {
+        Ok(Scan::Request(_)) => with(&scanner.request(frame)),
+        _ => None,
+    }
+}
+
+/// Begins a WATCH of `keys` keys.
+///
+/// # Errors
+/// Where the client watches keys of another node already.
+pub(in super::super) fn watch(
+    client: &mut Client,
+    request: &Request<'_>,
+    slot: Slot,
+    turn: &mut Turn<'_>,
+) -> Result<(), Refusal> {
+    if let Some(watch) = client.private.as_ref().and_then(|private| private.watch) {
+        let node = turn.pool.slot_map().owner_endpoint(slot).cloned();
+        if !watch.broken && node.map(|node| turn.private.node(&node)) != Some(watch.node) {
+            return Err(Refusal::CrossSlot);
+        }
+    }
+    let keys = u32::try_from(request.len() - 1).unwrap_or(u32::MAX);
+    begin(client, Kind::Watch { keys }, slot, request.frame().into(), turn);
+    Ok(())
+}
+
+/// Begins the one job that a client can have: the next request is handled when it is answered.
+pub(in super::super) fn begin(
+    client: &mut Client,
+    kind: Kind,
+    slot: Slot,
+    request: Box<[u8]>,
+    turn: &mut Turn<'_>,
+) -> Origin {
+    debug_assert!(client.replies.is_empty() && client.job_mut().is_none(), "a job is alone");
+    let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
+    let origin = dispatch::open(client, expect, turn);
+    client.congested = true;
+    let mut job = Job::new(kind, origin.ticket, slot, request, turn.now);
+    job.until = turn.now + turn.shared.command_timeout;
+    client.private_mut().job = Some(job);
+    origin
+}
