@@ -1,28 +1,20 @@
 //! Who is compared: how each is started before the same backends, with one thread for the data.
 
-use std::env;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
+use slotway_bench::backends::{Backends, addresses, pids};
 use slotway_bench::failure::Failure;
 use slotway_bench::load::generator::Target;
 use slotway_bench::load::workload::Workload;
+use slotway_bench::peer::Peer;
+use slotway_bench::process::{Cores, Process, free_port};
+use slotway_bench::programs::{ENVOY_REMEDY, SLOTWAY_REMEDY, TWEMPROXY_REMEDY, find, missing};
+use slotway_bench::proxies::{self, READY};
 
-use crate::ask::ask;
-use crate::backends::{Backends, addresses, pids};
-use crate::options::{Options, Peer};
-use crate::peer_files::{envoy_yaml, twemproxy_yaml};
-use crate::process::{Cores, Process, free_port};
-
-/// How long a proxy may take to serve.
-const READY: Duration = Duration::from_secs(20);
-
-/// Keys that are asked for to see whether a proxy reaches every backend; over three servers, all are met.
-const PROBES: u32 = 16;
+use crate::options::Options;
 
 /// Who needs no `--peer`.
 const BUILT_IN: [&str; 5] = ["slotway", "slotway-shards", "twemproxy", "envoy", "direct"];
@@ -79,24 +71,24 @@ impl Contender {
     pub(crate) fn choose(options: &Options) -> (Vec<Self>, Vec<String>) {
         let wanted = |name: &str| options.targets.is_empty() || options.targets.iter().any(|one| one == name);
         let mut chosen = Vec::new();
-        let mut missing = Vec::new();
+        let mut left_out = Vec::new();
         let mut add =
             |name: &str, program: &Path, kind: fn(PathBuf) -> Kind, remedy: &str| match find(program) {
                 _ if !wanted(name) => {}
                 Some(path) => chosen.push(Self { name: name.to_owned(), kind: kind(path) }),
-                None => missing.push(format!("{name} is left out: no {} ({remedy})", program.display())),
+                None => left_out.push(missing(name, program, remedy)),
             };
-        let slotway = options.slotway.clone().unwrap_or_else(built_beside);
-        add("slotway", &slotway, Kind::Slotway, "cargo build --release");
-        add("slotway-shards", &slotway, Kind::SlotwayShards, "cargo build --release");
-        add("twemproxy", &options.nutcracker, Kind::Twemproxy, "bench/setup.sh, or --nutcracker FILE");
-        add("envoy", &options.envoy, Kind::Envoy, "bench/setup.sh, then --envoy FILE");
+        let programs = &options.programs;
+        add("slotway", &programs.slotway(), Kind::Slotway, SLOTWAY_REMEDY);
+        add("slotway-shards", &programs.slotway(), Kind::SlotwayShards, SLOTWAY_REMEDY);
+        add("twemproxy", &programs.nutcracker, Kind::Twemproxy, TWEMPROXY_REMEDY);
+        add("envoy", &programs.envoy, Kind::Envoy, ENVOY_REMEDY);
         if wanted("direct") {
             chosen.push(Self { name: "direct".to_owned(), kind: Kind::Direct });
         }
         let peers = options.peers.iter().filter(|peer| wanted(&peer.name));
         chosen.extend(peers.map(|peer| Self { name: peer.name.clone(), kind: Kind::Peer(peer.clone()) }));
-        (chosen, missing)
+        (chosen, left_out)
     }
 
     /// Starts it and waits until it serves.
@@ -116,7 +108,7 @@ impl Contender {
         let mut process =
             command.map(|command| Process::start(&self.name, command, dir, cores)).transpose()?;
         if let (Some(process), Some(address)) = (&mut process, address) {
-            process.wait_ready(READY, stop, || serves(address))?;
+            process.wait_ready(READY, stop, || proxies::serves(address))?;
         }
         let peer = if let Kind::Peer(peer) = &self.kind { Some(peer.pid) } else { None };
         Ok(Running {
@@ -135,25 +127,13 @@ impl Contender {
         backends: &Backends,
         dir: &Path,
     ) -> Result<Option<Command>, Failure> {
-        let listen = address.to_string();
+        let cluster = || addresses(&backends.cluster);
+        let standalone = || addresses(&backends.standalone);
         Ok(Some(match &self.kind {
-            Kind::Slotway(path) => slotway(path, "--cluster", &addresses(&backends.cluster), &listen),
-            Kind::SlotwayShards(path) => slotway(path, "--shard", &addresses(&backends.standalone), &listen),
-            Kind::Twemproxy(path) => {
-                let file =
-                    write(dir, "twemproxy.yml", &twemproxy_yaml(address, &addresses(&backends.standalone)))?;
-                let mut command = Command::new(path);
-                command.arg("--conf-file").arg(file).args(["--stats-addr", "127.0.0.1", "--stats-port"]);
-                command.arg(free_port()?.to_string());
-                command
-            }
-            Kind::Envoy(path) => {
-                let file = write(dir, "envoy.yaml", &envoy_yaml(address, &addresses(&backends.cluster)))?;
-                let mut command = Command::new(path);
-                command.arg("--config-path").arg(file);
-                command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]);
-                command
-            }
+            Kind::Slotway(path) => proxies::slotway(path, "--cluster", &cluster(), address, 1),
+            Kind::SlotwayShards(path) => proxies::slotway(path, "--shard", &standalone(), address, 1),
+            Kind::Twemproxy(path) => proxies::twemproxy(path, &standalone(), address, dir)?,
+            Kind::Envoy(path) => proxies::envoy(path, &cluster(), address, dir)?,
             Kind::Direct | Kind::Peer(_) => return Ok(None),
         }))
     }
@@ -182,36 +162,4 @@ impl Running {
     pub(crate) fn target(&self, backends: &Backends, workload: &Workload) -> Target {
         self.address.map_or_else(|| backends.direct(workload), Target::One)
     }
-}
-
-fn slotway(program: &Path, flag: &str, nodes: &[SocketAddr], listen: &str) -> Command {
-    let mut command = Command::new(program);
-    for node in nodes {
-        command.arg(flag).arg(format!("redis://{node}"));
-    }
-    command.args(["--listen", listen, "--threads", "1"]);
-    command
-}
-
-fn serves(address: SocketAddr) -> bool {
-    (0..PROBES).all(|n| ask(address, &["SET", &format!("ready:{n}"), "1"]).is_ok_and(|reply| reply == "OK"))
-}
-
-fn built_beside() -> PathBuf {
-    env::current_exe().map(|path| path.with_file_name("slotway")).unwrap_or_default()
-}
-
-/// The absolute path of a program, looked for on PATH where it is a bare name.
-fn find(program: &Path) -> Option<PathBuf> {
-    if program.components().count() > 1 {
-        return fs::canonicalize(program).ok();
-    }
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
-}
-
-fn write(dir: &Path, name: &str, text: &str) -> Result<PathBuf, Failure> {
-    let path = dir.join(name);
-    fs::write(&path, text).map_err(Failure::io(format!("writing {name}")))?;
-    Ok(path)
 }

@@ -5,42 +5,32 @@ mod options;
 
 mod case;
 
-mod machine;
-
-mod stop;
-
-mod process;
-
-mod ask;
-
-mod backends;
-
 mod contender;
-mod peer_files;
 
 mod run;
 
-mod accounting;
 mod sample;
 
 mod report;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use serde_json::{Value, json};
+use slotway_bench::backends::Backends;
 use slotway_bench::failure::Failure;
+use slotway_bench::process::{self, Cores};
+use slotway_bench::scratch::ScratchDir;
+use slotway_bench::terminal::{print, progress, say};
+use slotway_bench::{machine, stop};
 
-use backends::Backends;
 use case::{CASES, Case};
 use contender::Contender;
 use options::Options;
-use process::Cores;
 use report::Measured;
 use run::Bench;
 
@@ -68,8 +58,9 @@ fn main() -> ExitCode {
 fn compare(options: &Options, cases: &[Case]) -> Result<(), Failure> {
     let stop = stop::on_signal()?;
     let files = process::raise_file_limit()?;
-    let setting = machine::setting(options);
-    say(&machine::line(&setting));
+    let setting = setting(options);
+    let pinned = if options.pin { ", pinned" } else { "" };
+    say(&format!("{}; {} rounds{pinned}", machine::line(&setting), options.rounds));
     say(&format!("{files} open files a process"));
     let (contenders, missing) = Contender::choose(options);
     missing.iter().for_each(|line| say(line));
@@ -87,6 +78,16 @@ fn compare(options: &Options, cases: &[Case]) -> Result<(), Failure> {
     result
 }
 
+/// The machine, the programs' versions, and the options that change figures.
+fn setting(options: &Options) -> Value {
+    let mut setting = machine::setting(&options.programs);
+    setting["rounds"] = json!(options.rounds);
+    setting["requests"] = json!(options.requests);
+    setting["idle_clients"] = json!(options.idle_clients);
+    setting["pin"] = json!(options.pin);
+    setting
+}
+
 fn measure(
     options: &Options,
     cases: &[Case],
@@ -95,10 +96,11 @@ fn measure(
     stop: Arc<AtomicBool>,
     measured: &mut Vec<Measured>,
 ) -> Result<(), Failure> {
-    let dir = ScratchDir::create()?;
+    let dir = ScratchDir::create("versus")?;
     let (proxies, others) =
         if options.pin { (Cores::First, Cores::Others) } else { (Cores::All, Cores::All) };
-    let backends = Backends::start(options, &dir.0, others, &stop)?;
+    let backends =
+        Backends::start(&options.programs.redis_server, options.backend_port, &dir.0, others, &stop)?;
     if options.pin {
         process::move_to(others)?;
     }
@@ -136,40 +138,4 @@ fn chosen_cases(options: &Options) -> Result<Vec<Case>, String> {
             .ok_or_else(|| format!("no case {name}: {}", known()))
     };
     options.cases.iter().map(find).collect()
-}
-
-/// A directory for configuration and logs, removed at the end.
-struct ScratchDir(PathBuf);
-
-impl ScratchDir {
-    fn create() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("slotway-versus-{}", std::process::id()));
-        fs::create_dir_all(&path).map_err(Failure::io("making a scratch directory"))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for ScratchDir {
-    fn drop(&mut self) {
-        // Left behind at worst.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A line that the next one replaces; only where somebody watches.
-fn progress(text: &str) {
-    if io::stderr().is_terminal() {
-        // Nobody to tell where the terminal is gone.
-        let _ = write!(io::stderr(), "\r\x1b[K{text}");
-    }
-}
-
-/// A line beside the report.
-fn say(text: &str) {
-    // Nobody to tell where the terminal is gone.
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    io::stdout().write_all(text.as_bytes()).map_err(Failure::io("writing the report"))
 }

@@ -8,15 +8,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::param::clock_ticks_per_second;
+use slotway_bench::accounting::{Cpu, machine_busy_ticks, private_dirty};
+use slotway_bench::backends::Backends;
 use slotway_bench::failure::Failure;
 use slotway_bench::load::generator::{Load, Plan, fill};
+use slotway_bench::process::{Cores, Process, pause};
 
-use crate::accounting::{Cpu, machine_busy_ticks, private_dirty};
-use crate::backends::Backends;
 use crate::case::{Case, Kind};
 use crate::contender::{Contender, Running};
 use crate::options::Options;
-use crate::process::{Cores, Process, pause};
 use crate::sample::{Sample, per_million};
 
 /// Between a turn and the next: what closed connections leave to do is done.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use slotway_bench::accounting::Cpu;
 use slotway_bench::load::generator::Outcome;
 
-use crate::accounting::Cpu;
 use crate::case::Measure;
 
 /// One round under load, or one measurement of idle memory: what does not apply is `None`.

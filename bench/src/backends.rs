@@ -7,13 +7,12 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::failure::Failure;
+use crate::load::generator::Target;
+use crate::load::workload::{Codec, Workload};
 use slotway::cluster::slot::{SLOT_COUNT, Slot};
-use slotway_bench::failure::Failure;
-use slotway_bench::load::generator::Target;
-use slotway_bench::load::workload::{Codec, Workload};
 
 use crate::ask::ask;
-use crate::options::Options;
 use crate::process::{Cores, Process, free_port, pause};
 
 /// Servers of a kind: as many as a small cluster has.
@@ -23,35 +22,37 @@ const READY: Duration = Duration::from_secs(15);
 
 /// Every backend of a run.
 #[derive(Debug)]
-pub(crate) struct Backends {
+pub struct Backends {
     /// The nodes of the cluster; node `i` has the `i`-th third of the slots.
-    pub(crate) cluster: Vec<Server>,
+    pub cluster: Vec<Server>,
     /// Servers that know nothing of each other.
-    pub(crate) standalone: Vec<Server>,
+    pub standalone: Vec<Server>,
 }
 
 /// One redis-server.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     process: Process,
 }
 
 impl Backends {
-    /// Starts all and forms the cluster.
-    pub(crate) fn start(
-        options: &Options,
+    /// Starts all and forms the cluster; `first_port` is the first of six successive ports, free ones where
+    /// there is none.
+    pub fn start(
+        redis_server: &Path,
+        first_port: Option<u16>,
         dir: &Path,
         cores: Cores,
         stop: &AtomicBool,
     ) -> Result<Self, Failure> {
-        let port = |index: u16| options.backend_port.map_or_else(free_port, |first| Ok(first + index));
+        let port = |index: u16| first_port.map_or_else(free_port, |first| Ok(first + index));
         let mut cluster = Vec::new();
         let mut standalone = Vec::new();
         for index in 0..SERVERS {
-            cluster.push(Server::start(options, dir, port(index)?, true, cores, stop)?);
-            standalone.push(Server::start(options, dir, port(SERVERS + index)?, false, cores, stop)?);
+            cluster.push(Server::start(redis_server, dir, port(index)?, true, cores, stop)?);
+            standalone.push(Server::start(redis_server, dir, port(SERVERS + index)?, false, cores, stop)?);
         }
         let backends = Self { cluster, standalone };
         backends.form_cluster(stop)?;
@@ -59,7 +60,8 @@ impl Backends {
     }
 
     /// The cluster as a cluster-aware client of `workload` sees it.
-    pub(crate) fn direct(&self, workload: &Workload) -> Target {
+    #[must_use]
+    pub fn direct(&self, workload: &Workload) -> Target {
         let codec = Codec::new(workload);
         let owners = (0..workload.keys).map(|key| owner(Slot::of(&codec.key(key)))).collect();
         Target::Nodes { nodes: addresses(&self.cluster), owners }
@@ -90,7 +92,7 @@ impl Backends {
 
 impl Server {
     fn start(
-        options: &Options,
+        redis_server: &Path,
         dir: &Path,
         port: u16,
         in_cluster: bool,
@@ -100,7 +102,7 @@ impl Server {
         let name = format!("redis-{port}");
         let dir = dir.join(&name);
         std::fs::create_dir_all(&dir).map_err(Failure::io("making a server's directory"))?;
-        let mut command = Command::new(&options.redis_server);
+        let mut command = Command::new(redis_server);
         let text = port.to_string();
         command.args(["--port", &text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.args(["--io-threads", "1", "--maxclients", "40000", "--tcp-backlog", "2048"]);
@@ -115,7 +117,8 @@ impl Server {
     }
 
     /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
@@ -127,12 +130,14 @@ impl Server {
 }
 
 /// Where `servers` listen.
-pub(crate) fn addresses(servers: &[Server]) -> Vec<SocketAddr> {
+#[must_use]
+pub fn addresses(servers: &[Server]) -> Vec<SocketAddr> {
     servers.iter().map(|server| server.address).collect()
 }
 
 /// Process ids of `servers`.
-pub(crate) fn pids(servers: &[Server]) -> Vec<u32> {
+#[must_use]
+pub fn pids(servers: &[Server]) -> Vec<u32> {
     servers.iter().map(Server::pid).collect()
 }
 

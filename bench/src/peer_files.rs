@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 /// Twemproxy: consistent hashing over `servers`, which all stay in it whatever happens.
-pub(crate) fn twemproxy_yaml(listen: SocketAddr, servers: &[SocketAddr]) -> String {
+pub fn twemproxy_yaml(listen: SocketAddr, servers: &[SocketAddr]) -> String {
     let servers: String = servers
         .iter()
         .enumerate()
@@ -18,7 +18,7 @@ pub(crate) fn twemproxy_yaml(listen: SocketAddr, servers: &[SocketAddr]) -> Stri
 }
 
 /// Envoy: its Redis Cluster discovery, its Redis filter, no admin port, no access log.
-pub(crate) fn envoy_yaml(listen: SocketAddr, seeds: &[SocketAddr]) -> String {
+pub fn envoy_yaml(listen: SocketAddr, seeds: &[SocketAddr]) -> String {
     let seeds: String = seeds.iter().map(|seed| format!("{}\n", envoy_seed(seed))).collect();
     let (host, port) = (listen.ip(), listen.port());
     format!(

@@ -6,37 +6,27 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::options::Options;
+use crate::programs::Programs;
 
-/// The machine, the programs' versions, and the options that change figures.
-pub(crate) fn setting(options: &Options) -> Value {
+/// The machine and the programs' versions; a benchmark adds the options that change its figures.
+#[must_use]
+pub fn setting(programs: &Programs) -> Value {
     json!({
         "cpu": cpu_model(),
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
         "memory_gib": memory_gib(),
         "kernel": read("/proc/sys/kernel/osrelease"),
-        "redis_server": version(&options.redis_server, "--version"),
-        "twemproxy": version(&options.nutcracker, "--version"),
-        "envoy": version(&options.envoy, "--version"),
-        "rounds": options.rounds,
-        "requests": options.requests,
-        "idle_clients": options.idle_clients,
-        "pin": options.pin,
+        "redis_server": version(&programs.redis_server, "--version"),
+        "twemproxy": version(&programs.nutcracker, "--version"),
+        "envoy": version(&programs.envoy, "--version"),
     })
 }
 
 /// One line of it for the terminal.
-pub(crate) fn line(setting: &Value) -> String {
+#[must_use]
+pub fn line(setting: &Value) -> String {
     let word = |name: &str| setting[name].to_string().trim_matches('"').to_owned();
-    format!(
-        "{}, {} cores, {} GiB, Linux {}; {} rounds{}",
-        word("cpu"),
-        word("cores"),
-        word("memory_gib"),
-        word("kernel"),
-        word("rounds"),
-        if setting["pin"] == true { ", pinned" } else { "" },
-    )
+    format!("{}, {} cores, {} GiB, Linux {}", word("cpu"), word("cores"), word("memory_gib"), word("kernel"),)
 }
 
 fn cpu_model() -> String {

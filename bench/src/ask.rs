@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use slotway_bench::failure::Failure;
+use crate::failure::Failure;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST: usize = 1 << 20;
 
 /// The reply to the command `argv`: a status, an integer or a bulk string as text.
-pub(crate) fn ask(node: SocketAddr, argv: &[&str]) -> Result<String, Failure> {
+pub fn ask(node: SocketAddr, argv: &[&str]) -> Result<String, Failure> {
     let doing = || format!("asking {node} for {}", argv.first().unwrap_or(&""));
     let mut stream = TcpStream::connect_timeout(&node, TIMEOUT).map_err(Failure::io(doing()))?;
     stream.set_read_timeout(Some(TIMEOUT)).map_err(Failure::io(doing()))?;

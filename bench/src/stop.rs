@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use slotway_bench::failure::Failure;
+use crate::failure::Failure;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The flag that the first Ctrl-C or SIGTERM raises.
-pub(crate) fn on_signal() -> Result<Arc<AtomicBool>, Failure> {
+pub fn on_signal() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -14,9 +14,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::failure::Failure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use slotway_bench::failure::Failure;
 
 /// Open files wanted: three connections for each of 10,000 direct clients, and more.
 const FILES: u64 = 65_536;
@@ -25,7 +25,7 @@ const QUOTED_LOG: usize = 600;
 
 /// A running process; dropping it kills it.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
@@ -33,7 +33,7 @@ pub(crate) struct Process {
 
 /// Which cores a process may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Cores {
+pub enum Cores {
     /// All.
     All,
     /// Only the first.
@@ -44,7 +44,7 @@ pub(crate) enum Cores {
 
 impl Process {
     /// Starts `command`, its output going to a log in `dir`.
-    pub(crate) fn start(name: &str, mut command: Command, dir: &Path, cores: Cores) -> Result<Self, Failure> {
+    pub fn start(name: &str, mut command: Command, dir: &Path, cores: Cores) -> Result<Self, Failure> {
         let log = dir.join(format!("{name}.log"));
         let doing = || format!("starting {name} ({})", command_name(&command));
         let file = File::create(&log).map_err(Failure::io(doing()))?;
@@ -56,13 +56,13 @@ impl Process {
     }
 
     /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Asks `ready` again and again until it says yes; an error where the process ends before or `timeout`
     /// passes.
-    pub(crate) fn wait_ready(
+    pub fn wait_ready(
         &mut self,
         timeout: Duration,
         stop: &AtomicBool,
@@ -82,7 +82,7 @@ impl Process {
     }
 
     /// Waits for its end and gives what it printed.
-    pub(crate) fn finish(mut self, stop: &AtomicBool) -> Result<String, Failure> {
+    pub fn finish(mut self, stop: &AtomicBool) -> Result<String, Failure> {
         let status = loop {
             match self.try_wait()? {
                 Some(status) => break status,
@@ -116,7 +116,7 @@ impl Drop for Process {
 }
 
 /// Waits, but not through Ctrl-C.
-pub(crate) fn pause(duration: Duration, stop: &AtomicBool) -> Result<(), Failure> {
+pub fn pause(duration: Duration, stop: &AtomicBool) -> Result<(), Failure> {
     let end = Instant::now() + duration;
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -131,7 +131,7 @@ pub(crate) fn pause(duration: Duration, stop: &AtomicBool) -> Result<(), Failure
 }
 
 /// A port nobody listens on, below those that the kernel gives to outgoing connections.
-pub(crate) fn free_port() -> Result<u16, Failure> {
+pub fn free_port() -> Result<u16, Failure> {
     (0..200)
         .map(|_| fastrand::u16(12_000..32_000))
         .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
@@ -139,7 +139,7 @@ pub(crate) fn free_port() -> Result<u16, Failure> {
 }
 
 /// Lets this process and its children open as many files as the load needs, as far as the system allows.
-pub(crate) fn raise_file_limit() -> Result<u64, Failure> {
+pub fn raise_file_limit() -> Result<u64, Failure> {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
     let raised = Rlimit { current: Some(FILES), maximum: Some(FILES.max(most)) };
@@ -156,7 +156,7 @@ pub(crate) fn raise_file_limit() -> Result<u64, Failure> {
 }
 
 /// Runs `f` with this thread on `cores`, then moves it back; a process started by it stays there.
-pub(crate) fn on_cores<R>(cores: Cores, f: impl FnOnce() -> R) -> Result<R, Failure> {
+pub fn on_cores<R>(cores: Cores, f: impl FnOnce() -> R) -> Result<R, Failure> {
     if cores == Cores::All {
         return Ok(f());
     }
@@ -168,7 +168,7 @@ pub(crate) fn on_cores<R>(cores: Cores, f: impl FnOnce() -> R) -> Result<R, Fail
 }
 
 /// Moves this thread, and what it starts from now on, to `cores`.
-pub(crate) fn move_to(cores: Cores) -> Result<(), Failure> {
+pub fn move_to(cores: Cores) -> Result<(), Failure> {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let mut set = CpuSet::new();
     match cores {

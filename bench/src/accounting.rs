@@ -2,22 +2,22 @@
 
 use std::fs;
 
-use slotway_bench::failure::Failure;
+use crate::failure::Failure;
 
 /// CPU time that processes used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Cpu {
+pub struct Cpu {
     /// Nanoseconds on a CPU, from each thread's schedstat.
-    pub(crate) nanos: u64,
+    pub nanos: u64,
     /// Clock ticks in user mode, from the process's stat.
-    pub(crate) user_ticks: u64,
+    pub user_ticks: u64,
     /// Clock ticks in the kernel, from the process's stat.
-    pub(crate) system_ticks: u64,
+    pub system_ticks: u64,
 }
 
 impl Cpu {
     /// What the processes `pids` used so far, all together.
-    pub(crate) fn of(pids: &[u32]) -> Result<Self, Failure> {
+    pub fn of(pids: &[u32]) -> Result<Self, Failure> {
         let mut sum = Self::default();
         for &pid in pids {
             let stat = read(&format!("/proc/{pid}/stat"))?;
@@ -30,7 +30,7 @@ impl Cpu {
     }
 
     /// What was used since `earlier`.
-    pub(crate) fn since(self, earlier: Self) -> Self {
+    pub fn since(self, earlier: Self) -> Self {
         Self {
             nanos: self.nanos.saturating_sub(earlier.nanos),
             user_ticks: self.user_ticks.saturating_sub(earlier.user_ticks),
@@ -39,21 +39,47 @@ impl Cpu {
     }
 
     /// The share of user mode, zero to one.
-    pub(crate) fn user_share(self) -> f64 {
+    pub fn user_share(self) -> f64 {
         self.user_ticks as f64 / ((self.user_ticks + self.system_ticks) as f64).max(1.0)
     }
 }
 
 /// Clock ticks that all CPUs of the machine were busy, whoever kept them so.
-pub(crate) fn machine_busy_ticks() -> Result<u64, Failure> {
+pub fn machine_busy_ticks() -> Result<u64, Failure> {
     let text = read("/proc/stat")?;
     parse_busy(&text).ok_or_else(|| Failure::Unexpected("/proc/stat has an unknown form".to_owned()))
 }
 
 /// Bytes of memory that only `pid` has and that it has written to.
-pub(crate) fn private_dirty(pid: u32) -> Result<u64, Failure> {
+pub fn private_dirty(pid: u32) -> Result<u64, Failure> {
+    mapped(pid).map(|mapped| mapped.private_dirty)
+}
+
+/// What a process has mapped, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapped {
+    /// In memory, whoever shares it.
+    pub resident: u64,
+    /// Only this process has it, and has written to it.
+    pub private_dirty: u64,
+}
+
+/// What `pid` has mapped now.
+pub fn mapped(pid: u32) -> Result<Mapped, Failure> {
     let text = read(&format!("/proc/{pid}/smaps_rollup"))?;
-    parse_private_dirty(&text).ok_or_else(|| unreadable(pid))
+    parse_rollup(&text).ok_or_else(|| unreadable(pid))
+}
+
+/// How many files `pid` has open.
+pub fn open_files(pid: u32) -> Result<u64, Failure> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&path).map_err(Failure::io(path))?.count() as u64)
+}
+
+/// How many files `pid` may have open.
+pub fn file_limit(pid: u32) -> Result<u64, Failure> {
+    let text = read(&format!("/proc/{pid}/limits"))?;
+    parse_file_limit(&text).ok_or_else(|| unreadable(pid))
 }
 
 /// A thread that ended takes its nanoseconds along; what is measured here keeps its threads.
@@ -76,9 +102,19 @@ fn parse_stat(text: &str) -> Option<(u64, u64)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-fn parse_private_dirty(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+fn parse_rollup(text: &str) -> Option<Mapped> {
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    Some(Mapped { resident: bytes("Rss:")?, private_dirty: bytes("Private_Dirty:")? })
+}
+
+/// The soft limit, which is the one that holds.
+fn parse_file_limit(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let word = line.split_whitespace().next()?;
+    if word == "unlimited" { Some(u64::MAX) } else { word.parse().ok() }
 }
 
 /// The sum of the first line's fields without idle and iowait; what guests use is in user already.
@@ -108,8 +144,19 @@ mod tests {
     }
 
     #[test]
-    fn private_dirty_is_kibibytes() {
-        assert_eq!(parse_private_dirty("Rss: 9 kB\nPrivate_Dirty:       12 kB\n"), Some(12_288));
+    fn the_rollup_is_in_kibibytes() {
+        let text = "55e6-7ffc ---p 00000000 00:00 0   [rollup]\nRss:    9 kB\nPss: 5 kB\nPrivate_Dirty:       12 kB\n";
+        assert_eq!(parse_rollup(text), Some(Mapped { resident: 9216, private_dirty: 12_288 }));
+        assert_eq!(parse_rollup("Rss: 9 kB\n"), None);
+        assert_eq!(parse_rollup("Rss: many kB\nPrivate_Dirty: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn the_soft_limit_of_files_counts() {
+        let text = "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024   20000   files\n";
+        assert_eq!(parse_file_limit(text), Some(1024));
+        assert_eq!(parse_file_limit("Max open files  unlimited unlimited files"), Some(u64::MAX));
+        assert_eq!(parse_file_limit("Max processes 5 5 processes"), None);
     }
 
     #[test]
