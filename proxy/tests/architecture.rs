@@ -99,6 +99,11 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "changes the client's record, whose socket it never touches",
     ),
     (
+        "client/private/search.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
         "client/private/seek.rs",
         "client::connection",
         "changes the client's record, whose socket it never touches",

@@ -195,10 +195,15 @@ fn block(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<Flow, Refusal> {
-    let slot = slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
-    if !client.replies.is_empty() {
+    let slot = slot_of(spec, request, turn);
+    if !client.replies.is_empty() && matches!(slot, Ok(_) | Err(Refusal::CrossSlot)) {
         return Ok(Flow::Later);
     }
+    if slot == Err(Refusal::CrossSlot) {
+        private::start::search(client, spec, request, turn)?;
+        return Ok(Flow::Done);
+    }
+    let slot = slot?.unwrap_or_else(|| turn.fixed_slot());
     private::start::block(client, spec, request, slot, turn);
     Ok(Flow::Done)
 }

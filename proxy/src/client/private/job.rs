@@ -1,6 +1,7 @@
 //! A job: the one request of a client that goes over a private connection, and how far it is. Pure.
 
 use super::super::retry::Target;
+use super::search::Search;
 use crate::backend::in_flight::Ticket;
 use crate::cluster::slot::Slot;
 use crate::command::twin::Shape;
@@ -86,6 +87,10 @@ pub enum Stage {
     Resting,
     /// This node was sent it.
     Asked(NodeId),
+    /// Servers were asked to tell of changes, see [`super::search`].
+    Arming,
+    /// Servers tell of changes.
+    Watching,
 }
 
 /// How a job ends before its time.
@@ -110,6 +115,8 @@ pub struct Extra {
     pub(in super::super) lead_error: Option<Box<[u8]>>,
     /// The server's last words on why it did not run.
     pub(in super::super) last_error: Option<Box<[u8]>>,
+    /// For keys in several slots.
+    pub(in super::super) search: Option<Search>,
 }
 
 /// Milliseconds after which a redirect is a new matter and not the last one going on.
@@ -189,6 +196,11 @@ impl Job {
         if let Stage::Queued(node) = self.stage {
             pool.leave_queue(node, asker, self.began);
         }
+    }
+
+    /// Its search over several slots, if it is one.
+    pub(in super::super) fn search_mut(&mut self) -> Option<&mut Search> {
+        self.extra.as_mut()?.search.as_mut()
     }
 
     pub(in super::super) fn extra_mut(&mut self) -> &mut Extra {

@@ -5,11 +5,12 @@ use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::Target;
 use super::job::{Ending, Job, Kind, Stage};
-use super::start;
+use super::{search, start};
 use crate::backend::in_flight::Pending;
 use crate::backend::lane::Lane;
 use crate::cluster::slot_map::Endpoint;
 use crate::command::blocking;
+use crate::command::groups::with_request;
 use crate::command::table::Lookup;
 use crate::private::pool::{Lease, NodeId};
 use crate::refusal::Refusal;
@@ -28,6 +29,9 @@ const TELL_AGAIN: u64 = 50;
 pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let (asker, now) = (client.asker(turn), turn.now);
     let lane = Lane { number: 0, ..turn.lane(client) };
+    if client.job_mut().is_some_and(|job| job.search_mut().is_some()) {
+        return search::go_on(client, turn);
+    }
     let Some(private) = &mut client.private else { return false };
     let Some(job) = &mut private.job else { return false };
     let Some(endpoint) = destination(job, turn) else {
@@ -118,7 +122,7 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
 
 /// The request with what is left of its time.
 fn with_left(request: &[u8], left: u64, turn: &Turn<'_>) -> Option<Vec<u8>> {
-    start::with_request(request, |request| match turn.shared.commands.find(request) {
+    with_request(request, |request| match turn.shared.commands.find(request) {
         Lookup::Found(spec) => Some(blocking::with_patience(spec, request, left)),
         _ => None,
     })
@@ -167,6 +171,7 @@ pub(super) fn on_wake(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         };
     }
     match job.stage {
+        Stage::Watching if job.timer <= turn.now => search::next_round(job, false),
         Stage::Resting if job.timer <= turn.now => job.stage = Stage::Ready,
         Stage::Queued(_) if job.timer <= turn.now => {
             job.leave(asker, turn.private);

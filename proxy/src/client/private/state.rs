@@ -7,6 +7,7 @@ use super::job::{self, Job};
 use crate::backend::lane::Lane;
 use crate::private::pool::{Asker, NodeId};
 use crate::private::table::Table;
+use crate::resp::protocol::Protocol;
 
 /// Exists only while there is something in it.
 #[derive(Default, Debug)]
@@ -115,9 +116,21 @@ impl Client {
         self.private.as_ref().is_some_and(|private| matches!(private.pin(), Some((Pin::Blocked, _))))
     }
 
-    /// Whether a connection speaks as it does now.
-    pub(in super::super) fn speaks(&self, lane: Lane) -> bool {
-        (lane.protocol, lane.database) == (self.session.protocol, self.session.database)
+    /// Whether a connection speaks as its job needs it: changes are told in RESP3, whatever the client speaks.
+    pub(in super::super) fn speaks(&mut self, lane: Lane) -> bool {
+        let searches = self.job_mut().is_some_and(|job| job.search_mut().is_some());
+        let protocol = if searches { Protocol::Resp3 } else { self.session.protocol };
+        (lane.protocol, lane.database) == (protocol, self.session.database)
+    }
+
+    /// Closes all its connections.
+    pub(in super::super) fn drop_connections(&mut self, turn: &Turn<'_>) {
+        if let Some(private) = &mut self.private {
+            let count = private.table.len() as u64;
+            private.table = Table::default();
+            turn.metrics.private_connections.sub(count);
+            turn.metrics.private_dirty.add(count);
+        }
     }
 
     pub(in super::super) fn asker(&self, turn: &Turn<'_>) -> Asker {
@@ -140,6 +153,7 @@ impl Client {
         let Some(private) = &mut self.private else { return };
         let Some(mut job) = private.job.take() else { return };
         job.leave(asker, turn.private);
+        let searched = job.search_mut().is_some();
         if job.blocked {
             turn.metrics.blocked_clients.sub(1);
         }
@@ -156,7 +170,11 @@ impl Client {
                 }
             }
         }
-        if private.is_empty() {
+        if searched {
+            // The servers go on telling on them.
+            self.drop_connections(turn);
+        }
+        if self.private.as_ref().is_some_and(|private| private.is_empty()) {
             self.private = None;
         }
     }
