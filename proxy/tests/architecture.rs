@@ -156,6 +156,11 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "client::connection",
         "changes the client's record, whose socket it never touches",
     ),
+    (
+        "client/subscriber.rs",
+        "client::connection",
+        "a part of the record's own methods: queues bytes, touches no socket",
+    ),
     ("shared.rs", "client::connection", "for the type of the watermarks only"),
     ("worker/monitoring.rs", "worker", "a part of the worker's own methods: queues bytes, touches no socket"),
     (

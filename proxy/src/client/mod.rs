@@ -20,3 +20,4 @@ pub mod output;
 pub mod replies;
 pub mod retry;
 pub mod spares;
+mod subscriber;
