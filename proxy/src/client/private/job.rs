@@ -20,6 +20,8 @@ pub struct Job {
     pub(in super::super) attempts: u8,
     /// Whether its client counts as blocked: a blocking command that found nothing at first.
     pub(in super::super) blocked: bool,
+    /// Whether a server took it in and let it wait.
+    pub(in super::super) waited: bool,
     /// Whether the server was told of `ending`.
     pub(in super::super) told: bool,
     /// How it is to end before its time, if it is.
@@ -119,8 +121,8 @@ pub struct Extra {
     pub(in super::super) search: Option<Search>,
 }
 
-/// Milliseconds after which a redirect is a new matter and not the last one going on.
-const NEW_TROUBLE: u64 = 1_000;
+/// Milliseconds after which a redirect is a new matter and not the last one going on: a server refuses at once.
+const NEW_TROUBLE: u64 = 100;
 
 impl Job {
     /// A job that needs a connection.
@@ -139,6 +141,7 @@ impl Job {
             slot,
             attempts: 0,
             blocked: false,
+            waited: false,
             told: false,
             ending: None,
             request,
@@ -211,7 +214,7 @@ impl Job {
     /// while begins to count anew.
     pub(in super::super) fn note_trouble(&mut self, now: u64) -> u64 {
         if matches!(self.stage, Stage::Asked(_)) && now.saturating_sub(self.asked) > NEW_TROUBLE {
-            (self.troubled, self.attempts) = (now, 0);
+            (self.troubled, self.attempts, self.waited) = (now, 0, true);
         }
         self.attempts = self.attempts.saturating_add(1);
         self.troubled

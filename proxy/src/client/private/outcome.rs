@@ -67,12 +67,15 @@ pub(super) fn on_piece(client: &mut Client, buf: &[u8], cut: &Cut, turn: &mut Tu
     if cut.more { Progress::Pending } else { Progress::Answered }
 }
 
-/// Where MULTI itself was refused, EXEC's error says less than the first one.
+/// The error that says more than the last one: by which MULTI itself was refused, or by which a reader was told
+/// that its stream is gone, before it was asked once more and found no group.
 fn refused_before(job: &mut Job, answer: &[u8]) -> Option<Box<[u8]>> {
-    if !answer.starts_with(b"-ERR EXEC without MULTI") {
-        return None;
+    let extra = job.extra.as_mut()?;
+    if answer.starts_with(b"-ERR EXEC without MULTI") {
+        return extra.lead_error.take();
     }
-    job.extra.as_mut()?.lead_error.take()
+    let said = extra.last_error.take()?;
+    (answer.starts_with(b"-NOGROUP") && said.starts_with(b"-UNBLOCKED")).then_some(said)
 }
 
 /// A transaction that ran has selected its last database.
@@ -158,6 +161,7 @@ pub(super) fn on_answered(client: &mut Client, clean: bool, turn: &mut Turn<'_>)
             watch.keys = watch.keys.saturating_add(keys);
         }
         (Kind::Exec { database, .. }, Some(node)) => {
+            // Where it did not run, nobody knows which database is selected.
             clean &= private.table.get_mut(node).is_some_and(|it| it.lane.database == database);
             client.end_watch(turn);
         }

@@ -90,27 +90,19 @@ fn destination(job: &Job, turn: &Turn<'_>) -> Option<Endpoint> {
 
 /// Sends the job over the client's connection to `node`.
 fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
-    let asker = client.asker(turn);
+    let (asker, database) = (client.asker(turn), client.session.database);
     let Some(private) = &mut client.private else { return false };
     let (Some(job), Some(connection)) = (&mut private.job, private.table.get_mut(node)) else { return false };
     job.stage = Stage::Asked(node);
     job.asked = turn.now;
     job.told = false;
-    let asking = matches!(
-        job.extra.as_ref().and_then(|extra| extra.target.as_ref()),
-        Some(Target::Node { asking: true, .. })
-    );
-    let queued = if let Kind::Exec { queued, .. } = job.kind { queued + 1 } else { 0 };
-    if asking || queued > 0 {
-        job.extra_mut().lead = queued + u32::from(asking);
-    }
+    let before = led_by(job, &mut connection.lane, database);
     let waited = turn.now > job.began && job.until != u64::MAX && matches!(job.kind, Kind::Blocking { .. });
     let left = if waited { with_left(&job.request, job.until.saturating_sub(turn.now), turn) } else { None };
     let request = left.as_deref().unwrap_or(&job.request);
-    let sent = if asking {
-        connection.send(&[b"*1\r\n$6\r\nASKING\r\n", request].concat())
-    } else {
-        connection.send(request)
+    let sent = match before.is_empty() {
+        true => connection.send(request),
+        false => connection.send(&[&before, request].concat()),
     };
     job.set_timer(job.until.saturating_add(LATE), asker, turn.private);
     turn.metrics.backend_requests.add(1);
@@ -118,6 +110,27 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
         return super::outcome::on_lost(client, turn);
     }
     true
+}
+
+/// What is said in front of the request, and how many replies come in front of its own.
+fn led_by(job: &mut Job, lane: &mut Lane, database: u16) -> Vec<u8> {
+    let mut before = Vec::new();
+    let mut lead = if let Kind::Exec { queued, .. } = job.kind { queued + 1 } else { 0 };
+    // Keys are watched on it, and SELECT came after.
+    if std::mem::replace(&mut lane.database, database) != database {
+        let text = database.to_string();
+        before.extend_from_slice(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{text}\r\n", text.len()).as_bytes());
+        lead += 1;
+    }
+    let target = job.extra.as_ref().and_then(|extra| extra.target.as_ref());
+    if matches!(target, Some(Target::Node { asking: true, .. })) {
+        before.extend_from_slice(b"*1\r\n$6\r\nASKING\r\n");
+        lead += 1;
+    }
+    if lead > 0 {
+        job.extra_mut().lead = lead;
+    }
+    before
 }
 
 /// The request with what is left of its time.
@@ -128,7 +141,8 @@ fn with_left(request: &[u8], left: u64, turn: &Turn<'_>) -> Option<Vec<u8>> {
     })
 }
 
-/// It can't run at present: again in a while, unless that has gone on for longer than a command may take.
+/// It can't run at present: again in a while, unless that has gone on for longer than a command may take. A client
+/// that a server let wait already goes on waiting, for as long as it said.
 pub(super) fn rest(client: &mut Client, why: Option<&Refusal>, turn: &mut Turn<'_>) -> bool {
     rest_until(client, why, 0, turn)
 }
@@ -144,7 +158,8 @@ pub(super) fn rest_until(
     let Some(job) = client.job_mut() else { return false };
     let since = job.note_trouble(turn.now);
     turn.private.topology_doubt = true;
-    if turn.now.saturating_sub(since) > turn.shared.command_timeout {
+    let may_go_on = job.waited && matches!(job.kind, Kind::Blocking { .. });
+    if !may_go_on && turn.now.saturating_sub(since) > turn.shared.command_timeout {
         let said = job.extra.as_mut().and_then(|extra| extra.last_error.take());
         let reply = said.map_or_else(|| why.unwrap_or(&Refusal::ShardDown).reply(), Vec::from);
         turn.metrics.timeouts.add(1);
