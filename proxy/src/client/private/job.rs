@@ -232,3 +232,39 @@ impl Job {
 
 /// As for other requests that are sent again: a failover takes a second or more.
 const LONGEST_PAUSE: u64 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Job {
+        let kind = Kind::Blocking { destructive: true };
+        Job::new(kind, Ticket::default(), Slot::of(b"k"), Box::default(), 1_000)
+    }
+
+    #[test]
+    fn trouble_begins_anew_once_a_server_let_it_wait() {
+        let mut job = job();
+        job.stage = Stage::Asked(NodeId(0));
+        job.asked = 1_000;
+        assert_eq!(job.note_trouble(1_010), 1_000, "refused at once");
+        assert!(!job.waited);
+        job.asked = 1_020;
+        assert_eq!((job.note_trouble(1_025), job.attempts), (1_000, 2));
+        job.asked = 1_030;
+        assert_eq!((job.note_trouble(9_000), job.attempts), (9_000, 1), "it had waited there for 8 s");
+        assert!(job.waited);
+    }
+
+    #[test]
+    fn the_pauses_grow_to_a_tenth_of_a_second() {
+        let mut job = job();
+        let pauses: Vec<_> = (0..10)
+            .map(|attempts| {
+                job.attempts = attempts;
+                job.pause()
+            })
+            .collect();
+        assert_eq!(pauses, [1, 1, 5, 10, 20, 40, 80, 100, 100, 100]);
+    }
+}
