@@ -39,17 +39,23 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         return rest(client, Some(&why), turn);
     };
     let node = turn.private.node(&endpoint);
+    if job.stage != Stage::Queued(node) {
+        // It may have waited at a node that serves the slot no more.
+        job.leave_queue(asker, turn.private);
+    }
     if private.table.get_mut(node).is_some_and(|connection| connection.is_quiet()) {
         return ask(client, node, turn);
     }
     if private.table.remove(node).is_some() {
         turn.metrics.private_connections.sub(1);
         turn.metrics.private_dirty.add(1);
-        if let Some(watch) = &mut private.watch {
-            watch.broken = true;
-        }
     }
-    if private.watch.is_some_and(|watch| watch.broken) && !matches!(job.kind, Kind::Watch { .. }) {
+    if let Some(watch) = private.watch.as_mut().filter(|watch| watch.node == node) {
+        // Never again on a connection that did not watch.
+        watch.broken = true;
+    }
+    let needs_watch = matches!(job.kind, Kind::Exec { .. } | Kind::Unwatch);
+    if needs_watch && private.watch.is_some_and(|watch| watch.broken) {
         // What was watched may have changed: the transaction is not run; there is nothing to unwatch.
         return super::outcome::on_watch_broken(client, turn);
     }
@@ -165,6 +171,7 @@ pub(super) fn rest_until(
         turn.metrics.timeouts.add(1);
         return answer(client, &reply, true, turn);
     }
+    job.leave_queue(asker, turn.private);
     job.stage = Stage::Resting;
     let at = (turn.now + job.pause()).max(until).min(job.until);
     job.set_timer(at, asker, turn.private);
@@ -193,7 +200,7 @@ pub(super) fn on_wake(client: &mut Client, turn: &mut Turn<'_>) -> bool {
             return start::try_again(client, turn);
         }
         // There may be room.
-        Stage::Queued(_) => job.stage = Stage::Ready,
+        Stage::Queued(_) => return seek(client, turn),
         _ => return false,
     }
     true

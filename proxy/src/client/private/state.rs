@@ -153,7 +153,6 @@ impl Client {
         let Some(private) = &mut self.private else { return };
         let Some(mut job) = private.job.take() else { return };
         job.leave(asker, turn.private);
-        let searched = job.search_mut().is_some();
         if job.blocked {
             turn.metrics.blocked_clients.sub(1);
         }
@@ -167,11 +166,12 @@ impl Client {
                     turn.private.give_back(connection, turn.now);
                 } else {
                     turn.metrics.private_dirty.add(1);
+                    self.break_watch_at(node);
                 }
             }
         }
-        if searched {
-            // The servers go on telling on them.
+        if self.private.as_ref().is_some_and(|private| private.watch.is_none()) {
+            // Those that servers told of changes on, and one that was opened and not needed any more.
             self.drop_connections(turn);
         }
         if self.private.as_ref().is_some_and(|private| private.is_empty()) {
@@ -198,6 +198,14 @@ impl Client {
     /// The connection that watches does not fit the client any more (HELLO): as if the keys had changed.
     pub(in super::super) fn break_watch(&mut self) {
         if let Some(watch) = self.private.as_mut().and_then(|private| private.watch.as_mut()) {
+            watch.broken = true;
+        }
+    }
+
+    /// The connection to `node` is gone, and with it whether keys changed that were watched there.
+    fn break_watch_at(&mut self, node: NodeId) {
+        let watch = self.private.as_mut().and_then(|private| private.watch.as_mut());
+        if let Some(watch) = watch.filter(|watch| watch.node == node) {
             watch.broken = true;
         }
     }
