@@ -117,6 +117,8 @@ pub struct Extra {
     pub(in super::super) lead_error: Option<Box<[u8]>>,
     /// The server's last words on why it did not run.
     pub(in super::super) last_error: Option<Box<[u8]>>,
+    /// Its answer tells that its connection remembers something.
+    pub(in super::super) unclean: bool,
     /// For keys in several slots.
     pub(in super::super) search: Option<Search>,
 }
