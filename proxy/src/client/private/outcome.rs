@@ -68,14 +68,14 @@ pub(super) fn on_piece(client: &mut Client, buf: &[u8], cut: &Cut, turn: &mut Tu
 }
 
 /// The error that says more than the last one: by which MULTI itself was refused, or by which a reader was told
-/// that its stream is gone, before it was asked once more and found no group.
+/// that its stream is gone, before it was asked once more and was refused.
 fn refused_before(job: &mut Job, answer: &[u8]) -> Option<Box<[u8]>> {
     let extra = job.extra.as_mut()?;
     if answer.starts_with(b"-ERR EXEC without MULTI") {
         return extra.lead_error.take();
     }
     let said = extra.last_error.take()?;
-    (answer.starts_with(b"-NOGROUP") && said.starts_with(b"-UNBLOCKED")).then_some(said)
+    (answer.starts_with(b"-") && said.starts_with(b"-UNBLOCKED")).then_some(said)
 }
 
 /// What the beginning of an answer tells of the connection: a transaction that ran has selected its last database,
