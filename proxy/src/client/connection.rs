@@ -19,6 +19,7 @@ use super::spares::Spares;
 use crate::backend::owner::Reply;
 use crate::cluster::slot_map::Generation;
 use crate::metrics::WorkerMetrics;
+use crate::moment::Moment;
 use crate::permit::Permit;
 use crate::pubsub::subscriptions::{Counts, Subscriptions};
 use crate::resp::scan::RequestScanner;
@@ -113,6 +114,9 @@ pub struct Watermarks {
     /// In milliseconds.
     pub pubsub_soft_time: u64,
 }
+
+// The allocator's class of 224 bytes; the next one is of 256, then 320.
+const _: () = assert!(size_of::<Client>() <= 224);
 
 // A shift by this makes any mark reach any limit.
 const MOST_RELENTED: u8 = 20;
@@ -255,7 +259,8 @@ impl Client {
             subscriptions.above_soft_since = None;
             return false;
         }
-        now.saturating_sub(*subscriptions.above_soft_since.get_or_insert(now)) >= marks.pubsub_soft_time
+        let since = *subscriptions.above_soft_since.get_or_insert_with(|| Moment::of(now));
+        since.until(now) >= marks.pubsub_soft_time
     }
 
     /// Answers the request that is being handled with bytes of the proxy's own.

@@ -229,6 +229,7 @@ impl Worker {
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
         let Some(this) = self.this.upgrade() else { return };
+        let local = self.clients.own_addresses.share(local);
         let session =
             Session::new(self.shared.next_client_id(), peer, local, self.shared.first_login(), self.now());
         debug!(client.addr = %peer, client.id = session.id, "client connected");
@@ -357,7 +358,9 @@ impl Worker {
             let user = self.shared.user_name(client.session.login);
             let status = client.status();
             let matches = filter.matches(&client.session, status.counts, user, now);
-            matches.then(|| list::line(&client.session, &status, user, now, client.output_bytes()))
+            matches.then(|| {
+                list::line(&client.session, &status, user, &self.shared.commands, now, client.output_bytes())
+            })
         };
         self.clients.iter().filter_map(line).collect()
     }
