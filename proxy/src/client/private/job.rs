@@ -5,6 +5,7 @@ use crate::backend::in_flight::Ticket;
 use crate::cluster::slot::Slot;
 use crate::command::twin::Shape;
 use crate::metrics::WorkerMetrics;
+use crate::moment::Moment;
 use crate::private::pool::{Asker, NodeId, PrivatePool};
 
 /// One request on its way. While it is, it is the only one of its client.
@@ -32,12 +33,15 @@ pub struct Job {
     /// When its client is to be woken; [`u64::MAX`] not by time.
     pub(in super::super) timer: u64,
     /// When a server was asked last.
-    pub(in super::super) asked: u64,
+    pub(in super::super) asked: Moment,
     /// Since when it has been kept from running, see [`Self::note_trouble`].
-    pub(in super::super) troubled: u64,
+    pub(in super::super) troubled: Moment,
     /// What few jobs need.
     pub(in super::super) extra: Option<Box<Extra>>,
 }
+
+// So that its client's private side keeps to its class, see there.
+const _: () = assert!(size_of::<Job>() <= 88);
 
 /// What a job is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,8 +142,8 @@ impl Job {
             began: now,
             until: u64::MAX,
             timer: u64::MAX,
-            asked: now,
-            troubled: now,
+            asked: Moment::of(now),
+            troubled: Moment::of(now),
             extra: None,
         }
     }
@@ -195,14 +199,14 @@ impl Job {
         self.extra.get_or_insert_default()
     }
 
-    /// It did not run, once more. Returns since when that has been going on: a job that was asked in peace for a
+    /// It did not run, once more. Returns for how many milliseconds that has been going on: a job that was asked in peace for a
     /// while begins to count anew.
     pub(in super::super) fn note_trouble(&mut self, now: u64) -> u64 {
-        if matches!(self.stage, Stage::Asked(_)) && now.saturating_sub(self.asked) > NEW_TROUBLE {
-            (self.troubled, self.attempts) = (now, 0);
+        if matches!(self.stage, Stage::Asked(_)) && self.asked.until(now) > NEW_TROUBLE {
+            (self.troubled, self.attempts) = (Moment::of(now), 0);
         }
         self.attempts = self.attempts.saturating_add(1);
-        self.troubled
+        self.troubled.until(now)
     }
 
     /// Milliseconds until it is tried again.
