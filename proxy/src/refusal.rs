@@ -97,8 +97,6 @@ pub enum Refusal {
     },
     /// A transaction larger than a request may be.
     LargeTransaction,
-    /// SELECT while keys are watched.
-    SelectWhileWatching,
     /// No topology yet.
     NotReady,
     /// A command whose kind is not served.
@@ -182,7 +180,6 @@ impl Refusal {
             Self::WatchInMulti => "ERR WATCH inside MULTI is not allowed",
             Self::NotInMulti => "ERR Command not allowed inside a transaction",
             Self::LargeTransaction => "ERR slotway: the transaction is larger than a request may be",
-            Self::SelectWhileWatching => "ERR slotway: SELECT while keys are watched: UNWATCH or EXEC first",
             Self::NotReady => "LOADING slotway: the topology is not known yet",
             Self::BadCursor => "ERR invalid cursor",
             Self::UnknownCommand { .. }

@@ -101,6 +101,11 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "changes the client's record, whose socket it never touches",
     ),
     (
+        "client/private/search.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
         "client/private/seek.rs",
         "client::connection",
         "changes the client's record, whose socket it never touches",
@@ -126,6 +131,7 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "changes the client's record, whose socket it never touches",
     ),
     ("client/clients.rs", "private::connection", "hands a connection that was opened to its client"),
+    ("worker/resend.rs", "worker", "a part of the worker, whose sockets and clock it does not touch"),
     ("private/pool.rs", "private::connection", "keeps idle connections, whose sockets it does not touch"),
     (
         "private/table.rs",
@@ -152,6 +158,11 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "client/subscribe.rs",
         "client::connection",
         "changes the client's record, whose socket it never touches",
+    ),
+    (
+        "client/subscriber.rs",
+        "client::connection",
+        "a part of the record's own methods: queues bytes, touches no socket",
     ),
     ("shared.rs", "client::connection", "for the type of the watermarks only"),
     ("worker/monitoring.rs", "worker", "a part of the worker's own methods: queues bytes, touches no socket"),

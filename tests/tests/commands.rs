@@ -42,6 +42,16 @@ fn streams_answer_as_a_plain_server() {
 }
 
 #[test]
+fn blocking_commands_answer_as_a_plain_server() {
+    compare("blocking");
+}
+
+#[test]
+fn transactions_answer_as_a_plain_server() {
+    compare("transactions");
+}
+
+#[test]
 fn geo_and_hyperloglog_answer_as_a_plain_server() {
     compare("geo_and_hyperloglog");
 }

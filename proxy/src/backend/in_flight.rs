@@ -142,9 +142,10 @@ impl InFlight {
     }
 
     /// Whether the next reply comes in front of the one that the front request waits for; it is then taken note
-    /// of.
+    /// of. Such a reply may come before the request was sent whole.
     pub fn swallow(&mut self, reply: &[u8]) -> bool {
-        let leads = self.front().is_some_and(|(pending, _)| self.swallowed < pending.leads);
+        let begun = self.sent > self.answered;
+        let leads = begun && self.queue.front().is_some_and(|pending| self.swallowed < pending.leads);
         if leads {
             self.swallowed += 1;
             self.progressed = true;

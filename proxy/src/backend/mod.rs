@@ -4,6 +4,7 @@
 pub mod framing;
 pub mod handshake;
 pub mod in_flight;
+pub mod incoming;
 pub mod lane;
 pub mod link;
 pub mod owner;

@@ -146,10 +146,13 @@ impl Pool {
             return own;
         }
         let map = self.map.clone();
-        let mut others =
-            map.shard_slots().iter().filter_map(|slot| self.link_of_slot(*slot, Lane::SUBSCRIPTIONS));
-        let others: Vec<_> = others.by_ref().collect();
-        others.into_iter().find(|key| !self.links[key.0].is_down()).or(own)
+        for slot in map.shard_slots() {
+            let other = self.link_of_slot(*slot, Lane::SUBSCRIPTIONS);
+            if other.is_some_and(|key| !self.links[key.0].is_down()) {
+                return other;
+            }
+        }
+        own
     }
 
     /// Gives a link a batch of commands whose last one is answered by an ordinary reply, before `deadline`.
@@ -296,6 +299,24 @@ mod tests {
         assert_eq!(link.on_poll(Waker::noop()), None, "a connection that has just come up");
         pool.tick(20);
         assert_eq!(pool.link_mut(key).unwrap().on_poll(Waker::noop()), Some(Closing::TimedOut));
+    }
+
+    #[test]
+    fn what_may_be_subscribed_to_anywhere_goes_past_a_node_that_is_down() {
+        let mut pool = Pool::new();
+        let slots = |first: u16, last: u16| vec![(Slot::new(first).unwrap(), Slot::new(last).unwrap())];
+        let shard = |port, slots| Shard { primary: endpoint(port), replicas: Vec::new(), slots };
+        let shards = [shard(1, slots(0, 99)), shard(2, slots(100, 199)), shard(3, slots(200, 16_383))];
+        pool.switch_map(Arc::new(SlotMap::new(Generation(1), &shards)));
+        let slot = Slot::new(50).unwrap();
+        let own = pool.subscription_link(slot, true).expect("a node");
+        pool.link_mut(own).unwrap().on_down(1);
+        assert_eq!(pool.subscription_link(slot, false), Some(own), "a shard channel has one node");
+        let other = pool.subscription_link(slot, true).expect("a node");
+        assert_eq!(pool.link_mut(other).unwrap().endpoint, endpoint(2));
+        assert_eq!(pool.take_undriven(), [own, other], "no link that nobody needs");
+        pool.link_mut(own).unwrap().on_up();
+        assert_eq!(pool.subscription_link(slot, true), Some(own));
     }
 
     #[test]

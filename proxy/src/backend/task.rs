@@ -10,7 +10,6 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -25,11 +24,11 @@ use tracing::{debug, info, warn};
 
 use super::connect::Connector;
 use super::in_flight::Reached;
+use super::incoming::{Incoming, IncomingError};
 use super::link::{Closing, Link};
-use super::owner::{Owner, Replies, Reply, Subscription, Unanswered};
+use super::owner::{Owner, Replies, Subscription, Unanswered};
 use super::pool::LinkKey;
 use crate::backoff::Backoff;
-use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
 
 /// Keeps the link up until the pool retires it; then forgets it.
 pub async fn run<O: Owner>(owner: Rc<RefCell<O>>, key: LinkKey, connector: Rc<Connector>) {
@@ -88,9 +87,7 @@ enum LinkError {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
-    Protocol(#[from] ReplyError),
-    #[error("a reply that nobody asked for")]
-    Unasked,
+    Incoming(#[from] IncomingError),
 }
 
 fn with_link<O: Owner, T>(owner: &RefCell<O>, key: LinkKey, with: impl FnOnce(&mut Link) -> T) -> Option<T> {
@@ -168,14 +165,7 @@ async fn serve<O: Owner>(owner: &RefCell<O>, key: LinkKey, stream: TcpStream) ->
     if with_link(owner, key, Link::on_up).is_none() {
         return End::Closed(Closing::Retired);
     }
-    let mut connection = Connection {
-        stream,
-        scanner: ReplyScanner::default(),
-        tail: Vec::new(),
-        frame: Frame::Whole,
-        push: Vec::new(),
-        gathered: Gathered::default(),
-    };
+    let mut connection = Connection { stream, incoming: Incoming::default(), gathered: Gathered::default() };
     poll_fn(|cx| {
         let mut owner = owner.borrow_mut();
         connection.poll(&mut *owner, key, cx)
@@ -186,12 +176,7 @@ async fn serve<O: Owner>(owner: &RefCell<O>, key: LinkKey, stream: TcpStream) ->
 /// An open connection and what it read so far of the next reply.
 struct Connection {
     stream: TcpStream,
-    scanner: ReplyScanner,
-    /// The beginning of a reply that the last read cut off; at most [`STREAM_ABOVE`] or one line.
-    tail: Vec<u8>,
-    frame: Frame,
-    /// The pieces of a large push that is to be passed on, as far as it may be large.
-    push: Vec<u8>,
+    incoming: Incoming,
     gathered: Gathered,
 }
 
@@ -204,20 +189,6 @@ struct Gathered {
     looks: u8,
 }
 
-/// What is being done with the reply that the buffer begins with.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Frame {
-    /// Not begun, or kept until it is whole.
-    Whole,
-    /// Its beginning was passed on.
-    Streamed,
-    /// A push: for the subscribers on a connection for subscriptions, put together first; dropped on any other,
-    /// where nobody asked for one.
-    Push,
-}
-
-// Reply bytes that are kept until the reply is whole; a larger one is passed on in pieces as it comes.
-const STREAM_ABOVE: usize = 32 * 1024;
 // How often, and up to how many bytes, a write is put off for more.
 const GATHER_LOOKS: u8 = 2;
 const GATHER_BYTES: usize = 16 * 1024;
@@ -251,8 +222,8 @@ impl Connection {
     ) -> Poll<Result<(), LinkError>> {
         for _ in 0..READS_PER_TURN {
             let (pool, scratch, replies) = owner.parts();
-            let kept = self.tail.len();
-            scratch[..kept].copy_from_slice(&self.tail);
+            let kept = self.incoming.kept().len();
+            scratch[..kept].copy_from_slice(self.incoming.kept());
             let mut room = ReadBuf::new(&mut scratch[kept..]);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
             let filled = kept + room.filled().len();
@@ -261,7 +232,7 @@ impl Connection {
             }
             let Some(link) = pool.link_mut(key) else { return Poll::Pending };
             let waiting = link.in_flight.len();
-            let passed = self.pass_on(&mut scratch[..filled], key, link, replies);
+            let passed = self.incoming.pass_on(&mut scratch[..filled], key, link, replies);
             // Also behind an error: what came before it is good.
             replies.flush(&scratch[..filled]);
             let answered = waiting - link.in_flight.len();
@@ -274,127 +245,6 @@ impl Connection {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    /// Passes on every reply in `buf`, and the scanned part of a large one; keeps the rest.
-    fn pass_on<R: Replies>(
-        &mut self,
-        buf: &mut [u8],
-        key: LinkKey,
-        link: &mut Link,
-        replies: &mut R,
-    ) -> Result<(), LinkError> {
-        let mut start = 0;
-        loop {
-            let (end, more) = match self.scanner.scan(&buf[start..])? {
-                ReplyScan::Complete(len) => (start + len, false),
-                ReplyScan::Incomplete => {
-                    let scanned = self.scanner.scanned();
-                    let large = self.frame != Frame::Whole || buf.len() - start > STREAM_ABOVE;
-                    if !large || scanned == 0 {
-                        break;
-                    }
-                    self.scanner.forget(scanned);
-                    (start + scanned, true)
-                }
-            };
-            if link.lane.subscribes {
-                self.on_subscription_piece(buf, start..end, more, (key, &mut *link), replies)?;
-            } else {
-                self.on_piece(buf, start..end, more, link, replies)?;
-            }
-            start = end;
-            if more {
-                break;
-            }
-            self.scanner.reset();
-        }
-        self.tail.clear();
-        self.tail.extend_from_slice(&buf[start..]);
-        if self.tail.is_empty() && self.tail.capacity() > 0 {
-            self.tail = Vec::new();
-        }
-        Ok(())
-    }
-
-    fn on_piece<R: Replies>(
-        &mut self,
-        buf: &[u8],
-        range: Range<usize>,
-        more: bool,
-        link: &mut Link,
-        replies: &mut R,
-    ) -> Result<(), LinkError> {
-        let first = self.frame == Frame::Whole;
-        if first && buf[range.start] == b'>' {
-            self.frame = Frame::Push;
-        }
-        if self.frame != Frame::Push {
-            if first && !more && link.in_flight.swallow(&buf[range.clone()]) {
-                return Ok(());
-            }
-            let (pending, request) = link.in_flight.front().ok_or(LinkError::Unasked)?;
-            let lead_error = link.in_flight.lead_error();
-            if pending.origin.is_some() {
-                replies.on_reply(
-                    pending,
-                    request,
-                    (&link.endpoint, link.lane),
-                    Reply { buf, range, first, more, lead_error },
-                );
-            }
-            if more {
-                link.in_flight.begin_reply();
-            } else {
-                link.in_flight.pop();
-            }
-        }
-        self.frame = match self.frame {
-            _ if !more => Frame::Whole,
-            Frame::Push => Frame::Push,
-            Frame::Whole | Frame::Streamed => Frame::Streamed,
-        };
-        Ok(())
-    }
-
-    /// As [`Self::on_piece`] on a connection for subscriptions: pushes are passed on, and an ordinary reply is
-    /// either the refusal of a command, whose confirmation would have been a push, or answers a marker.
-    fn on_subscription_piece<R: Replies>(
-        &mut self,
-        buf: &mut [u8],
-        range: Range<usize>,
-        more: bool,
-        (key, link): (LinkKey, &mut Link),
-        replies: &mut R,
-    ) -> Result<(), LinkError> {
-        let first = self.frame == Frame::Whole;
-        if buf[range.start] == b'>' && first {
-            self.frame = Frame::Push;
-        }
-        if self.frame == Frame::Push {
-            // Markers wait behind messages, however many those are.
-            link.in_flight.note_sign_of_life();
-        }
-        match self.frame {
-            Frame::Push if first && !more => replies.on_subscription(key, Subscription::Push(buf, range)),
-            Frame::Push => {
-                // Its beginning is enough to tell whose it was.
-                let room = (replies.push_limit() + 1).saturating_sub(self.push.len());
-                let piece = &buf[range];
-                self.push.extend_from_slice(&piece[..piece.len().min(room)]);
-                if !more {
-                    replies.flush(buf);
-                    pass_on_push(std::mem::take(&mut self.push), key, replies);
-                }
-            }
-            Frame::Whole | Frame::Streamed => on_marker(&buf[range], first, more, (key, link), replies)?,
-        }
-        self.frame = match self.frame {
-            _ if !more => Frame::Whole,
-            Frame::Push => Frame::Push,
-            Frame::Whole | Frame::Streamed => Frame::Streamed,
-        };
-        Ok(())
     }
 
     /// Puts the write off while looking at the sockets once more brings further requests: they go out with
@@ -437,36 +287,4 @@ impl Connection {
             metrics.backend_bytes_out.add(count as u64);
         }
     }
-}
-
-/// Passes on a push that came in pieces: a batch of its own.
-fn pass_on_push<R: Replies>(mut push: Vec<u8>, key: LinkKey, replies: &mut R) {
-    let len = push.len();
-    if len > replies.push_limit() {
-        replies.on_subscription(key, Subscription::TooLarge(&push));
-    } else {
-        replies.on_subscription(key, Subscription::Push(&mut push, 0..len));
-    }
-    replies.flush(&push);
-}
-
-/// An ordinary reply on a connection for subscriptions.
-fn on_marker<R: Replies>(
-    piece: &[u8],
-    first: bool,
-    more: bool,
-    (key, link): (LinkKey, &mut Link),
-    replies: &mut R,
-) -> Result<(), LinkError> {
-    if link.in_flight.is_empty() {
-        return Err(LinkError::Unasked);
-    }
-    if first && matches!(piece.first(), Some(b'-' | b'!')) {
-        replies.on_subscription(key, Subscription::Refused(&link.endpoint, piece));
-    } else if !more {
-        link.in_flight.front().ok_or(LinkError::Unasked)?;
-        link.in_flight.pop();
-        replies.on_subscription(key, Subscription::Answered);
-    }
-    Ok(())
 }

@@ -255,10 +255,10 @@ impl Clients {
         connection: Box<PrivateConnection>,
         buckets: usize,
     ) -> Option<Box<PrivateConnection>> {
-        let client = self.waits_for(asker, connection.node);
-        let Some(client) = client.filter(|client| client.speaks(connection.lane)) else {
+        let Some(client) = self.waits_for(asker, connection.node) else { return Some(connection) };
+        if !client.speaks(connection.lane) {
             return Some(connection);
-        };
+        }
         client.private_mut().table.insert(connection, buckets);
         self.metrics.private_connections.add(1);
         self.go_on(asker);

@@ -11,7 +11,7 @@ use crate::backend::pool::LinkKey;
 use crate::cluster::slot_map::Endpoint;
 use crate::metrics::WorkerMetrics;
 use crate::pubsub::push::Push;
-use crate::pubsub::registry::Verdict;
+use crate::pubsub::topic::Verdict;
 use crate::pubsub::waiting::Outcome;
 use crate::refusal::Refusal;
 use crate::resp::protocol::Protocol;

@@ -104,8 +104,10 @@ pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>)
     if turn.shared.monitors.any() {
         monitor::note(client, request, routed.as_ref().err(), turn);
     }
-    if let Err(refusal) = routed {
-        if !matches!(refusal, Refusal::NestedMulti | Refusal::WatchInMulti) {
+    if let Err(mut refusal) = routed {
+        if request.name().eq_ignore_ascii_case(b"exec") {
+            refusal = transaction::exec_refused(client, refusal);
+        } else if !matches!(refusal, Refusal::NestedMulti | Refusal::WatchInMulti) {
             transaction::abort(client);
         }
         refuse(client, &refusal, turn);
@@ -196,10 +198,15 @@ fn block(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<Flow, Refusal> {
-    let slot = slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
-    if !client.replies.is_empty() {
+    let slot = slot_of(spec, request, turn);
+    if !client.replies.is_empty() && matches!(slot, Ok(_) | Err(Refusal::CrossSlot)) {
         return Ok(Flow::Later);
     }
+    if slot == Err(Refusal::CrossSlot) {
+        private::start::search(client, spec, request, turn)?;
+        return Ok(Flow::Done);
+    }
+    let slot = slot?.unwrap_or_else(|| turn.fixed_slot());
     private::start::block(client, spec, request, slot, turn);
     Ok(Flow::Done)
 }
@@ -378,13 +385,8 @@ fn answer_locally(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
-    use spec::Local::{Reset, Select};
+    use spec::Local::Reset;
     turn.metrics.commands_local.add(1);
-    let watches = client.status().watched > 0;
-    if which == Select && watches {
-        // The keys are watched in the database that was selected.
-        return Err(Refusal::SelectWhileWatching);
-    }
     if which == Reset {
         client.end_watch(turn);
     }
@@ -396,8 +398,10 @@ fn answer_locally(
         monitor::stop(client, turn);
         subscribe::leave_all(client, turn);
     }
-    if turn.lane(client) != lane {
+    if turn.lane(client).protocol != lane.protocol {
         client.break_watch();
+    }
+    if turn.lane(client) != lane {
         // Over other connections the next request could overtake those in flight.
         client.congested = true;
     }

@@ -21,3 +21,4 @@ pub mod output;
 pub mod replies;
 pub mod retry;
 pub mod spares;
+mod subscriber;

@@ -26,10 +26,15 @@ pub(super) fn subscribe(client: &mut Client, kind: TopicKind, request: &Request<
         write(&mut reply, protocol, word(kind, true), Some(name), own.told(kind));
     }
     let deadline = turn.now + turn.shared.command_timeout;
-    if let Some(reply) = turn.pubsub.confirm(origin, topics, reply, deadline) {
-        answer(client, origin, &reply, turn);
+    let is_large = reply.len() > LARGE_REPLY;
+    match turn.pubsub.confirm(origin, topics, reply, deadline) {
+        Some(reply) => answer(client, origin, &reply, turn),
+        None => client.congested |= is_large,
     }
 }
+
+// Confirmations that wait are kept: behind many of them no further request of the client is handled.
+const LARGE_REPLY: usize = 1024;
 
 /// `UNSUBSCRIBE [name ...]`: without a name from all of this kind.
 pub(super) fn unsubscribe(client: &mut Client, kind: TopicKind, request: &Request<'_>, turn: &mut Turn<'_>) {

@@ -51,6 +51,20 @@ pub(super) fn abort(client: &mut Client) {
     }
 }
 
+/// EXEC itself was refused: as with the servers that ends the transaction, if there is one, and says so.
+pub(super) fn exec_refused(client: &mut Client, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::WrongArity { .. } | Refusal::SubscribersOnly { .. } | Refusal::NoAuth => {
+            client.session.transaction = None;
+            client.break_watch();
+            let text = refusal.to_string();
+            let why = text.strip_prefix("ERR ").unwrap_or(&text);
+            Refusal::Said(format!("EXECABORT Transaction discarded because of: {why}"))
+        }
+        other => other,
+    }
+}
+
 /// MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 ///
 /// # Errors

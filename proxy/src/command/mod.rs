@@ -18,6 +18,8 @@ pub mod blocking;
 
 pub mod twin;
 
+pub mod groups;
+
 pub mod glob;
 
 pub mod local;

@@ -295,3 +295,114 @@ impl PrivatePool {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(limit: usize) -> PrivatePool {
+        let caps = Arc::new(Caps::new(limit, limit));
+        PrivatePool::new(caps, PrivateSettings::default(), Arc::default())
+    }
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint { host: "h".into(), port }
+    }
+
+    fn asker(client: u32) -> Asker {
+        Asker { client, generation: 0 }
+    }
+
+    /// Asks for client `client`, who has waited since `began`.
+    fn lease(pool: &mut PrivatePool, node: NodeId, client: u32, began: u64) -> Lease {
+        pool.lease(node, Lane::default(), asker(client), began, 100)
+    }
+
+    fn opened(pool: &mut PrivatePool) -> Opening {
+        pool.next_opening(100).expect("one is wanted").expect("its node is up")
+    }
+
+    #[test]
+    fn at_a_limit_the_longest_waiting_comes_first() {
+        let mut pool = pool(1);
+        let node = pool.node(&endpoint(1));
+        assert!(matches!(lease(&mut pool, node, 1, 10), Lease::Opening));
+        let held = opened(&mut pool);
+        for (client, began) in [(3, 30), (2, 20)] {
+            assert!(matches!(lease(&mut pool, node, client, began), Lease::Full));
+        }
+        assert!(pool.is_waiting() && pool.tick(100).is_empty(), "no room, nobody is woken");
+        drop(held);
+        assert_eq!(pool.tick(100), [asker(2)]);
+        assert!(matches!(lease(&mut pool, node, 4, 40), Lease::Full), "who comes now stands behind");
+        assert!(matches!(lease(&mut pool, node, 2, 20), Lease::Opening));
+        pool.leave_queue(node, asker(3), 30);
+        let held = opened(&mut pool);
+        drop(held);
+        assert_eq!(pool.tick(100), [asker(4)], "who has left is not woken");
+    }
+
+    #[test]
+    fn a_node_that_cannot_be_reached_is_asked_after_a_pause_that_grows() {
+        let mut pool = pool(9);
+        let node = pool.node(&endpoint(1));
+        let mut pauses = Vec::new();
+        let mut now = 100;
+        for _ in 0..7 {
+            assert!(matches!(pool.lease(node, Lane::default(), asker(1), 0, now), Lease::Opening));
+            assert!(pool.next_opening(now).is_some_and(|opening| opening.is_ok()));
+            pool.on_opened(node, false, now);
+            let Lease::Down { until } = pool.lease(node, Lane::default(), asker(1), 0, now) else {
+                panic!("asked at once");
+            };
+            pauses.push(until - now);
+            now = until;
+        }
+        assert_eq!(pauses, [20, 40, 80, 160, 320, 500, 500]);
+        assert!(pool.next_opening(now).is_none());
+        assert!(matches!(pool.lease(node, Lane::default(), asker(1), 0, now), Lease::Opening));
+        assert!(pool.next_opening(now).is_some_and(|opening| opening.is_ok()));
+        pool.on_opened(node, true, now);
+        assert!(
+            matches!(pool.lease(node, Lane::default(), asker(1), 0, now), Lease::Opening),
+            "as if never down"
+        );
+    }
+
+    #[test]
+    fn few_are_opened_at_a_time_and_none_to_a_node_that_just_failed() {
+        let mut pool = pool(1_000);
+        let node = pool.node(&endpoint(1));
+        for client in 0..200 {
+            assert!(matches!(lease(&mut pool, node, client, 0), Lease::Opening));
+        }
+        let begun: Vec<_> = std::iter::from_fn(|| pool.next_opening(100)).collect();
+        assert_eq!(begun.len(), MOST_OPENING);
+        pool.on_opened(node, false, 100);
+        assert!(matches!(pool.next_opening(100), Some(Err(_))), "it failed a moment ago");
+        assert!(matches!(pool.next_opening(120), Some(Ok(_))));
+    }
+
+    #[test]
+    fn timers_wake_at_their_time_and_can_be_taken_back() {
+        let mut pool = pool(1);
+        pool.set_timer(10, asker(1));
+        pool.set_timer(20, asker(2));
+        pool.set_timer(20, asker(3));
+        pool.clear_timer(20, asker(2));
+        assert_eq!(pool.tick(9), []);
+        assert_eq!(pool.tick(10), [asker(1)]);
+        assert_eq!(pool.tick(25), [asker(3)]);
+        assert!(!pool.is_waiting());
+    }
+
+    #[test]
+    fn a_node_that_nobody_uses_is_forgotten_and_its_number_is_not_given_again() {
+        let mut pool = pool(1);
+        let first = pool.node(&endpoint(1));
+        assert_eq!(pool.node(&endpoint(1)), first);
+        pool.sweep(0);
+        assert_eq!(pool.endpoint(first), None);
+        assert_ne!(pool.node(&endpoint(1)), first);
+    }
+}

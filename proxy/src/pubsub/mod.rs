@@ -9,6 +9,7 @@ pub mod push;
 
 mod expected;
 pub mod subscribers;
+pub mod topic;
 pub mod waiting;
 
 #[cfg(test)]

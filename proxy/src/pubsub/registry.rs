@@ -20,6 +20,7 @@ use slab::Slab;
 use super::expected::{Asked, Expected};
 use super::subscribers::{Subscriber, Subscribers};
 use super::subscriptions::Subscriptions;
+use super::topic::{State, Step, Topic, Verdict};
 use super::waiting::{Outcome, Waiting};
 use crate::backend::in_flight::{Origin, Ticket};
 use crate::backend::pool::LinkKey;
@@ -43,50 +44,6 @@ pub struct Registry {
     clients: u64,
     /// Topics that were subscribed to again since [`Self::take_resubscribed`] asked.
     resubscribed: u64,
-}
-
-#[derive(Debug)]
-struct Topic {
-    name: Box<[u8]>,
-    subscribers: Subscribers,
-    state: State,
-    kind: TopicKind,
-    /// Attempts that were refused, in a row.
-    refused: u8,
-    /// It was live and is not, without anybody's will.
-    lost: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    /// No backend knows.
-    Wanted,
-    /// This link's node was told to subscribe us.
-    Asked(LinkKey),
-    /// Messages come over this link.
-    Live(LinkKey),
-    /// This link's node was told that we leave.
-    Leaving(LinkKey),
-}
-
-/// What a backend is to be told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// Subscribe to this topic, at a node of the caller's choice.
-    Join(u32),
-    /// Leave it at this one.
-    Leave(u32, LinkKey),
-}
-
-/// What an error in the place of a confirmation means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Another node serves the slot: ask there, soon.
-    Elsewhere,
-    /// Not now.
-    Later,
-    /// Never: the requests that wait for it fail.
-    Never,
 }
 
 // Milliseconds before a refused command is sent again: doubled from the first to the last.

@@ -120,3 +120,28 @@ impl Subscriptions {
         std::mem::take(&mut self.topics)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::subscribers::Subscriber;
+    use super::*;
+
+    #[test]
+    fn a_subscriber_costs_little() {
+        assert!(size_of::<Subscriptions>() <= 112, "{}", size_of::<Subscriptions>());
+        assert!(size_of::<Subscriber>() <= 16, "{}", size_of::<Subscriber>());
+    }
+
+    #[test]
+    fn the_last_topic_takes_the_place_of_one_that_leaves() {
+        let mut own = Subscriptions::default();
+        let kinds = [TopicKind::Channel, TopicKind::Pattern, TopicKind::Shard];
+        let places: Vec<u32> = (10..).zip(kinds).map(|(topic, kind)| own.add(topic, kind, 5)).collect();
+        assert_eq!(places, [0, 1, 2]);
+        assert_eq!((own.told(TopicKind::Channel), own.told(TopicKind::Shard)), (2, 1));
+        assert_eq!(own.remove(0, TopicKind::Channel, 5), Some(12));
+        assert_eq!(own.remove(1, TopicKind::Pattern, 5), None);
+        assert_eq!(own.topics(), [12]);
+        assert_eq!(own.counts(), Counts { shards: 1, ..Counts::default() });
+    }
+}

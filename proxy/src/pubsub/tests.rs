@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::registry::{Registry, Step, Verdict};
+use super::registry::Registry;
 use super::subscriptions::Subscriptions;
+use super::topic::{Step, Verdict};
 use super::waiting::Outcome;
 use crate::backend::in_flight::{Origin, Ticket};
 use crate::backend::pool::LinkKey;

@@ -47,6 +47,8 @@ impl Redirect {
             "READONLY" if text.starts_with("You can't write against a read only") => Some(Self::ReadOnly),
             // A client that waits is woken when its server's role changes; a CLIENT UNBLOCK says other words.
             "UNBLOCKED" if text.starts_with("force unblock") => Some(Self::ReadOnly),
+            // Deleted, or gone to another node with its slot: nothing was read.
+            "UNBLOCKED" if text.starts_with("the stream key no longer exists") => Some(Self::TryAgain),
             "MASTERDOWN" if text.starts_with("Link with MASTER is down") => Some(Self::ClusterDown),
             _ => None,
         }
@@ -107,6 +109,7 @@ mod tests {
             ("-TRYAGAIN Multiple keys request during rehashing of slot\r\n", Redirect::TryAgain),
             ("-LOADING Redis is loading the dataset in memory\r\n", Redirect::Loading),
             ("-LOADING Valkey is loading the dataset in memory\r\n", Redirect::Loading),
+            ("-UNBLOCKED the stream key no longer exists\r\n", Redirect::TryAgain),
             ("-CLUSTERDOWN Hash slot not served\r\n", Redirect::ClusterDown),
             ("-CLUSTERDOWN The cluster is down\r\n", Redirect::ClusterDown),
             ("-READONLY You can't write against a read only replica.\r\n", Redirect::ReadOnly),

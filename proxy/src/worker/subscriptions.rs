@@ -5,7 +5,7 @@ use crate::backend::owner::Owner;
 use crate::backend::pool::LinkKey;
 use crate::cluster::slot::Slot;
 use crate::command::spec::TopicKind;
-use crate::pubsub::registry::Step;
+use crate::pubsub::topic::Step;
 use crate::route::split::Together;
 
 // Answers that backends may owe at a time: after a lost link all its topics are subscribed to again, and a

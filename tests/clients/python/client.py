@@ -1,6 +1,7 @@
 """redis-py through the proxy: redis.Redis and RedisCluster, RESP2 and RESP3. Needs SLOTWAY_ADDR (host:port)."""
 
 import os
+import time
 import uuid
 
 import redis
@@ -44,6 +45,34 @@ def many_keys(client, name):
     assert set(client.keys(f"{name}:many:*")) == set(keys)
     assert client.delete(*list(keys)[:100]) == 100
     assert client.unlink(*list(keys)[100:]) == 100
+
+
+def subscriptions(client, name):
+    pubsub = client.pubsub(ignore_subscribe_messages=True)
+    pubsub.subscribe(f"{name}:channel")
+    pubsub.psubscribe(f"{name}:p*")
+    pubsub.ssubscribe(f"{name}:shard")
+    # Its confirmations are not shown, but waited for.
+    deadline = time.monotonic() + 20
+    while client.pubsub_shardnumsub(f"{name}:shard")[0][1] < 1:
+        assert time.monotonic() < deadline
+        pubsub.get_message(timeout=0.01)
+    published = [(f"{name}:channel", "one"), (f"{name}:pattern", "two"), (f"{name}:shard", "three")]
+    got = []
+    deadline = time.monotonic() + 20
+    for channel, text in published:
+        publish = client.spublish if channel.endswith("shard") else client.publish
+        publish(channel, text)
+        message = None
+        while message is None:
+            assert time.monotonic() < deadline, got
+            message = pubsub.get_message(timeout=0.1)
+        got.append((message["channel"], message["data"]))
+    assert got == published, got
+    pubsub.unsubscribe()
+    pubsub.punsubscribe()
+    pubsub.sunsubscribe()
+    pubsub.close()
 
 
 def pipelines(client, name):
@@ -125,5 +154,6 @@ for protocol in (2, 3):
         binary(kind, name, protocol)
         if kind is redis.Redis:
             session(client)
+            subscriptions(client, name)
         client.close()
         print(f"redis-py {redis.__version__} {kind.__name__} RESP{protocol}: ok")

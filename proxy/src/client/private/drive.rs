@@ -12,7 +12,7 @@ use super::super::connection::{Client, State};
 use super::super::dispatch::Turn;
 use super::job::{Ending, Stage};
 use super::outcome::{self, Progress};
-use super::seek;
+use super::{search, seek};
 use crate::private::pool::NodeId;
 
 // What one connection may say before others have their turn, in reads of the scratch buffer.
@@ -59,6 +59,58 @@ fn step(client: &mut Client, turn: &mut Turn<'_>, scratch: &mut [u8], cx: &mut C
         Stage::Ready => seek::seek(client, turn),
         Stage::Opening(_) | Stage::Queued(_) | Stage::Resting => seek::on_wake(client, turn),
         Stage::Asked(node) => poll_answer(client, node, turn, scratch, cx),
+        Stage::Arming | Stage::Watching => {
+            poll_told(client, turn, scratch, cx) || seek::on_wake(client, turn)
+        }
+    }
+}
+
+/// Looks at every connection on which changes are told.
+fn poll_told(client: &mut Client, turn: &mut Turn<'_>, scratch: &mut [u8], cx: &mut Context<'_>) -> bool {
+    let nodes: Vec<NodeId> = match &mut client.private {
+        Some(private) => private.table.iter_mut().map(|connection| connection.node).collect(),
+        None => return false,
+    };
+    for node in nodes {
+        while let Some(connection) = client.private.as_mut().and_then(|it| it.table.get_mut(node)) {
+            if connection.poll_send(cx).is_ready() {
+                return search::on_lost(client, turn);
+            }
+            let filled = match connection.poll_read(scratch, cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(filled)) => filled,
+                Poll::Ready(Err(_)) => return search::on_lost(client, turn),
+            };
+            match each_told(client, node, &scratch[..filled], turn) {
+                Some(true) => return true,
+                Some(false) => {}
+                None => return search::on_lost(client, turn),
+            }
+        }
+    }
+    false
+}
+
+/// Whether what was told has the job go on; `None` where it can't be read.
+fn each_told(client: &mut Client, node: NodeId, buf: &[u8], turn: &mut Turn<'_>) -> Option<bool> {
+    let (mut start, mut goes_on) = (0, false);
+    loop {
+        let Some(connection) = client.private.as_mut().and_then(|it| it.table.get_mut(node)) else {
+            return Some(goes_on);
+        };
+        match connection.next(buf, start).ok()? {
+            // What is told is a key's name: too long to come whole is no reason to miss it.
+            Some(cut) => {
+                start = cut.range.end;
+                if cut.first {
+                    goes_on |= search::on_told(client, &buf[cut.range], turn);
+                }
+            }
+            None => {
+                connection.keep(&buf[start..]);
+                return Some(goes_on);
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A job: the one request of a client that goes over a private connection, and how far it is. Pure.
 
 use super::super::retry::Target;
+use super::search::Search;
 use crate::backend::in_flight::Ticket;
 use crate::cluster::slot::Slot;
 use crate::command::twin::Shape;
@@ -20,6 +21,8 @@ pub struct Job {
     pub(in super::super) attempts: u8,
     /// Whether its client counts as blocked: a blocking command that found nothing at first.
     pub(in super::super) blocked: bool,
+    /// Whether a server took it in and let it wait.
+    pub(in super::super) waited: bool,
     /// Whether the server was told of `ending`.
     pub(in super::super) told: bool,
     /// How it is to end before its time, if it is.
@@ -90,6 +93,10 @@ pub enum Stage {
     Resting,
     /// This node was sent it.
     Asked(NodeId),
+    /// Servers were asked to tell of changes, see [`super::search`].
+    Arming,
+    /// Servers tell of changes.
+    Watching,
 }
 
 /// How a job ends before its time.
@@ -114,10 +121,14 @@ pub struct Extra {
     pub(in super::super) lead_error: Option<Box<[u8]>>,
     /// The server's last words on why it did not run.
     pub(in super::super) last_error: Option<Box<[u8]>>,
+    /// Its answer tells that its connection remembers something.
+    pub(in super::super) unclean: bool,
+    /// For keys in several slots.
+    pub(in super::super) search: Option<Search>,
 }
 
-/// Milliseconds after which a redirect is a new matter and not the last one going on.
-const NEW_TROUBLE: u64 = 1_000;
+/// Milliseconds after which a redirect is a new matter and not the last one going on: a server refuses at once.
+const NEW_TROUBLE: u64 = 100;
 
 impl Job {
     /// A job that needs a connection.
@@ -136,6 +147,7 @@ impl Job {
             slot,
             attempts: 0,
             blocked: false,
+            waited: false,
             told: false,
             ending: None,
             request,
@@ -195,6 +207,11 @@ impl Job {
         }
     }
 
+    /// Its search over several slots, if it is one.
+    pub(in super::super) fn search_mut(&mut self) -> Option<&mut Search> {
+        self.extra.as_mut()?.search.as_mut()
+    }
+
     pub(in super::super) fn extra_mut(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
     }
@@ -203,7 +220,7 @@ impl Job {
     /// while begins to count anew.
     pub(in super::super) fn note_trouble(&mut self, now: u64) -> u64 {
         if matches!(self.stage, Stage::Asked(_)) && self.asked.until(now) > NEW_TROUBLE {
-            (self.troubled, self.attempts) = (Moment::of(now), 0);
+            (self.troubled, self.attempts, self.waited) = (Moment::of(now), 0, true);
         }
         self.attempts = self.attempts.saturating_add(1);
         self.troubled.until(now)
@@ -221,3 +238,39 @@ impl Job {
 
 /// As for other requests that are sent again: a failover takes a second or more.
 const LONGEST_PAUSE: u64 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Job {
+        let kind = Kind::Blocking { destructive: true };
+        Job::new(kind, Ticket::default(), Slot::of(b"k"), Box::default(), 1_024)
+    }
+
+    #[test]
+    fn trouble_begins_anew_once_a_server_let_it_wait() {
+        let mut job = job();
+        job.stage = Stage::Asked(NodeId(0));
+        job.asked = Moment::of(1_024);
+        assert_eq!(job.note_trouble(1_034), 10, "refused at once");
+        assert!(!job.waited);
+        job.asked = Moment::of(1_044);
+        assert_eq!((job.note_trouble(1_049), job.attempts), (25, 2));
+        job.asked = Moment::of(1_054);
+        assert_eq!((job.note_trouble(9_024), job.attempts), (0, 1), "it had waited there for 8 s");
+        assert!(job.waited);
+    }
+
+    #[test]
+    fn the_pauses_grow_to_a_tenth_of_a_second() {
+        let mut job = job();
+        let pauses: Vec<_> = (0..10)
+            .map(|attempts| {
+                job.attempts = attempts;
+                job.pause()
+            })
+            .collect();
+        assert_eq!(pauses, [1, 1, 5, 10, 20, 40, 80, 100, 100, 100]);
+    }
+}

@@ -9,4 +9,5 @@ pub mod tried;
 
 pub mod drive;
 pub mod outcome;
+pub mod search;
 pub mod seek;

@@ -67,19 +67,30 @@ pub(super) fn on_piece(client: &mut Client, buf: &[u8], cut: &Cut, turn: &mut Tu
     if cut.more { Progress::Pending } else { Progress::Answered }
 }
 
-/// Where MULTI itself was refused, EXEC's error says less than the first one.
+/// The error that says more than the last one: by which MULTI itself was refused, or by which a reader was told
+/// that its stream is gone, before it was asked once more and found no group.
 fn refused_before(job: &mut Job, answer: &[u8]) -> Option<Box<[u8]>> {
-    if !answer.starts_with(b"-ERR EXEC without MULTI") {
-        return None;
+    let extra = job.extra.as_mut()?;
+    if answer.starts_with(b"-ERR EXEC without MULTI") {
+        return extra.lead_error.take();
     }
-    job.extra.as_mut()?.lead_error.take()
+    let said = extra.last_error.take()?;
+    (answer.starts_with(b"-NOGROUP") && said.starts_with(b"-UNBLOCKED")).then_some(said)
 }
 
-/// A transaction that ran has selected its last database.
+/// What the beginning of an answer tells of the connection: a transaction that ran has selected its last database,
+/// and an error that is not its own may have left keys watched.
 fn note_success(client: &mut Client, first: &[u8]) {
-    let Some(Kind::Exec { database, .. }) = client.job_mut().map(|job| job.kind) else { return };
-    if first.first() == Some(&b'*') && !first.starts_with(b"*-1") {
-        client.session.database = database;
+    let Some(job) = client.job_mut() else { return };
+    let is_error = first.first() == Some(&b'-');
+    match job.kind {
+        Kind::Exec { .. } | Kind::Unwatch if is_error && !first.starts_with(b"-EXECABORT") => {
+            job.extra_mut().unclean = true;
+        }
+        Kind::Exec { database, .. } if first.first() == Some(&b'*') && !first.starts_with(b"*-1") => {
+            client.session.database = database;
+        }
+        _ => {}
     }
 }
 
@@ -147,7 +158,7 @@ pub(super) fn go_elsewhere(client: &mut Client, turn: &mut Turn<'_>) -> bool {
 pub(super) fn on_answered(client: &mut Client, clean: bool, turn: &mut Turn<'_>) {
     let Some(private) = &mut client.private else { return };
     let Some(job) = &private.job else { return };
-    let mut clean = clean;
+    let mut clean = clean && job.extra.as_ref().is_none_or(|extra| !extra.unclean);
     match (job.kind, job.node()) {
         (Kind::Watch { keys }, Some(node)) => {
             if private.watch.is_none() {
@@ -156,8 +167,11 @@ pub(super) fn on_answered(client: &mut Client, clean: bool, turn: &mut Turn<'_>)
             let new = Watch { node, since: turn.now, keys: 0, broken: false };
             let watch = private.watch.get_or_insert_with(|| Box::new(new));
             watch.keys = watch.keys.saturating_add(keys);
+            // Those from before are lost with their connection; this one must not go on to another client.
+            clean &= !watch.broken;
         }
         (Kind::Exec { database, .. }, Some(node)) => {
+            // Where it did not run, nobody knows which database is selected.
             clean &= private.table.get_mut(node).is_some_and(|it| it.lane.database == database);
             client.end_watch(turn);
         }

@@ -5,11 +5,12 @@ use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::Target;
 use super::job::{Ending, Job, Kind, Stage};
-use super::start;
+use super::{search, start};
 use crate::backend::in_flight::Pending;
 use crate::backend::lane::Lane;
 use crate::cluster::slot_map::Endpoint;
 use crate::command::blocking;
+use crate::command::groups::with_request;
 use crate::command::table::Lookup;
 use crate::moment::Moment;
 use crate::private::pool::{Lease, NodeId};
@@ -29,6 +30,9 @@ const TELL_AGAIN: u64 = 50;
 pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let (asker, now) = (client.asker(turn), turn.now);
     let lane = Lane { number: 0, ..turn.lane(client) };
+    if client.job_mut().is_some_and(|job| job.search_mut().is_some()) {
+        return search::go_on(client, turn);
+    }
     let Some(private) = &mut client.private else { return false };
     let Some(job) = &mut private.job else { return false };
     let Some(endpoint) = destination(job, turn) else {
@@ -36,17 +40,23 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         return rest(client, Some(&why), turn);
     };
     let node = turn.private.node(&endpoint);
+    if job.stage != Stage::Queued(node) {
+        // It may have waited at a node that serves the slot no more.
+        job.leave_queue(asker, turn.private);
+    }
     if private.table.get_mut(node).is_some_and(|connection| connection.is_quiet()) {
         return ask(client, node, turn);
     }
     if private.table.remove(node).is_some() {
         turn.metrics.private_connections.sub(1);
         turn.metrics.private_dirty.add(1);
-        if let Some(watch) = &mut private.watch {
-            watch.broken = true;
-        }
     }
-    if private.watch.as_ref().is_some_and(|watch| watch.broken) && !matches!(job.kind, Kind::Watch { .. }) {
+    if let Some(watch) = private.watch.as_mut().filter(|watch| watch.node == node) {
+        // Never again on a connection that did not watch.
+        watch.broken = true;
+    }
+    let needs_watch = matches!(job.kind, Kind::Exec { .. } | Kind::Unwatch);
+    if needs_watch && private.watch.as_ref().is_some_and(|watch| watch.broken) {
         // What was watched may have changed: the transaction is not run; there is nothing to unwatch.
         return super::outcome::on_watch_broken(client, turn);
     }
@@ -87,27 +97,19 @@ fn destination(job: &Job, turn: &Turn<'_>) -> Option<Endpoint> {
 
 /// Sends the job over the client's connection to `node`.
 fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
-    let asker = client.asker(turn);
+    let (asker, database) = (client.asker(turn), client.session.database);
     let Some(private) = &mut client.private else { return false };
     let (Some(job), Some(connection)) = (&mut private.job, private.table.get_mut(node)) else { return false };
     job.stage = Stage::Asked(node);
     job.asked = Moment::of(turn.now);
     job.told = false;
-    let asking = matches!(
-        job.extra.as_ref().and_then(|extra| extra.target.as_ref()),
-        Some(Target::Node { asking: true, .. })
-    );
-    let queued = if let Kind::Exec { queued, .. } = job.kind { queued + 1 } else { 0 };
-    if asking || queued > 0 {
-        job.extra_mut().lead = queued + u32::from(asking);
-    }
+    let before = led_by(job, &mut connection.lane, database);
     let waited = turn.now > job.began && job.until != u64::MAX && matches!(job.kind, Kind::Blocking { .. });
     let left = if waited { with_left(&job.request, job.until.saturating_sub(turn.now), turn) } else { None };
     let request = left.as_deref().unwrap_or(&job.request);
-    let sent = if asking {
-        connection.send(&[b"*1\r\n$6\r\nASKING\r\n", request].concat())
-    } else {
-        connection.send(request)
+    let sent = match before.is_empty() {
+        true => connection.send(request),
+        false => connection.send(&[&before, request].concat()),
     };
     job.set_timer(job.until.saturating_add(LATE), asker, turn.private);
     turn.metrics.backend_requests.add(1);
@@ -117,15 +119,37 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
     true
 }
 
+/// What is said in front of the request, and how many replies come in front of its own.
+fn led_by(job: &mut Job, lane: &mut Lane, database: u16) -> Vec<u8> {
+    let mut before = Vec::new();
+    let mut lead = if let Kind::Exec { queued, .. } = job.kind { queued + 1 } else { 0 };
+    // Keys are watched on it, and SELECT came after.
+    if std::mem::replace(&mut lane.database, database) != database {
+        let text = database.to_string();
+        before.extend_from_slice(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{text}\r\n", text.len()).as_bytes());
+        lead += 1;
+    }
+    let target = job.extra.as_ref().and_then(|extra| extra.target.as_ref());
+    if matches!(target, Some(Target::Node { asking: true, .. })) {
+        before.extend_from_slice(b"*1\r\n$6\r\nASKING\r\n");
+        lead += 1;
+    }
+    if lead > 0 {
+        job.extra_mut().lead = lead;
+    }
+    before
+}
+
 /// The request with what is left of its time.
 fn with_left(request: &[u8], left: u64, turn: &Turn<'_>) -> Option<Vec<u8>> {
-    start::with_request(request, |request| match turn.shared.commands.find(request) {
+    with_request(request, |request| match turn.shared.commands.find(request) {
         Lookup::Found(spec) => Some(blocking::with_patience(spec, request, left)),
         _ => None,
     })
 }
 
-/// It can't run at present: again in a while, unless that has gone on for longer than a command may take.
+/// It can't run at present: again in a while, unless that has gone on for longer than a command may take. A client
+/// that a server let wait already goes on waiting, for as long as it said.
 pub(super) fn rest(client: &mut Client, why: Option<&Refusal>, turn: &mut Turn<'_>) -> bool {
     rest_until(client, why, 0, turn)
 }
@@ -141,12 +165,14 @@ pub(super) fn rest_until(
     let Some(job) = client.job_mut() else { return false };
     let troubled = job.note_trouble(turn.now);
     turn.private.topology_doubt = true;
-    if troubled > turn.shared.command_timeout {
+    let may_go_on = job.waited && matches!(job.kind, Kind::Blocking { .. });
+    if !may_go_on && troubled > turn.shared.command_timeout {
         let said = job.extra.as_mut().and_then(|extra| extra.last_error.take());
         let reply = said.map_or_else(|| why.unwrap_or(&Refusal::ShardDown).reply(), Vec::from);
         turn.metrics.timeouts.add(1);
         return answer(client, &reply, true, turn);
     }
+    job.leave_queue(asker, turn.private);
     job.stage = Stage::Resting;
     let at = (turn.now + job.pause()).max(until).min(job.until);
     job.set_timer(at, asker, turn.private);
@@ -168,13 +194,14 @@ pub(super) fn on_wake(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         };
     }
     match job.stage {
+        Stage::Watching if job.timer <= turn.now => search::next_round(job, false),
         Stage::Resting if job.timer <= turn.now => job.stage = Stage::Ready,
         Stage::Queued(_) if job.timer <= turn.now => {
             job.leave(asker, turn.private);
             return start::try_again(client, turn);
         }
         // There may be room.
-        Stage::Queued(_) => job.stage = Stage::Ready,
+        Stage::Queued(_) => return seek(client, turn),
         _ => return false,
     }
     true

@@ -4,14 +4,15 @@ use super::super::connection::Client;
 use super::super::dispatch::{self, Turn};
 use super::super::replies::Expect;
 use super::job::{Job, Kind, Stage};
+use super::search::Search;
 use crate::backend::in_flight::Origin;
 use crate::cluster::slot::Slot;
 use crate::command::blocking::{self, Patience};
+use crate::command::groups::{self, with_request};
 use crate::command::spec::Spec;
 use crate::command::table::Lookup;
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
-use crate::resp::scan::{RequestLimits, RequestScanner, Scan};
 
 /// Begins a command that waits for data, all of whose keys are in `slot`.
 pub(in super::super) fn block(
@@ -32,10 +33,7 @@ pub(in super::super) fn block(
     let kind = Kind::Blocking { destructive: blocking::is_destructive(spec) };
     let origin = begin(client, kind, slot, request.frame().into(), turn);
     let Some(job) = client.job_mut() else { return };
-    job.until = match patience {
-        Patience::Millis(millis) => turn.now.saturating_add(millis),
-        Patience::Endless | Patience::Unclear => u64::MAX,
-    };
+    job.until = until(patience, turn.now);
     match twin {
         Some(twin) => {
             job.stage = Stage::Trying(twin.shape);
@@ -67,13 +65,37 @@ pub(super) fn try_again(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     false
 }
 
-/// Reads a request that was kept.
-pub(super) fn with_request<T>(frame: &[u8], with: impl FnOnce(&Request<'_>) -> Option<T>) -> Option<T> {
-    let limits = RequestLimits { args: usize::MAX, bulk: frame.len(), frame: frame.len() };
-    let mut scanner = RequestScanner::default();
-    match scanner.scan(frame, &limits) {
-        Ok(Scan::Request(_)) => with(&scanner.request(frame)),
-        _ => None,
+/// Begins a command that waits for data, whose keys are in several slots.
+///
+/// # Errors
+/// CROSSSLOT where it acts on all its keys at once, or is too long, or the client watches keys.
+pub(in super::super) fn search(
+    client: &mut Client,
+    spec: &Spec,
+    request: &Request<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<(), Refusal> {
+    let together = |a, b| turn.are_together(a, b);
+    let unknown = groups::last_ids(spec, request);
+    let can_be_cut = !unknown.is_empty() || groups::of(spec, request, together).is_some();
+    let patience = blocking::patience(spec, request);
+    let watches = client.status().watched > 0;
+    if !can_be_cut || watches || patience == Patience::Unclear {
+        return Err(Refusal::CrossSlot);
+    }
+    turn.metrics.blocking_commands.add(1);
+    let kind = Kind::Blocking { destructive: blocking::is_destructive(spec) };
+    begin(client, kind, turn.fixed_slot(), request.frame().into(), turn);
+    let Some(job) = client.job_mut() else { return Ok(()) };
+    job.until = until(patience, turn.now);
+    job.extra_mut().search = Some(Search { unknown, ..Search::default() });
+    Ok(())
+}
+
+fn until(patience: Patience, now: u64) -> u64 {
+    match patience {
+        Patience::Millis(millis) => now.saturating_add(millis),
+        Patience::Endless | Patience::Unclear => u64::MAX,
     }
 }
 

@@ -7,6 +7,7 @@ use super::job::{self, Job};
 use crate::backend::lane::Lane;
 use crate::private::pool::{Asker, NodeId};
 use crate::private::table::Table;
+use crate::resp::protocol::Protocol;
 
 /// Exists only while there is something in it.
 #[derive(Default, Debug)]
@@ -118,9 +119,21 @@ impl Client {
         self.private.as_ref().is_some_and(|private| matches!(private.pin(), Some((Pin::Blocked, _))))
     }
 
-    /// Whether a connection speaks as it does now.
-    pub(in super::super) fn speaks(&self, lane: Lane) -> bool {
-        (lane.protocol, lane.database) == (self.session.protocol, self.session.database)
+    /// Whether a connection speaks as its job needs it: changes are told in RESP3, whatever the client speaks.
+    pub(in super::super) fn speaks(&mut self, lane: Lane) -> bool {
+        let searches = self.job_mut().is_some_and(|job| job.search_mut().is_some());
+        let protocol = if searches { Protocol::Resp3 } else { self.session.protocol };
+        (lane.protocol, lane.database) == (protocol, self.session.database)
+    }
+
+    /// Closes all its connections.
+    pub(in super::super) fn drop_connections(&mut self, turn: &Turn<'_>) {
+        if let Some(private) = &mut self.private {
+            let count = private.table.len() as u64;
+            private.table = Table::default();
+            turn.metrics.private_connections.sub(count);
+            turn.metrics.private_dirty.add(count);
+        }
     }
 
     pub(in super::super) fn asker(&self, turn: &Turn<'_>) -> Asker {
@@ -156,10 +169,15 @@ impl Client {
                     turn.private.give_back(connection, turn.now);
                 } else {
                     turn.metrics.private_dirty.add(1);
+                    self.break_watch_at(node);
                 }
             }
         }
-        if private.is_empty() {
+        if self.private.as_ref().is_some_and(|private| private.watch.is_none()) {
+            // Those that servers told of changes on, and one that was opened and not needed any more.
+            self.drop_connections(turn);
+        }
+        if self.private.as_ref().is_some_and(|private| private.is_empty()) {
             self.private = None;
         }
     }
@@ -183,6 +201,14 @@ impl Client {
     /// The connection that watches does not fit the client any more (HELLO): as if the keys had changed.
     pub(in super::super) fn break_watch(&mut self) {
         if let Some(watch) = self.private.as_mut().and_then(|private| private.watch.as_mut()) {
+            watch.broken = true;
+        }
+    }
+
+    /// The connection to `node` is gone, and with it whether keys changed that were watched there.
+    fn break_watch_at(&mut self, node: NodeId) {
+        let watch = self.private.as_mut().and_then(|private| private.watch.as_mut());
+        if let Some(watch) = watch.filter(|watch| watch.node == node) {
             watch.broken = true;
         }
     }

@@ -3,10 +3,11 @@
 use super::super::connection::Client;
 use super::super::replies::Piece;
 use super::super::spares::Spares;
-use super::job::Stage;
-use super::start::with_request;
+use super::job::{Job, Stage};
+use super::search;
 use crate::backend::in_flight::Ticket;
 use crate::backend::owner::Reply;
+use crate::command::groups::with_request;
 use crate::command::twin;
 use crate::metrics::WorkerMetrics;
 
@@ -33,16 +34,31 @@ impl Client {
             return;
         }
         let bytes = reply.bytes();
-        if bytes.first() == Some(&b'-') || twin::is_empty(bytes) {
+        let is_error = bytes.first() == Some(&b'-');
+        let goes_on = match job.search_mut() {
+            // The error is the answer: it says what is wrong with a key.
+            Some(_) if is_error => false,
+            Some(search) if !search.unknown.is_empty() => search::on_last_id(job, bytes),
+            Some(search) if twin::is_empty(bytes) => {
+                search.at += 1;
+                true
+            }
+            Some(_) => false,
+            None if is_error || twin::is_empty(bytes) => {
+                job.begin_waiting(metrics);
+                true
+            }
+            None => false,
+        };
+        if goes_on {
             job.stage = Stage::Ready;
-            job.begin_waiting(metrics);
             self.wake();
             return;
         }
-        if !job.blocked {
+        if !job.blocked && !is_error {
             metrics.blocking_tried_first.add(1);
         }
-        let (head, skipped) = shape.head(bytes, &first_key(&job.request));
+        let (head, skipped) = if is_error { Default::default() } else { shape.head(bytes, &first_key(job)) };
         if !head.is_empty() {
             self.fill_own(Piece { bytes: &head, more: true, ..part }, spares);
         }
@@ -51,7 +67,12 @@ impl Client {
     }
 }
 
-/// The first key as it stands in the request: argument 1 wherever a reply is to be given it.
-fn first_key(frame: &[u8]) -> Box<[u8]> {
-    with_request(frame, |request| Some(request.raw_arg(1).into())).unwrap_or_default()
+/// The first key that was asked for, as it stands in a request.
+fn first_key(job: &mut Job) -> Box<[u8]> {
+    if let Some(search) = job.search_mut() {
+        let key = search.groups.get(search.at).and_then(|group| group.keys.first());
+        return key.cloned().unwrap_or_default();
+    }
+    // Argument 1 wherever a reply is to be given it.
+    with_request(&job.request, |request| Some(request.raw_arg(1).into())).unwrap_or_default()
 }

@@ -1,0 +1,155 @@
+//! A blocking request over several slots, cut into requests of one slot each, in the caller's order.
+
+use super::blocking;
+use super::keys;
+use super::options;
+use super::spec::{Keys, Spec};
+use super::twin::Twin;
+use crate::cluster::slot::Slot;
+use crate::resp::request::Request;
+use crate::resp::scan::{RequestLimits, RequestScanner, Scan};
+
+/// Keys that stand together and are in one slot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// Where they are.
+    pub slot: Slot,
+    /// The keys, each as it stands in a frame.
+    pub keys: Vec<Box<[u8]>>,
+    /// What is asked of them.
+    pub twin: Twin,
+}
+
+/// The groups of a request that blocks; `together` tells whether a server takes two slots in one request.
+/// `None` for commands that act on all their keys at once (BLMOVE), and for what is too long to be tried.
+#[must_use]
+pub fn of(spec: &Spec, request: &Request<'_>, together: impl Fn(Slot, Slot) -> bool) -> Option<Vec<Group>> {
+    let indices: Vec<usize> = keys::positions(spec, request).ok()?.collect();
+    let mut runs: Vec<(Slot, Vec<usize>)> = Vec::new();
+    for index in indices {
+        let slot = Slot::of(request.arg(index)?);
+        match runs.last_mut() {
+            Some((own, run)) if together(*own, slot) => run.push(index),
+            _ => runs.push((slot, vec![index])),
+        }
+    }
+    let group = |(slot, run): (Slot, Vec<usize>)| {
+        let frame = of_keys(spec, request, &run)?;
+        let twin = with_request(&frame, |request| blocking::twin(spec, request))?;
+        Some(Group { slot, keys: run.iter().map(|index| request.raw_arg(*index).into()).collect(), twin })
+    };
+    runs.into_iter().map(group).collect()
+}
+
+/// The arguments of XREAD that are `$`: the last id at the moment the command is read.
+#[must_use]
+pub fn last_ids(spec: &Spec, request: &Request<'_>) -> Vec<usize> {
+    match options::streams_begin(request) {
+        Some(streams) if spec.keys == Keys::Streams => {
+            let ids = streams + (request.len() - streams) / 2;
+            (ids..request.len()).filter(|index| request.arg(*index) == Some(b"$")).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The stream that the id in argument `index` belongs to.
+#[must_use]
+pub fn stream_of_id(request: &Request<'_>, index: usize) -> Option<usize> {
+    let streams = options::streams_begin(request)?;
+    index.checked_sub((request.len() - streams) / 2)
+}
+
+/// The request with another text in the place of argument `index`.
+#[must_use]
+pub fn with_arg(request: &Request<'_>, index: usize, text: &str) -> Vec<u8> {
+    let arg = format!("${}\r\n{text}\r\n", text.len());
+    let raw = |place: usize| if place == index { arg.as_bytes() } else { request.raw_arg(place) };
+    let mut frame = format!("*{}\r\n", request.len()).into_bytes();
+    (0..request.len()).for_each(|place| frame.extend_from_slice(raw(place)));
+    frame
+}
+
+/// The same command for these of its keys only.
+fn of_keys(spec: &Spec, request: &Request<'_>, run: &[usize]) -> Option<Vec<u8>> {
+    let raw = |range: std::ops::Range<usize>| range.map(|index| request.raw_arg(index).to_vec());
+    let keys = run.iter().map(|index| request.raw_arg(*index).to_vec());
+    let count = format!("${}\r\n{}\r\n", run.len().to_string().len(), run.len()).into_bytes();
+    let (first, last) = (*run.first()?, request.len() - 1);
+    let args: Vec<Vec<u8>> = match &*spec.name {
+        "blpop" | "brpop" | "bzpopmin" | "bzpopmax" => {
+            raw(0..1).chain(keys).chain(raw(last..last + 1)).collect()
+        }
+        "blmpop" | "bzmpop" => {
+            let all = keys::positions(spec, request).ok()?.last()?;
+            raw(0..2).chain([count]).chain(keys).chain(raw(all + 1..request.len())).collect()
+        }
+        "xread" | "xreadgroup" => {
+            let streams = options::streams_begin(request)?;
+            let apart = (request.len() - streams) / 2;
+            raw(0..streams).chain(keys).chain(raw(first + apart..first + apart + run.len())).collect()
+        }
+        _ => return None,
+    };
+    Some([format!("*{}\r\n", args.len()).into_bytes(), args.concat()].concat())
+}
+
+/// Reads a request that was kept.
+pub fn with_request<T>(frame: &[u8], with: impl FnOnce(&Request<'_>) -> Option<T>) -> Option<T> {
+    let limits = RequestLimits { args: usize::MAX, bulk: frame.len(), frame: frame.len() };
+    let mut scanner = RequestScanner::default();
+    match scanner.scan(frame, &limits) {
+        Ok(Scan::Request(_)) => with(&scanner.request(frame)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::keys::tests::with_line;
+
+    fn words(frame: &[u8]) -> String {
+        with_request(frame, |request| {
+            let words = request.args_from(0).map(|arg| String::from_utf8_lossy(arg).into_owned());
+            Some(words.collect::<Vec<_>>().join(" "))
+        })
+        .unwrap()
+    }
+
+    fn groups(line: &str) -> Option<Vec<String>> {
+        with_line(line, |spec, request| {
+            let groups = of(spec, &request, |a, b| a == b)?;
+            Some(groups.iter().map(|group| words(&group.twin.frame)).collect())
+        })
+    }
+
+    #[test]
+    fn keys_are_asked_in_the_callers_order() {
+        for (line, expected) in [
+            ("BLPOP {a}1 {a}2 {b}1 {a}3 0", &["LMPOP 2 {a}1 {a}2 LEFT", "LPOP {b}1", "LPOP {a}3"][..]),
+            ("BZPOPMAX a b 0", &["ZPOPMAX a", "ZPOPMAX b"]),
+            ("BLMPOP 0 2 a b RIGHT COUNT 5", &["LMPOP 1 a RIGHT COUNT 5", "LMPOP 1 b RIGHT COUNT 5"]),
+            (
+                "XREADGROUP GROUP g c BLOCK 0 STREAMS {a}1 {a}2 b > 1 2",
+                &["XREADGROUP GROUP g c STREAMS {a}1 {a}2 > 1", "XREADGROUP GROUP g c STREAMS b 2"],
+            ),
+        ] {
+            assert_eq!(
+                groups(line).as_deref(),
+                Some(expected.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()).as_deref()
+            );
+        }
+        assert_eq!(groups("BLMOVE a b LEFT RIGHT 0"), None);
+    }
+
+    #[test]
+    fn the_last_ids_are_found_and_replaced() {
+        with_line("XREAD BLOCK 0 STREAMS a $ b $ 5 $", |spec, request| {
+            assert_eq!(last_ids(spec, &request), [7, 9]);
+            assert_eq!(stream_of_id(&request, 9), Some(6));
+            assert_eq!(words(&with_arg(&request, 9, "7-1")), "XREAD BLOCK 0 STREAMS a $ b $ 5 7-1");
+        });
+        with_line("BLPOP $ 0", |spec, request| assert!(last_ids(spec, &request).is_empty()));
+    }
+}
