@@ -216,8 +216,8 @@ impl Job {
         self.extra.get_or_insert_default()
     }
 
-    /// It did not run, once more. Returns for how many milliseconds that has been going on: a job that was asked in peace for a
-    /// while begins to count anew.
+    /// It did not run, once more. Returns for how many milliseconds that has been going on: a job that was asked in
+    /// peace for a while begins to count anew.
     pub(in super::super) fn note_trouble(&mut self, now: u64) -> u64 {
         if matches!(self.stage, Stage::Asked(_)) && self.asked.until(now) > NEW_TROUBLE {
             (self.troubled, self.attempts, self.waited) = (Moment::of(now), 0, true);
