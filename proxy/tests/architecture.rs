@@ -39,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cluster::slot_map",
             "command",
             "metrics",
+            "moment",
             "permit",
             "private",
             "pubsub",
@@ -50,7 +51,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("private", &["backend", "cluster::slot_map", "config", "metrics", "resp"]),
     // Who asked and which link: carried, never looked into.
-    ("pubsub", &["backend::in_flight", "backend::pool", "command::spec", "resp"]),
+    ("pubsub", &["backend::in_flight", "backend::pool", "command::spec", "moment", "resp"]),
+    ("moment", &[]),
     ("monitors", &[]),
     (
         "shared",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use slab::Slab;
 use tracing::warn;
 
+use super::address::OwnAddresses;
 use super::connection::{Client, Watermarks};
 use super::delivery::close_subscriber;
 use super::monitor::Feed;
@@ -49,6 +50,8 @@ pub struct Clients {
     pub spares: Spares,
     /// Requests to be sent again.
     pub retries: Retries,
+    /// Where clients reached us.
+    pub own_addresses: OwnAddresses,
     /// What clients listen to.
     pub pubsub: Registry,
     /// What is shown to monitors.
@@ -75,6 +78,7 @@ impl Clients {
             next_look: 0,
             spares: Spares::default(),
             retries: Retries::default(),
+            own_addresses: OwnAddresses::default(),
             pubsub: Registry::default(),
             feed: Feed::default(),
             topology_doubt: false,
@@ -184,10 +188,8 @@ impl Clients {
         for client in self.records.iter_mut().map(|(_, client)| client) {
             let session = &client.session;
             let busy = !client.replies.is_empty() || client.output_bytes() > 0;
-            let idle = !busy
-                && client.subscriptions.is_none()
-                && now.saturating_sub(session.last_active) > idle_limit;
-            let outside = !session.login.is_in() && now.saturating_sub(session.since) > login_limit;
+            let idle = !busy && client.subscriptions.is_none() && session.last_active.until(now) > idle_limit;
+            let outside = !session.login.is_in() && session.since.until(now) > login_limit;
             if client.reads_requests() && (idle || outside) {
                 self.metrics.clients_idle_closed.add(1);
                 client.close_after_replies();

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::connection::{Client, Watermarks};
 use super::spares::Spares;
+use crate::moment::Moment;
 use crate::pubsub::subscriptions::{Counts, Subscriptions};
 
 impl Client {
@@ -82,6 +83,7 @@ impl Client {
             subscriptions.above_soft_since = None;
             return false;
         }
-        now.saturating_sub(*subscriptions.above_soft_since.get_or_insert(now)) >= marks.pubsub_soft_time
+        let since = *subscriptions.above_soft_since.get_or_insert_with(|| Moment::of(now));
+        since.until(now) >= marks.pubsub_soft_time
     }
 }

@@ -216,6 +216,7 @@ impl Worker {
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
         let Some(this) = self.this.upgrade() else { return };
+        let local = self.clients.own_addresses.share(local);
         let session =
             Session::new(self.shared.next_client_id(), peer, local, self.shared.first_login(), self.now());
         debug!(client.addr = %peer, client.id = session.id, "client connected");

@@ -74,7 +74,9 @@ impl Worker {
             let user = self.shared.user_name(client.session.login);
             let status = client.status();
             let matches = filter.matches(&client.session, status.counts, user, now);
-            matches.then(|| list::line(&client.session, &status, user, now, client.output_bytes()))
+            matches.then(|| {
+                list::line(&client.session, &status, user, &self.shared.commands, now, client.output_bytes())
+            })
         };
         self.clients.iter().filter_map(line).collect()
     }

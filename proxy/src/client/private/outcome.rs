@@ -125,7 +125,7 @@ fn redirect(client: &mut Client, error: &[u8], turn: &mut Turn<'_>) -> bool {
     }
     if private.watch.is_some() && matches!(job.kind, Kind::Exec { .. }) {
         // The node that the keys went to did not watch them.
-        private.watch = private.watch.map(|watch| Watch { broken: true, ..watch });
+        private.watch.iter_mut().for_each(|watch| watch.broken = true);
     }
     true
 }
@@ -134,7 +134,7 @@ fn redirect(client: &mut Client, error: &[u8], turn: &mut Turn<'_>) -> bool {
 pub(super) fn go_elsewhere(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let Some(private) = &mut client.private else { return false };
     let Some(job) = &mut private.job else { return false };
-    let watched = private.watch.map(|watch| watch.node);
+    let watched = private.watch.as_ref().map(|watch| watch.node);
     if let Some(node) = job.node()
         && watched != Some(node)
         && let Some(connection) = private.table.remove(node)
@@ -142,7 +142,7 @@ pub(super) fn go_elsewhere(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         turn.metrics.private_connections.sub(1);
         turn.private.give_back(connection, turn.now);
     }
-    if private.watch.is_some_and(|watch| watch.broken) && matches!(job.kind, Kind::Exec { .. }) {
+    if private.watch.as_ref().is_some_and(|watch| watch.broken) && matches!(job.kind, Kind::Exec { .. }) {
         return on_watch_broken(client, turn);
     }
     let follows = job.extra.as_ref().is_some_and(|extra| extra.target.is_some());
@@ -165,7 +165,7 @@ pub(super) fn on_answered(client: &mut Client, clean: bool, turn: &mut Turn<'_>)
                 turn.metrics.pinned_watch.add(1);
             }
             let new = Watch { node, since: turn.now, keys: 0, broken: false };
-            let watch = private.watch.get_or_insert(new);
+            let watch = private.watch.get_or_insert_with(|| Box::new(new));
             watch.keys = watch.keys.saturating_add(keys);
             // Those from before are lost with their connection; this one must not go on to another client.
             clean &= !watch.broken;

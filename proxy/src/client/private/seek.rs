@@ -12,6 +12,7 @@ use crate::cluster::slot_map::Endpoint;
 use crate::command::blocking;
 use crate::command::groups::with_request;
 use crate::command::table::Lookup;
+use crate::moment::Moment;
 use crate::private::pool::{Lease, NodeId};
 use crate::refusal::Refusal;
 use crate::resp::protocol::Protocol;
@@ -55,7 +56,7 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         watch.broken = true;
     }
     let needs_watch = matches!(job.kind, Kind::Exec { .. } | Kind::Unwatch);
-    if needs_watch && private.watch.is_some_and(|watch| watch.broken) {
+    if needs_watch && private.watch.as_ref().is_some_and(|watch| watch.broken) {
         // What was watched may have changed: the transaction is not run; there is nothing to unwatch.
         return super::outcome::on_watch_broken(client, turn);
     }
@@ -73,7 +74,7 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         Lease::Full => {
             job.stage = Stage::Queued(node);
             // What came before was no trouble with a node.
-            job.troubled = now;
+            job.troubled = Moment::of(now);
             if turn.private.refuses_at_limit() {
                 turn.metrics.private_refused.add(1);
                 return refuse(client, &Refusal::NoPrivate, turn);
@@ -100,7 +101,7 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
     let Some(private) = &mut client.private else { return false };
     let (Some(job), Some(connection)) = (&mut private.job, private.table.get_mut(node)) else { return false };
     job.stage = Stage::Asked(node);
-    job.asked = turn.now;
+    job.asked = Moment::of(turn.now);
     job.told = false;
     let before = led_by(job, &mut connection.lane, database);
     let waited = turn.now > job.began && job.until != u64::MAX && matches!(job.kind, Kind::Blocking { .. });
@@ -162,10 +163,10 @@ pub(super) fn rest_until(
 ) -> bool {
     let asker = client.asker(turn);
     let Some(job) = client.job_mut() else { return false };
-    let since = job.note_trouble(turn.now);
+    let troubled = job.note_trouble(turn.now);
     turn.private.topology_doubt = true;
     let may_go_on = job.waited && matches!(job.kind, Kind::Blocking { .. });
-    if !may_go_on && turn.now.saturating_sub(since) > turn.shared.command_timeout {
+    if !may_go_on && troubled > turn.shared.command_timeout {
         let said = job.extra.as_mut().and_then(|extra| extra.last_error.take());
         let reply = said.map_or_else(|| why.unwrap_or(&Refusal::ShardDown).reply(), Vec::from);
         turn.metrics.timeouts.add(1);
