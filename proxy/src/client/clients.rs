@@ -56,6 +56,8 @@ pub struct Clients {
     pub pubsub: Registry,
     /// What is shown to monitors.
     pub feed: Feed,
+    /// Requests of the worker's own that are over, and whether they were answered.
+    pub settled: Vec<(u32, bool)>,
     /// A redirect, or its want of success, made it likely that the topology changed.
     pub topology_doubt: bool,
     pub(super) marks: Watermarks,
@@ -81,6 +83,7 @@ impl Clients {
             own_addresses: OwnAddresses::default(),
             pubsub: Registry::default(),
             feed: Feed::default(),
+            settled: Vec::new(),
             topology_doubt: false,
             marks,
             now: 0,
@@ -351,6 +354,12 @@ impl Replies for Clients {
         reply: Reply<'_>,
     ) {
         let Some(origin) = pending.origin else { return };
+        if let Some(token) = origin.token() {
+            if !reply.more {
+                self.settled.push((token, true));
+            }
+            return;
+        }
         if self.find(origin).is_none() {
             self.metrics.backend_orphans.add(u64::from(reply.first));
             return;
@@ -376,6 +385,10 @@ impl Replies for Clients {
 
     fn on_unanswered(&mut self, pending: &Pending, request: &[u8], lane: Lane, unanswered: Unanswered) {
         let Some(origin) = pending.origin else { return };
+        if let Some(token) = origin.token() {
+            self.settled.push((token, false));
+            return;
+        }
         let refusal = match unanswered {
             Unanswered::BrokenOff => {
                 self.metrics.lost.add(1);

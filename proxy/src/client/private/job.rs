@@ -1,5 +1,7 @@
 //! A job: the one request of a client that goes over a private connection, and how far it is. Pure.
 
+use std::num::NonZeroU32;
+
 use super::super::retry::Target;
 use super::search::Search;
 use crate::backend::in_flight::Ticket;
@@ -23,8 +25,8 @@ pub struct Job {
     pub(in super::super) blocked: bool,
     /// Whether a server took it in and let it wait.
     pub(in super::super) waited: bool,
-    /// Whether the server was told of `ending`.
-    pub(in super::super) told: bool,
+    /// The last CLIENT UNBLOCK that its server was told.
+    pub(in super::super) told: Option<NonZeroU32>,
     /// How it is to end before its time, if it is.
     pub(in super::super) ending: Option<Ending>,
     /// The request as the client sent it, or as it is to be sent.
@@ -148,7 +150,7 @@ impl Job {
             attempts: 0,
             blocked: false,
             waited: false,
-            told: false,
+            told: None,
             ending: None,
             request,
             began: now,

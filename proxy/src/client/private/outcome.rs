@@ -106,6 +106,8 @@ fn redirect(client: &mut Client, error: &[u8], turn: &mut Turn<'_>) -> bool {
     let error: Box<[u8]> = error.into();
     let quick = job.attempts < Parked::QUICK_ATTEMPTS;
     let extra = job.extra_mut();
+    // The server closes a connection that it unblocks because its role changed.
+    extra.unclean |= error.starts_with(b"-UNBLOCKED force");
     extra.lead_error = None;
     extra.target = None;
     match redirect {
@@ -140,7 +142,11 @@ pub(super) fn go_elsewhere(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         && let Some(connection) = private.table.remove(node)
     {
         turn.metrics.private_connections.sub(1);
-        turn.private.give_back(connection, turn.now);
+        if job.extra.as_ref().is_some_and(|extra| extra.unclean) {
+            turn.metrics.private_dirty.add(1);
+        } else {
+            turn.private.give_back_after(job.told, connection, turn.now);
+        }
     }
     if private.watch.as_ref().is_some_and(|watch| watch.broken) && matches!(job.kind, Kind::Exec { .. }) {
         return on_watch_broken(client, turn);

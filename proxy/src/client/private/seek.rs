@@ -1,13 +1,17 @@
 //! How a job comes to its connection: which node, which connection, what is sent, and what happens meanwhile.
 
+use std::num::NonZeroU32;
+
 use super::super::connection::{Client, State};
 use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::Target;
 use super::job::{Ending, Job, Kind, Stage};
 use super::{search, start};
-use crate::backend::in_flight::Pending;
+use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
+use crate::backend::pool::Sent;
+use crate::cluster::slot::Slot;
 use crate::cluster::slot_map::Endpoint;
 use crate::command::blocking;
 use crate::command::groups::with_request;
@@ -21,7 +25,7 @@ use crate::resp::reply_writer::ReplyWriter;
 /// Milliseconds between looks for data of a client that waits at a limit.
 const LOOK_AGAIN: u64 = 1_000;
 /// Milliseconds by which a server may be late with what it should have answered.
-const LATE: u64 = 2_000;
+pub(super) const LATE: u64 = 2_000;
 /// Milliseconds until a server is told once more to unblock a client: it may have been told before it was asked.
 const TELL_AGAIN: u64 = 50;
 
@@ -102,7 +106,10 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
     let (Some(job), Some(connection)) = (&mut private.job, private.table.get_mut(node)) else { return false };
     job.stage = Stage::Asked(node);
     job.asked = Moment::of(turn.now);
-    job.told = false;
+    job.told = None;
+    if let Some(extra) = &mut job.extra {
+        extra.unclean = false;
+    }
     let before = led_by(job, &mut connection.lane, database);
     let waited = turn.now > job.began && job.until != u64::MAX && matches!(job.kind, Kind::Blocking { .. });
     let left = if waited { with_left(&job.request, job.until.saturating_sub(turn.now), turn) } else { None };
@@ -111,7 +118,10 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
         true => connection.send(request),
         false => connection.send(&[&before, request].concat()),
     };
-    job.set_timer(job.until.saturating_add(LATE), asker, turn.private);
+    // The servers look at their clocks ten times a second: at its time a blocked client is unblocked by us.
+    let ends_itself = matches!(job.kind, Kind::Blocking { .. }) && connection.id != 0;
+    let at = if ends_itself { job.until } else { job.until.saturating_add(LATE) };
+    job.set_timer(at, asker, turn.private);
     turn.metrics.backend_requests.add(1);
     if sent.is_err() {
         return super::outcome::on_lost(client, turn);
@@ -217,10 +227,12 @@ pub(super) fn end_early(client: &mut Client, ending: Ending, turn: &mut Turn<'_>
         (Stage::Asked(node), _) => {
             let id = private.table.get_mut(node).map_or(0, |connection| connection.id);
             if id != 0 {
-                if !job.told || job.timer <= turn.now {
-                    job.told = true;
+                let waits = job.told.is_some_and(|token| turn.private.is_unblocking(token));
+                if !waits && (job.told.is_none() || job.timer <= turn.now) {
+                    job.told = tell(job.slot, node, id, ending, turn);
+                }
+                if job.timer <= turn.now || job.timer == u64::MAX {
                     job.set_timer(turn.now + TELL_AGAIN, asker, turn.private);
-                    tell(job, node, id, ending, turn);
                 }
                 return false;
             }
@@ -238,17 +250,22 @@ pub(super) fn end_early(client: &mut Client, ending: Ending, turn: &mut Turn<'_>
     }
 }
 
-/// Has the node unblock the connection, over the shared one.
-fn tell(job: &Job, node: NodeId, id: u64, ending: Ending, turn: &mut Turn<'_>) {
-    let Some(endpoint) = turn.private.endpoint(node).cloned() else { return };
+/// Has the node unblock the connection, over the shared one; what its answer is known by.
+fn tell(slot: Slot, node: NodeId, id: u64, ending: Ending, turn: &mut Turn<'_>) -> Option<NonZeroU32> {
+    let endpoint = turn.private.endpoint(node).cloned()?;
     let id = id.to_string();
     let how = if ending == Ending::Error { "ERROR" } else { "TIMEOUT" };
     let mut request = Vec::new();
     let mut writer = ReplyWriter::new(&mut request, Protocol::Resp2);
     writer.array(4);
     ["CLIENT", "UNBLOCK", &id, how].iter().for_each(|word| writer.bulk(word));
-    let pending = Pending::own(job.slot, turn.now + turn.shared.command_timeout);
-    let _ = turn.pool.send_to(&endpoint, false, Lane::default(), pending, &request);
+    let token = turn.private.begin_unblock();
+    let pending = Pending::new(Origin::own(token.get()), slot, turn.now + turn.shared.command_timeout);
+    if !matches!(turn.pool.send_to(&endpoint, false, Lane::default(), pending, &request), Sent::Queued { .. })
+    {
+        turn.private.on_unblock_over(token.get(), false, turn.now);
+    }
+    Some(token)
 }
 
 /// The answer of a blocking command that found nothing, and of a transaction whose keys were changed.

@@ -161,12 +161,14 @@ impl Client {
         }
         if let Some(node) = job.node() {
             let held = private.watch.as_ref().is_some_and(|watch| watch.node == node && !watch.broken);
+            let held = held && job.told.is_none();
             if !(held && clean)
                 && let Some(connection) = private.table.remove(node)
             {
                 turn.metrics.private_connections.sub(1);
                 if clean {
-                    turn.private.give_back(connection, turn.now);
+                    turn.private.give_back_after(job.told, connection, turn.now);
+                    self.break_watch_at(node);
                 } else {
                     turn.metrics.private_dirty.add(1);
                     self.break_watch_at(node);
@@ -218,6 +220,7 @@ impl Client {
         self.end_watch(turn);
         let clean = false;
         self.end_job(clean, turn);
-        debug_assert!(self.private.is_none(), "a connection without a reason");
+        self.drop_connections(turn);
+        self.private = None;
     }
 }
