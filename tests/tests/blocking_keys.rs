@@ -149,9 +149,9 @@ fn timeouts_are_kept() {
             })
             .collect();
         println!("{line}: medians {medians:?}");
+        // A plain server is up to 100 ms late: it looks at its clients ten times a second.
         for median in &medians[1..] {
-            let later = median.saturating_sub(medians[0]);
-            assert!(later < Duration::from_millis(20), "{line}: {later:?} later than a plain server's");
+            assert!(*median < least + Duration::from_millis(20), "{line}: {median:?}");
         }
     }
 }
@@ -161,10 +161,11 @@ fn zero_waits_for_ever() {
     let theatre = Theatre::standalone();
     let stage = theatre.proxied();
     let mut client = stage.client();
-    for line in ["BLPOP k 0", "BLPOP k 0.0", "BLPOP k 0e1"] {
+    for (line, seconds) in [("BLPOP k 0", 7), ("BLPOP k 0.0", 1), ("BLPOP k 0e1", 1)] {
         client.send_line(line);
         stage.wait_for_blocked(1);
-        assert!(client.is_silent_for(Duration::from_secs(7)), "{line}: above command_timeout");
+        // The first for longer than `command_timeout`.
+        assert!(client.is_silent_for(Duration::from_secs(seconds)), "{line}");
         stage.client().cmd("RPUSH k x");
         assert_eq!(client.read().items()[1].text(), "x");
     }
