@@ -103,6 +103,7 @@ fn redirect(client: &mut Client, error: &[u8], turn: &mut Turn<'_>) -> bool {
     // An aborted transaction did not run for the reason that its first refused command tells.
     let error = if error.starts_with(b"-EXECABORT") { lead_error.unwrap_or(error) } else { error };
     let Some(redirect) = Redirect::parse(error, &node) else { return false };
+    job.waited |= error.starts_with(b"-UNBLOCKED");
     let error: Box<[u8]> = error.into();
     let quick = job.attempts < Parked::QUICK_ATTEMPTS;
     let extra = job.extra_mut();
@@ -217,6 +218,8 @@ pub(super) fn on_lost(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         extra.target = None;
         extra.lead_error = None;
     }
+    // Whoever was sent it and did not refuse it had let it wait.
+    job.waited |= connection.is_sent();
     match job.kind {
         Kind::Blocking { destructive: true } if connection.is_sent() => {
             turn.metrics.lost.add(1);
