@@ -119,7 +119,7 @@ fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> Result<Flow,
         client.end_watch(turn);
         return Err(Refusal::ExecAbort);
     }
-    let is_own = watches || transaction.selected.is_some();
+    let is_own = watches || client.tracking().is_some() || transaction.selected.is_some();
     if is_own && !client.replies.is_empty() {
         return Ok(Flow::Later);
     }

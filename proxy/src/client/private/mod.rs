@@ -7,6 +7,9 @@ pub mod job;
 pub mod start;
 pub mod tried;
 
+pub mod tracked;
+pub mod tracking;
+
 pub mod drive;
 pub mod outcome;
 pub mod search;

@@ -5,7 +5,7 @@ use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::Target;
 use super::job::{Ending, Job, Kind, Stage};
-use super::{search, start};
+use super::{search, start, tracked};
 use crate::backend::in_flight::Pending;
 use crate::backend::lane::Lane;
 use crate::cluster::slot_map::Endpoint;
@@ -32,6 +32,9 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     if client.job_mut().is_some_and(|job| job.search_mut().is_some()) {
         return search::go_on(client, turn);
     }
+    if tracked::is_told(client, turn) {
+        return answer(client, b"+OK\r\n", true, turn);
+    }
     let Some(private) = &mut client.private else { return false };
     let Some(job) = &mut private.job else { return false };
     let Some(endpoint) = destination(job, turn) else {
@@ -46,10 +49,8 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     if private.table.get_mut(node).is_some_and(|connection| connection.is_quiet()) {
         return ask(client, node, turn);
     }
-    if private.table.remove(node).is_some() {
-        turn.metrics.private_connections.sub(1);
-        turn.metrics.private_dirty.add(1);
-    }
+    private.discard(node, turn.metrics);
+    let Some(job) = &mut private.job else { return false };
     if let Some(watch) = private.watch.as_mut().filter(|watch| watch.node == node) {
         // Never again on a connection that did not watch.
         watch.broken = true;
@@ -74,11 +75,12 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
             job.stage = Stage::Queued(node);
             // What came before was no trouble with a node.
             job.troubled = now;
-            if turn.private.refuses_at_limit() {
+            if turn.private.refuses_at_limit() || job.kind == (Kind::Track { asked: false }) {
                 turn.metrics.private_refused.add(1);
                 return refuse(client, &Refusal::NoPrivate, turn);
             }
-            let look = if matches!(job.kind, Kind::Blocking { .. }) { now + LOOK_AGAIN } else { u64::MAX };
+            let looks = matches!(job.kind, Kind::Blocking { .. }) && private.tracking.is_none();
+            let look = if looks { now + LOOK_AGAIN } else { u64::MAX };
             job.set_timer(job.until.min(look), asker, turn.private);
             false
         }
@@ -102,6 +104,12 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
     job.stage = Stage::Asked(node);
     job.asked = turn.now;
     job.told = false;
+    if let Some(tracking) = private.tracking.as_ref().filter(|_| !connection.tracks) {
+        job.extra_mut().arming = true;
+        let sent = connection.send(&tracking.options.frame());
+        job.set_timer(job.until, asker, turn.private);
+        return sent.is_ok() || super::outcome::on_lost(client, turn);
+    }
     let before = led_by(job, &mut connection.lane, database);
     let waited = turn.now > job.began && job.until != u64::MAX && matches!(job.kind, Kind::Blocking { .. });
     let left = if waited { with_left(&job.request, job.until.saturating_sub(turn.now), turn) } else { None };
@@ -110,7 +118,8 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
         true => connection.send(request),
         false => connection.send(&[&before, request].concat()),
     };
-    job.set_timer(job.until.saturating_add(LATE), asker, turn.private);
+    let late = if job.kind == Kind::Tracked { 0 } else { LATE };
+    job.set_timer(job.until.saturating_add(late), asker, turn.private);
     turn.metrics.backend_requests.add(1);
     if sent.is_err() {
         return super::outcome::on_lost(client, turn);
@@ -164,6 +173,10 @@ pub(super) fn rest_until(
     let Some(job) = client.job_mut() else { return false };
     let since = job.note_trouble(turn.now);
     turn.private.topology_doubt = true;
+    if job.kind == (Kind::Track { asked: false }) {
+        // Its client has other things to ask: again in a while.
+        return refuse(client, &Refusal::ShardDown, turn);
+    }
     let may_go_on = job.waited && matches!(job.kind, Kind::Blocking { .. });
     if !may_go_on && turn.now.saturating_sub(since) > turn.shared.command_timeout {
         let said = job.extra.as_mut().and_then(|extra| extra.last_error.take());

@@ -3,8 +3,10 @@
 use super::super::connection::Client;
 use super::super::dispatch::Turn;
 use super::super::local::list::Status;
-use super::job::{self, Job};
+use super::job::{self, Job, Kind};
+use super::tracking::Tracking;
 use crate::backend::lane::Lane;
+use crate::metrics::WorkerMetrics;
 use crate::private::pool::{Asker, NodeId};
 use crate::private::table::Table;
 use crate::resp::protocol::Protocol;
@@ -18,6 +20,8 @@ pub struct Private {
     pub(in super::super) job: Option<Job>,
     /// The keys it watches.
     pub(in super::super) watch: Option<Watch>,
+    /// Whether its reads are tracked, and how.
+    pub(in super::super) tracking: Option<Box<Tracking>>,
 }
 
 /// Keys that a client watches.
@@ -69,7 +73,7 @@ impl Private {
         match (&self.job, self.watch) {
             (Some(job), _) if job.blocked => Some((Pin::Blocked, job.began)),
             (_, Some(watch)) => Some((Pin::Watch, watch.since)),
-            _ => None,
+            _ => self.tracking.as_ref().map(|tracking| (Pin::Tracking, tracking.since)),
         }
     }
 
@@ -79,8 +83,18 @@ impl Private {
         self.watch.map_or(0, |watch| watch.keys)
     }
 
+    /// Closes the connection to `node`, where there is one.
+    pub(super) fn discard(&mut self, node: NodeId, metrics: &WorkerMetrics) {
+        let Some(connection) = self.table.remove(node) else { return };
+        metrics.private_connections.sub(1);
+        metrics.private_dirty.add(1);
+        if let Some(tracking) = self.tracking.as_mut().filter(|_| connection.tracks) {
+            tracking.note_untracked();
+        }
+    }
+
     fn is_empty(&self) -> bool {
-        self.job.is_none() && self.watch.is_none() && self.table.is_empty()
+        self.job.is_none() && self.watch.is_none() && self.tracking.is_none() && self.table.is_empty()
     }
 }
 
@@ -106,6 +120,7 @@ impl Client {
         Status {
             counts,
             watched: private.map_or(0, Private::watched),
+            tracking: self.tracking().map(Tracking::is_broadcast),
             pin: private.and_then(Private::pin).or(listens),
         }
     }
@@ -158,7 +173,8 @@ impl Client {
         }
         if let Some(node) = job.node() {
             let held = private.watch.is_some_and(|watch| watch.node == node && !watch.broken);
-            if !(held && clean)
+            let tracks = private.tracking.is_some();
+            if !((held || tracks) && clean)
                 && let Some(connection) = private.table.remove(node)
             {
                 turn.metrics.private_connections.sub(1);
@@ -167,13 +183,24 @@ impl Client {
                 } else {
                     turn.metrics.private_dirty.add(1);
                     self.break_watch_at(node);
+                    if connection.tracks {
+                        self.note_untracked();
+                    }
                 }
             }
         }
-        if self.private.as_ref().is_some_and(|private| private.watch.is_none()) {
+        if job.kind == (Kind::Track { asked: true }) && !self.tracking().is_some_and(|it| it.confirmed) {
+            self.end_tracking(turn);
+        }
+        if self.private.as_ref().is_some_and(|it| it.watch.is_none() && it.tracking.is_none()) {
             // Those that servers told of changes on, and one that was opened and not needed any more.
             self.drop_connections(turn);
         }
+        self.drop_empty_private();
+    }
+
+    /// Gives the record of the private side back where nothing is in it.
+    pub(super) fn drop_empty_private(&mut self) {
         if self.private.as_ref().is_some_and(|private| private.is_empty()) {
             self.private = None;
         }
@@ -185,14 +212,11 @@ impl Client {
         if let Some(watch) = private.watch.take() {
             turn.metrics.pinned_watch.sub(1);
             let in_use = private.job.as_ref().and_then(Job::node) == Some(watch.node);
-            if !in_use && private.table.remove(watch.node).is_some() {
-                turn.metrics.private_connections.sub(1);
-                turn.metrics.private_dirty.add(1);
+            if !in_use {
+                private.discard(watch.node, turn.metrics);
             }
         }
-        if private.is_empty() {
-            self.private = None;
-        }
+        self.drop_empty_private();
     }
 
     /// The connection that watches does not fit the client any more (HELLO): as if the keys had changed.
@@ -203,7 +227,7 @@ impl Client {
     }
 
     /// The connection to `node` is gone, and with it whether keys changed that were watched there.
-    fn break_watch_at(&mut self, node: NodeId) {
+    pub(super) fn break_watch_at(&mut self, node: NodeId) {
         let watch = self.private.as_mut().and_then(|private| private.watch.as_mut());
         if let Some(watch) = watch.filter(|watch| watch.node == node) {
             watch.broken = true;
@@ -215,6 +239,7 @@ impl Client {
         self.end_watch(turn);
         let clean = false;
         self.end_job(clean, turn);
+        self.end_tracking(turn);
         debug_assert!(self.private.is_none(), "a connection without a reason");
     }
 }
