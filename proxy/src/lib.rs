@@ -32,5 +32,6 @@ pub mod permit;
 
 pub mod backoff;
 pub mod drain;
+pub mod moment;
 pub mod refusal;
 pub mod socket;

@@ -39,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cluster::slot_map",
             "command",
             "metrics",
+            "moment",
             "permit",
             "private",
             "pubsub",
@@ -50,7 +51,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("private", &["backend", "cluster::slot_map", "config", "metrics", "resp"]),
     // Who asked and which link: carried, never looked into.
-    ("pubsub", &["backend::in_flight", "backend::pool", "command::spec", "resp"]),
+    ("pubsub", &["backend::in_flight", "backend::pool", "command::spec", "moment", "resp"]),
+    ("moment", &[]),
     ("monitors", &[]),
     (
         "shared",
@@ -139,6 +141,7 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "changes the client's record, whose socket it never touches",
     ),
     ("client/clients.rs", "private::connection", "hands a connection that was opened to its client"),
+    ("worker/resend.rs", "worker", "a part of the worker, whose sockets and clock it does not touch"),
     ("private/pool.rs", "private::connection", "keeps idle connections, whose sockets it does not touch"),
     (
         "private/table.rs",

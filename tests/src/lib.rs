@@ -29,3 +29,7 @@ pub mod proxy;
 pub mod fake;
 
 pub mod load;
+
+pub mod play;
+
+pub mod storm;

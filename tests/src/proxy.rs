@@ -60,6 +60,12 @@ impl Options {
         urls.iter().fold(options, |options, url| options.flag("--shard", url.as_ref()))
     }
 
+    /// More keys of the file, each `key=value`.
+    #[must_use]
+    pub fn set(self, pairs: &[&str]) -> Self {
+        pairs.iter().fold(self, |options, pair| options.flag("--set", pair))
+    }
+
     /// One more flag and its value.
     #[must_use]
     pub fn flag(mut self, name: &str, value: &str) -> Self {
@@ -134,6 +140,19 @@ impl Proxy {
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// What INFO says of `name`: a counter or a gauge of the proxy's own.
+    ///
+    /// # Panics
+    /// Where there is no such row.
+    #[track_caller]
+    #[must_use]
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.client().cmd("INFO slotway").text();
+        let mut rows = text.lines().filter_map(|line| line.trim().split_once(':'));
+        let found = rows.find_map(|(row, value)| (row == name).then(|| value.parse().ok())?);
+        found.unwrap_or_else(|| panic!("no number {name} in {text}"))
     }
 
     /// Sends SIGTERM; the test sees what happens with [`Self::wait`].

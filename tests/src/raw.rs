@@ -158,6 +158,18 @@ impl Raw {
         }
     }
 
+    /// One reply's bytes where they have come already; waits for nothing, and takes a closed connection for one
+    /// that says nothing.
+    ///
+    /// # Panics
+    /// Where the socket refuses to be asked.
+    pub fn waiting_frame(&mut self) -> Option<Vec<u8>> {
+        self.stream.set_nonblocking(true).expect("a socket");
+        let frame = self.try_frame().ok();
+        self.stream.set_nonblocking(false).expect("a socket");
+        frame
+    }
+
     /// Reads until the other side closes, and gives all that came. A reset counts as a close.
     ///
     /// # Panics

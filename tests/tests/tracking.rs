@@ -199,6 +199,22 @@ fn more_keys_at_once_than_are_kept_make_the_client_forget_all() {
     assert_eq!(metric(&mut other, "private_lost"), 0);
 }
 
+#[test]
+fn a_frozen_shard_costs_a_command_its_time_and_no_more() {
+    let cluster = Cluster::start();
+    let toml = "[cluster]\ncommand_timeout = \"1s\"\nconnect_timeout = \"500ms\"\n";
+    let proxy = Options::cluster(&cluster.urls()).config(toml).start();
+    let (frozen, other) = (cluster.key_on(0, "k"), cluster.key_on(1, "k"));
+    let mut tracker = Tracker::start(&proxy, "CLIENT TRACKING ON");
+    tracker.cmd(&format!("GET {frozen}"));
+    cluster.node(0).freeze();
+    let error = tracker.cmd(&format!("GET {frozen}")).error();
+    cluster.node(0).thaw();
+    assert_eq!(error, "ERR slotway: timed out, the command may have run");
+    assert_eq!(tracker.cmd(&format!("GET {other}")), Value::Nil);
+    assert_eq!(tracker.told(), None, "the connection was given up");
+}
+
 /// Reads at random and keeps what it read until it is told of a change, while others write.
 fn storm(proxy: &Proxy, mode: &str) {
     const KEYS: u32 = 40;
@@ -354,6 +370,8 @@ fn blocking_and_watching_go_over_the_same_connections() {
     assert_eq!(tracker.told().as_deref(), Some("{a}k"), "also while it waits");
     other.cmd("RPUSH {a}list x");
     assert_eq!(tracker.reply().items().len(), 2);
+    assert_eq!(tracker.cmd("BLPOP {a}list 0.2"), Value::Nil);
+    tracker.is_told_nothing();
     assert_eq!(tracker.cmd("WATCH {a}k").text(), "OK");
     assert_eq!(metric(&mut other, "private_connections"), 1);
     tracker.cmd("GET {a}k");

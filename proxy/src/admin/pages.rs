@@ -76,7 +76,7 @@ impl Process {
             rows: vec![
                 ("memory_allocated", "Bytes that the allocator has handed out.", memory.allocated),
                 ("memory_resident", "Bytes of physical memory that the allocator holds.", memory.resident),
-                ("slot_map_generation", "Number of the slot map in use.", map.generation().0),
+                ("slot_map_generation", "Number of the slot map in use.", map.generation().0.into()),
                 ("shards", "Primaries that serve slots.", map.shard_slots().len() as u64),
                 ("slots_complete", "Whether every slot is served: 1 or 0.", served),
             ],

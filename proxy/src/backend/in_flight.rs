@@ -23,6 +23,23 @@ pub struct Origin {
     pub part: u16,
 }
 
+impl Origin {
+    /// Where [`Self::client`] of a client's record would stand: no client asked, the owner itself did.
+    pub const OWN: u32 = u32::MAX;
+
+    /// A request of the owner's own, which tells it by this number.
+    #[must_use]
+    pub fn own(token: u32) -> Self {
+        Self { client: Self::OWN, generation: token, ticket: Ticket::default(), part: 0 }
+    }
+
+    /// The number given to [`Self::own`], where it was.
+    #[must_use]
+    pub fn token(&self) -> Option<u32> {
+        (self.client == Self::OWN).then_some(self.generation)
+    }
+}
+
 /// One request on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pending {

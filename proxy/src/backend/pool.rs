@@ -271,7 +271,7 @@ mod tests {
     use super::*;
     use crate::cluster::slot_map::Shard;
 
-    fn map(generation: u64, ports: &[u16]) -> Arc<SlotMap> {
+    fn map(generation: u32, ports: &[u16]) -> Arc<SlotMap> {
         let all = vec![(Slot::new(0).unwrap(), Slot::new(16_383).unwrap())];
         let shard = |&port| Shard { primary: endpoint(port), replicas: Vec::new(), slots: all.clone() };
         let shards: Vec<_> = ports.iter().map(shard).collect();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use slab::Slab;
 use tracing::warn;
 
+use super::address::OwnAddresses;
 use super::connection::{Client, Watermarks};
 use super::delivery::close_subscriber;
 use super::monitor::Feed;
@@ -49,10 +50,14 @@ pub struct Clients {
     pub spares: Spares,
     /// Requests to be sent again.
     pub retries: Retries,
+    /// Where clients reached us.
+    pub own_addresses: OwnAddresses,
     /// What clients listen to.
     pub pubsub: Registry,
     /// What is shown to monitors.
     pub feed: Feed,
+    /// Requests of the worker's own that are over, and whether they were answered.
+    pub settled: Vec<(u32, bool)>,
     /// A redirect, or its want of success, made it likely that the topology changed.
     pub topology_doubt: bool,
     pub(super) marks: Watermarks,
@@ -75,8 +80,10 @@ impl Clients {
             next_look: 0,
             spares: Spares::default(),
             retries: Retries::default(),
+            own_addresses: OwnAddresses::default(),
             pubsub: Registry::default(),
             feed: Feed::default(),
+            settled: Vec::new(),
             topology_doubt: false,
             marks,
             now: 0,
@@ -184,10 +191,8 @@ impl Clients {
         for client in self.records.iter_mut().map(|(_, client)| client) {
             let session = &client.session;
             let busy = !client.replies.is_empty() || client.output_bytes() > 0;
-            let idle = !busy
-                && client.subscriptions.is_none()
-                && now.saturating_sub(session.last_active) > idle_limit;
-            let outside = !session.login.is_in() && now.saturating_sub(session.since) > login_limit;
+            let idle = !busy && client.subscriptions.is_none() && session.last_active.until(now) > idle_limit;
+            let outside = !session.login.is_in() && session.since.until(now) > login_limit;
             if client.reads_requests() && (idle || outside) {
                 self.metrics.clients_idle_closed.add(1);
                 client.close_after_replies();
@@ -354,6 +359,12 @@ impl Replies for Clients {
         reply: Reply<'_>,
     ) {
         let Some(origin) = pending.origin else { return };
+        if let Some(token) = origin.token() {
+            if !reply.more {
+                self.settled.push((token, true));
+            }
+            return;
+        }
         if self.find(origin).is_none() {
             self.metrics.backend_orphans.add(u64::from(reply.first));
             return;
@@ -379,6 +390,10 @@ impl Replies for Clients {
 
     fn on_unanswered(&mut self, pending: &Pending, request: &[u8], lane: Lane, unanswered: Unanswered) {
         let Some(origin) = pending.origin else { return };
+        if let Some(token) = origin.token() {
+            self.settled.push((token, false));
+            return;
+        }
         let refusal = match unanswered {
             Unanswered::BrokenOff => {
                 self.metrics.lost.add(1);

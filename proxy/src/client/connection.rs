@@ -113,6 +113,9 @@ pub struct Watermarks {
     pub pubsub_soft_time: u64,
 }
 
+// The allocator's class of 224 bytes; the next one is of 256, then 320.
+const _: () = assert!(size_of::<Client>() <= 224);
+
 // A shift by this makes any mark reach any limit.
 const MOST_RELENTED: u8 = 20;
 

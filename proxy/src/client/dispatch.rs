@@ -18,6 +18,7 @@ use crate::command::spec::{Flags, Merge as Policy, Refused, Spec, Split, Treatme
 use crate::command::table::Lookup;
 use crate::command::{blocking, spec};
 use crate::metrics::WorkerMetrics;
+use crate::moment::Moment;
 use crate::private::pool::PrivatePool;
 use crate::pubsub::registry::Registry;
 use crate::refusal::{Refusal, printable};
@@ -99,7 +100,7 @@ pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>)
     }
     turn.metrics.commands.add(1);
     client.session.commands += 1;
-    client.session.last_active = turn.now;
+    client.session.last_active = Moment::of(turn.now);
     if turn.shared.monitors.any() {
         monitor::note(client, request, routed.as_ref().err(), turn);
     }
@@ -133,7 +134,7 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
             });
         }
     };
-    client.session.last_command = super::session::ShortName::new(&spec.name);
+    client.session.last_command = spec.number;
     if !spec.takes(request.len()) {
         return Err(Refusal::WrongArity { name: spec.name.to_string() });
     }

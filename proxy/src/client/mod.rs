@@ -2,6 +2,7 @@
 
 pub mod task;
 
+pub mod address;
 pub mod connection;
 pub mod session;
 

@@ -1,9 +1,13 @@
 //! What a client has said of itself: protocol, database, login, names, and how it wants its replies.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::rc::Rc;
 
+use super::address::Address;
 use super::transaction::Transaction;
 use crate::backend::lane::Lane;
+use crate::moment::Moment;
 use crate::resp::protocol::Protocol;
 
 /// One client's session. Pure; RESET brings it back to how it began.
@@ -12,9 +16,9 @@ pub struct Session {
     /// The number that CLIENT ID tells; unique in the process.
     pub id: u64,
     /// Where it connects from.
-    pub peer: SocketAddr,
+    pub peer: Address,
     /// The address it connected to.
-    pub local: SocketAddr,
+    pub local: Rc<SocketAddr>,
     /// RESP2 or RESP3.
     pub protocol: Protocol,
     /// The numbered database, 0 unless SELECT said otherwise.
@@ -27,14 +31,14 @@ pub struct Session {
     pub transaction: Option<Box<Transaction>>,
     /// Whether replies are wanted.
     pub reply_mode: ReplyMode,
-    /// When it connected, in milliseconds of the worker's clock.
-    pub since: u64,
+    /// When it connected.
+    pub since: Moment,
     /// When it last sent a request.
-    pub last_active: u64,
+    pub last_active: Moment,
     /// How many requests it sent.
     pub commands: u64,
-    /// The last command's name.
-    pub last_command: ShortName,
+    /// The last command's number in the table.
+    pub last_command: Option<NonZeroU16>,
 }
 
 /// Whether a client has shown who it is.
@@ -88,10 +92,10 @@ pub enum ReplyMode {
 impl Session {
     /// A client that has just connected.
     #[must_use]
-    pub fn new(id: u64, peer: SocketAddr, local: SocketAddr, login: Login, now: u64) -> Self {
+    pub fn new(id: u64, peer: SocketAddr, local: Rc<SocketAddr>, login: Login, now: u64) -> Self {
         Self {
             id,
-            peer,
+            peer: peer.into(),
             local,
             protocol: Protocol::Resp2,
             database: 0,
@@ -99,10 +103,10 @@ impl Session {
             names: None,
             transaction: None,
             reply_mode: ReplyMode::On,
-            since: now,
-            last_active: now,
+            since: Moment::of(now),
+            last_active: Moment::of(now),
             commands: 0,
-            last_command: ShortName::default(),
+            last_command: None,
         }
     }
 
@@ -150,34 +154,5 @@ impl Session {
     #[must_use]
     pub fn name(&self) -> &str {
         self.names.as_ref().map_or("", |names| &names.name)
-    }
-}
-
-/// A command's name, cut to what fits: every core command's does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ShortName {
-    len: u8,
-    bytes: [u8; 15],
-}
-
-impl ShortName {
-    /// Keeps the beginning of `name`.
-    #[inline]
-    #[must_use]
-    pub fn new(name: &str) -> Self {
-        let mut short = Self::default();
-        let len = name.len().min(short.bytes.len());
-        short.bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
-        short.len = len as u8;
-        short
-    }
-
-    /// The name; `NULL` before the first command, as the servers show it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match std::str::from_utf8(&self.bytes[..usize::from(self.len)]) {
-            Ok("") | Err(_) => "NULL",
-            Ok(name) => name,
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! Memory that clients of one worker use in turns: an idle client owns none of it.
 
+use super::output::Own;
 use super::replies::Reorder;
 
 /// A worker's spare reorder buffers and output buffers.
@@ -7,7 +8,7 @@ use super::replies::Reorder;
 #[expect(clippy::vec_box, reason = "a client keeps the box: it is handed over as it is")]
 pub struct Spares {
     reorders: Vec<Box<Reorder>>,
-    buffers: Vec<Vec<u8>>,
+    owns: Vec<Box<Own>>,
 }
 
 // Enough for the clients that one turn touches, and few enough to be forgotten: 2 MiB each at the most.
@@ -29,16 +30,17 @@ impl Spares {
         }
     }
 
-    /// An empty byte buffer.
-    pub fn take_buffer(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_default()
+    /// An empty output buffer.
+    pub fn take_own(&mut self) -> Box<Own> {
+        self.owns.pop().unwrap_or_default()
     }
 
-    /// Takes back a byte buffer.
-    pub fn give_buffer(&mut self, mut buffer: Vec<u8>) {
-        if self.buffers.len() < SPARES && (1..=SPARE_BYTES).contains(&buffer.capacity()) {
-            buffer.clear();
-            self.buffers.push(buffer);
+    /// Takes back an output buffer, whatever is in it.
+    pub fn give_own(&mut self, own: Box<Own>) {
+        if self.owns.len() < SPARES
+            && let Some(own) = own.recycle(SPARE_BYTES)
+        {
+            self.owns.push(own);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::connection::{Client, Watermarks};
 use super::spares::Spares;
+use crate::moment::Moment;
 use crate::pubsub::subscriptions::{Counts, Subscriptions};
 
 impl Client {
@@ -34,7 +35,7 @@ impl Client {
         if more || !self.within_reply {
             return None;
         }
-        let private = self.private.as_mut().and_then(|private| private.tracking.as_mut());
+        let private = self.private.as_mut().and_then(|private| private.pinned.tracking_mut());
         let mut held = private.map(|tracking| std::mem::take(&mut tracking.held)).unwrap_or_default();
         if let Some(subscriptions) = &mut self.subscriptions {
             held.append(&mut subscriptions.held);
@@ -45,7 +46,7 @@ impl Client {
     /// Notes whether the output ends within a reply; messages that did not go out wait on.
     pub(super) fn note_within(&mut self, within: Option<bool>, held: Option<Vec<u8>>) {
         self.within_reply = within.unwrap_or(self.within_reply);
-        let tracking = self.private.as_mut().and_then(|private| private.tracking.as_mut());
+        let tracking = self.private.as_mut().and_then(|private| private.pinned.tracking_mut());
         if let (Some(held), Some(subscriptions)) = (&held, &mut self.subscriptions) {
             subscriptions.held.clone_from(held);
         } else if let (Some(held), Some(tracking)) = (held, tracking) {
@@ -90,6 +91,7 @@ impl Client {
             subscriptions.above_soft_since = None;
             return false;
         }
-        now.saturating_sub(*subscriptions.above_soft_since.get_or_insert(now)) >= marks.pubsub_soft_time
+        let since = *subscriptions.above_soft_since.get_or_insert_with(|| Moment::of(now));
+        since.until(now) >= marks.pubsub_soft_time
     }
 }

@@ -19,6 +19,7 @@ use super::connection::{Client, Rest, State};
 use super::dispatch::{self, Flow, Turn};
 use super::private::drive;
 use crate::backend::owner::Owner;
+use crate::moment::Moment;
 use crate::refusal::Refusal;
 use crate::resp::inline;
 use crate::resp::scan::{ProtocolError, RequestLimits, RequestScanner, Scan};
@@ -30,6 +31,9 @@ pub struct ClientTask {
     key: u32,
     generation: u32,
 }
+
+// A task of the runtime takes 128 bytes, a multiple of which it stays; its own fields leave room for so much.
+const _: () = assert!(size_of::<ClientTask>() <= 16);
 
 // What one client may send before others have their turn, in reads of the scratch buffer.
 const READS_PER_TURN: usize = 2;
@@ -116,7 +120,7 @@ fn poll_stuck(client: &mut Client, turn: &mut Turn<'_>, cx: &mut Context<'_>) ->
         turn.metrics.client_writes.add(1);
         let count = ready!(Pin::new(&mut client.stream).poll_write(cx, client.output.unsent(&[])))?;
         turn.metrics.client_bytes_out.add(count as u64);
-        client.session.last_active = turn.now;
+        client.session.last_active = Moment::of(turn.now);
         client.took_bytes = true;
         client.output.advance(count, turn.spares);
     }
@@ -151,7 +155,7 @@ fn poll_requests(
             client.close_after_replies();
         }
         ready!(polled)?;
-        client.session.last_active = turn.now;
+        client.session.last_active = Moment::of(turn.now);
         turn.metrics.client_reads.add(1);
         turn.metrics.client_bytes_in.add(count as u64);
         if count == 0 {

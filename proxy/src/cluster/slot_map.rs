@@ -16,7 +16,7 @@ pub struct Endpoint {
 
 /// Counts the slot maps a process made; a higher one is newer. Ours, unlike the cluster's epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Generation(pub u64);
+pub struct Generation(pub u32);
 
 /// A node of a [`SlotMap`], by its place in [`SlotMap::nodes`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

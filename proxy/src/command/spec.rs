@@ -1,5 +1,7 @@
 //! One command's facts, as the servers' own metadata gives them, and what the proxy does with it.
 
+use std::num::NonZeroU16;
+
 use super::facts::Facts;
 use super::{keys, treatment};
 
@@ -20,6 +22,8 @@ pub struct Spec {
     pub treatment: Treatment,
     /// Whether argument 1 names a subcommand, which then has a row of its own.
     pub container: bool,
+    /// Its number in the table that it stands in, from 1.
+    pub number: Option<NonZeroU16>,
     /// What is only told, never used on the path of a request.
     pub facts: Box<Facts>,
 }
@@ -30,7 +34,8 @@ impl Spec {
     pub fn new(name: &str, arity: i16, flags: Flags, facts: Facts) -> Self {
         let keys = keys::keys_of(name, &facts.key_specs);
         let treatment = treatment::treatment_of(name, flags, &facts);
-        Self { name: name.into(), arity, flags, keys, treatment, container: false, facts: Box::new(facts) }
+        let (container, number, facts) = (false, None, Box::new(facts));
+        Self { name: name.into(), arity, flags, keys, treatment, container, number, facts }
     }
 
     /// Whether a request of `len` arguments, the names included, has as many as the command takes.

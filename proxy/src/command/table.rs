@@ -1,6 +1,8 @@
 //! The table of commands: every request's command is looked up here, by name in any case, in one probe and
 //! without allocating.
 
+use std::num::NonZeroU16;
+
 use hashbrown::HashTable;
 
 use super::facts;
@@ -53,6 +55,9 @@ impl Table {
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         rows.dedup_by(|a, b| a.name == b.name);
         mark_containers(&mut rows);
+        for (row, number) in rows.iter_mut().zip(1..) {
+            row.number = NonZeroU16::new(number);
+        }
         let (mut commands, mut subcommands) = (HashTable::new(), HashTable::new());
         for (index, row) in (0u16..).zip(&rows) {
             let names = if row.is_subcommand() { &mut subcommands } else { &mut commands };
@@ -85,6 +90,13 @@ impl Table {
     pub fn by_full_name(&self, name: &[u8]) -> Option<&Spec> {
         let Some(bar) = memchr::memchr(b'|', name) else { return self.command(name) };
         self.subcommand(self.command(name.get(..bar)?)?, name.get(bar + 1..)?)
+    }
+
+    /// The name of the command of this number; `NULL` for none, as the servers show it.
+    #[must_use]
+    pub fn name_of(&self, number: Option<NonZeroU16>) -> &str {
+        let row = number.and_then(|number| self.rows.get(usize::from(number.get()) - 1));
+        row.map_or("NULL", |row| &row.name)
     }
 
     /// Every row, sorted by name: a container stands before its subcommands.
@@ -171,6 +183,7 @@ mod tests {
             let (name, argument) = upper.split_once('|').map_or((&*upper, None), |(n, sub)| (n, Some(sub)));
             assert_eq!(find(&table, name, argument), Lookup::Found(row), "{upper}");
             assert_eq!(table.by_full_name(upper.as_bytes()), Some(row), "{upper}");
+            assert_eq!(table.name_of(row.number), &*row.name);
         }
     }
 

@@ -1,6 +1,8 @@
 //! A blocking request's twin: the request that takes the same where there is something to take, answers empty
 //! where the other would wait, and so may share a connection.
 
+use std::ops::Range;
+
 use super::options;
 use super::spec::Spec;
 use crate::resp::request::Request;
@@ -39,32 +41,30 @@ pub(super) fn of(spec: &Spec, request: &Request<'_>) -> Option<Twin> {
     if request.frame().len() > LONGEST_KEYS {
         return None;
     }
-    let keys = request.len() - 2;
+    let rest = |range: Range<usize>, word| (frame(&[word], &args(request, range), &[]), Shape::Same);
     let (frame, shape) = match &*spec.name {
-        "blpop" if keys == 1 => (frame(&["LPOP"], &[raw(request, 1)], &[]), Shape::Value),
-        "brpop" if keys == 1 => (frame(&["RPOP"], &[raw(request, 1)], &[]), Shape::Value),
-        "blpop" => {
-            (frame(&["LMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["LEFT"]), Shape::KeyedValue)
-        }
-        "brpop" => {
-            (frame(&["LMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["RIGHT"]), Shape::KeyedValue)
-        }
-        "bzpopmin" if keys == 1 => (frame(&["ZPOPMIN"], &[raw(request, 1)], &[]), Shape::Member),
-        "bzpopmax" if keys == 1 => (frame(&["ZPOPMAX"], &[raw(request, 1)], &[]), Shape::Member),
-        "bzpopmin" => {
-            (frame(&["ZMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["MIN"]), Shape::KeyedMember)
-        }
-        "bzpopmax" => {
-            (frame(&["ZMPOP", &keys.to_string()], &args(request, 1..1 + keys), &["MAX"]), Shape::KeyedMember)
-        }
-        "brpoplpush" => (frame(&["RPOPLPUSH"], &args(request, 1..3), &[]), Shape::Same),
-        "blmove" => (frame(&["LMOVE"], &args(request, 1..5), &[]), Shape::Same),
-        "blmpop" => (frame(&["LMPOP"], &args(request, 2..request.len()), &[]), Shape::Same),
-        "bzmpop" => (frame(&["ZMPOP"], &args(request, 2..request.len()), &[]), Shape::Same),
+        "blpop" => pop(request, ("LPOP", Shape::Value), ("LMPOP", "LEFT", Shape::KeyedValue)),
+        "brpop" => pop(request, ("RPOP", Shape::Value), ("LMPOP", "RIGHT", Shape::KeyedValue)),
+        "bzpopmin" => pop(request, ("ZPOPMIN", Shape::Member), ("ZMPOP", "MIN", Shape::KeyedMember)),
+        "bzpopmax" => pop(request, ("ZPOPMAX", Shape::Member), ("ZMPOP", "MAX", Shape::KeyedMember)),
+        "brpoplpush" => rest(1..3, "RPOPLPUSH"),
+        "blmove" => rest(1..5, "LMOVE"),
+        "blmpop" => rest(2..request.len(), "LMPOP"),
+        "bzmpop" => rest(2..request.len(), "ZMPOP"),
         "xread" | "xreadgroup" => (without_block(request)?, Shape::Same),
         _ => return None,
     };
     Some(Twin { frame, shape })
+}
+
+/// The twin of a command that pops from the first of its keys that has something: by `one` where there is one
+/// key, by `many` (the word, which end, the shape) where there are several.
+fn pop(request: &Request<'_>, one: (&str, Shape), many: (&str, &str, Shape)) -> (Vec<u8>, Shape) {
+    let keys = args(request, 1..request.len() - 1);
+    match keys.len() {
+        1 => (frame(&[one.0], &keys, &[]), one.1),
+        count => (frame(&[many.0, &count.to_string()], &keys, &[many.1]), many.2),
+    }
 }
 
 fn without_block(request: &Request<'_>) -> Option<Vec<u8>> {
@@ -75,16 +75,12 @@ fn without_block(request: &Request<'_>) -> Option<Vec<u8>> {
     let blocks: Vec<usize> = options::blocks(request).collect();
     let dropped = |index: &usize| blocks.iter().any(|block| index == block || *index == block + 1);
     let kept: Vec<_> =
-        (0..request.len()).filter(|index| !dropped(index)).map(|index| raw(request, index)).collect();
+        (0..request.len()).filter(|index| !dropped(index)).map(|index| request.raw_arg(index)).collect();
     Some(frame(&[], &kept, &[]))
 }
 
-fn raw<'a>(request: &Request<'a>, index: usize) -> &'a [u8] {
-    request.raw_arg(index)
-}
-
-fn args<'a>(request: &Request<'a>, range: std::ops::Range<usize>) -> Vec<&'a [u8]> {
-    range.map(|index| raw(request, index)).collect()
+fn args<'a>(request: &Request<'a>, range: Range<usize>) -> Vec<&'a [u8]> {
+    range.map(|index| request.raw_arg(index)).collect()
 }
 
 fn frame(before: &[&str], raw: &[&[u8]], behind: &[&str]) -> Vec<u8> {

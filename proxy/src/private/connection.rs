@@ -38,6 +38,9 @@ pub struct PrivateConnection {
     _place: Place,
 }
 
+// The allocator's class of 80 bytes; the next one is of 96.
+const _: () = assert!(size_of::<PrivateConnection>() <= 80);
+
 #[derive(Default, Debug)]
 struct Partial {
     /// Request bytes that the socket did not take.

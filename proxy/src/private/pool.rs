@@ -2,6 +2,7 @@
 //! clients that wait for a time. Pure but for asking whether an idle socket is quiet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::caps::{Caps, NodeCap, Place, Waiting};
@@ -66,6 +67,9 @@ pub struct PrivatePool {
     /// Clients to be woken at a time.
     timers: BTreeSet<(u64, Asker)>,
     openings: VecDeque<Opening>,
+    /// CLIENT UNBLOCKs that are not answered, each with the connection that it meant, once that is clean.
+    unblocks: HashMap<u32, Option<Box<PrivateConnection>>>,
+    next_unblock: u32,
     /// How many are being opened now.
     opening: usize,
     /// What happened to a job makes it likely that the topology changed.
@@ -103,6 +107,8 @@ impl PrivatePool {
             next_node: 0,
             timers: BTreeSet::new(),
             openings: VecDeque::new(),
+            unblocks: HashMap::new(),
+            next_unblock: 0,
             opening: 0,
             topology_doubt: false,
             metrics,
@@ -205,6 +211,42 @@ impl PrivatePool {
         if node.idle.len() < most && connection.lane.database == 0 {
             node.idle.push_back((now, connection));
             self.metrics.private_idle.add(1);
+        }
+    }
+
+    /// A node is told to unblock a connection: until it has answered, that must not be another client's.
+    pub fn begin_unblock(&mut self) -> NonZeroU32 {
+        self.next_unblock = self.next_unblock.wrapping_add(1);
+        let token = NonZeroU32::new(self.next_unblock).unwrap_or(NonZeroU32::MIN);
+        self.unblocks.insert(token.get(), None);
+        token
+    }
+
+    /// Whether the node has yet to answer that.
+    #[must_use]
+    pub fn is_unblocking(&self, token: NonZeroU32) -> bool {
+        self.unblocks.contains_key(&token.get())
+    }
+
+    /// Takes back a connection that is clean, once the node has answered the last CLIENT UNBLOCK that meant it.
+    pub fn give_back_after(
+        &mut self,
+        unblock: Option<NonZeroU32>,
+        connection: Box<PrivateConnection>,
+        now: u64,
+    ) {
+        match unblock.and_then(|token| self.unblocks.get_mut(&token.get())) {
+            Some(kept) => *kept = Some(connection),
+            None => self.give_back(connection, now),
+        }
+    }
+
+    /// A node has answered a CLIENT UNBLOCK, or will not: then it may still come to the connection.
+    pub fn on_unblock_over(&mut self, token: u32, answered: bool, now: u64) {
+        match self.unblocks.remove(&token) {
+            Some(Some(connection)) if answered => self.give_back(connection, now),
+            Some(Some(_)) => self.metrics.private_dirty.add(1),
+            Some(None) | None => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! What one client has subscribed to: a short list of numbers. Clients without subscriptions have none of this.
 
 use crate::command::spec::TopicKind;
+use crate::moment::Moment;
 
 /// One client's subscriptions, and what only a subscriber needs.
 #[derive(Default, Debug)]
@@ -16,9 +17,12 @@ pub struct Subscriptions {
     pub monitors: bool,
     /// Pushes that came while a reply was being written in pieces: they go out behind it.
     pub held: Vec<u8>,
-    /// Since when more than the soft limit waits to be written, in milliseconds of the worker's clock.
-    pub above_soft_since: Option<u64>,
+    /// Since when more than the soft limit waits to be written.
+    pub above_soft_since: Option<Moment>,
 }
+
+// The allocator's class of 96 bytes; the next one is of 112.
+const _: () = assert!(size_of::<Subscriptions>() <= 96);
 
 /// How many subscriptions of each kind a client has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

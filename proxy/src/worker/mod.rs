@@ -7,9 +7,11 @@
     reason = "I/O: runs the tasks and the clock of one thread"
 )]
 
+mod leases;
 pub mod message;
 mod monitoring;
 mod question;
+mod resend;
 mod subscriptions;
 
 use std::cell::RefCell;
@@ -27,24 +29,18 @@ use self::message::{Inbox, Message, WorkerHandle};
 use self::question::ask_all;
 use crate::backend::connect::Connector;
 use crate::backend::owner::{Owner, Replies};
-use crate::backend::pool::{LinkKey, Pool, Sent};
+use crate::backend::pool::{LinkKey, Pool};
 use crate::backend::task;
 use crate::client::clients::Clients;
 use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
 use crate::client::local::Question;
-use crate::client::local::list::{self, Filter};
-use crate::client::retry::{Parked, Target};
 use crate::client::session::Session;
 use crate::client::task::ClientTask;
 use crate::dns::resolver::Resolver;
 use crate::metrics::WorkerMetrics;
 use crate::permit::Permit;
-use crate::private::connection::PrivateConnection;
-use crate::private::open;
-use crate::private::pool::{Asker, NodeId, Opening, PrivatePool};
-use crate::refusal::Refusal;
-use crate::route::redirect;
+use crate::private::pool::PrivatePool;
 use crate::shared::Shared;
 
 /// One thread's state. Borrowed whole by whichever task runs: the tasks of a thread take turns.
@@ -179,15 +175,6 @@ async fn tick(worker: Rc<RefCell<Worker>>) {
     }
 }
 
-async fn open_private(worker: Rc<RefCell<Worker>>, connector: Rc<Connector>, opening: Opening) {
-    let (asker, node) = (opening.asker, opening.node);
-    let endpoint = opening.endpoint.clone();
-    let opened = open::open(&connector, opening).await;
-    let opened =
-        opened.inspect_err(|error| debug!(node.endpoint = %endpoint, %error, "no private connection"));
-    worker.borrow_mut().on_private_opened(asker, node, opened.ok());
-}
-
 impl Worker {
     fn new(
         index: usize,
@@ -229,6 +216,7 @@ impl Worker {
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
         let Some(this) = self.this.upgrade() else { return };
+        let local = self.clients.own_addresses.share(local);
         let session =
             Session::new(self.shared.next_client_id(), peer, local, self.shared.first_login(), self.now());
         debug!(client.addr = %peer, client.id = session.id, "client connected");
@@ -310,110 +298,6 @@ impl Worker {
             || self.pool.links().any(|link| !link.in_flight.is_empty())
     }
 
-    /// Sends parked requests on, or puts them back, or refuses what is overdue.
-    fn resend(&mut self, parked: Vec<Parked>) {
-        let now = self.now();
-        let mut unsent = Vec::new();
-        for parked in parked {
-            if parked.pending.deadline <= now {
-                self.refuse_overdue(&parked);
-                continue;
-            }
-            let Parked { pending, lane, request, .. } = &parked;
-            let sent = match &parked.target {
-                Target::Node { endpoint, asking }
-                    if self.pool.is_in_topology(endpoint) || !redirect::may_be_forged(request) =>
-                {
-                    self.pool.send_to(endpoint, *asking, *lane, *pending, request)
-                }
-                Target::Slot | Target::Node { .. } => self.pool.send(*lane, *pending, request),
-            };
-            match sent {
-                Sent::Queued { .. } => self.clients.unpark(parked.origin),
-                Sent::Down { .. } => unsent.push(parked),
-                Sent::Unserved if self.shared.topology.is_ready() => {
-                    unsent.push(parked.because(&Refusal::Unserved));
-                }
-                Sent::Unserved => unsent.push(parked.because(&Refusal::NotReady)),
-            }
-        }
-        self.clients.topology_doubt |= !unsent.is_empty();
-        self.clients.retries.put_back(unsent, now);
-        self.metrics.requests_parked.set(self.clients.retries.len() as u64);
-    }
-
-    fn refuse_overdue(&mut self, parked: &Parked) {
-        self.metrics.timeouts.add(1);
-        match &parked.last_error {
-            // The server's own words say best why the command did not run.
-            Some(error) => self.clients.answer(parked.origin, error),
-            None => self.clients.refuse(parked.origin, &Refusal::DeadlineNotRun),
-        }
-        self.clients.unpark(parked.origin);
-    }
-
-    fn list(&self, filter: &Filter) -> String {
-        let now = self.now();
-        let line = |client: &Client| {
-            let user = self.shared.user_name(client.session.login);
-            let status = client.status();
-            let matches = filter.matches(&client.session, status.counts, user, now);
-            matches.then(|| list::line(&client.session, &status, user, now, client.output_bytes()))
-        };
-        self.clients.iter().filter_map(line).collect()
-    }
-
-    fn kill(&mut self, filter: &Filter, asker: u64) -> usize {
-        let now = self.now();
-        let Self { clients, shared, .. } = self;
-        let matching = clients.iter_mut().filter(|client| {
-            let user = shared.user_name(client.session.login);
-            filter.matches(&client.session, client.subscription_counts(), user, now)
-        });
-        let close = |client: &mut Client| match client.session.id == asker {
-            true => client.close_after_replies(),
-            false => client.kill(),
-        };
-        matching.map(close).count()
-    }
-
-    fn unblock(&mut self, id: u64, with_error: bool) -> usize {
-        let client = self.clients.iter_mut().find(|client| client.session.id == id);
-        let unblocked = usize::from(client.is_some_and(|client| client.unblock(with_error)));
-        self.metrics.unblocked_clients.add(unblocked as u64);
-        unblocked
-    }
-
-    /// Opens the private connections that are wanted, a bounded number at a time.
-    fn open_private(&mut self) {
-        let now = self.now();
-        if self.private.has_waiting() {
-            self.wake_tick.notify_one();
-        }
-        while let Some(opening) = self.private.next_opening(now) {
-            let Some(this) = self.this.upgrade() else { return };
-            match opening {
-                Ok(opening) => drop(spawn_local(open_private(this, self.connector.clone(), opening))),
-                Err(opening) => self.clients.on_open_failed(opening.asker, opening.node),
-            }
-        }
-    }
-
-    fn on_private_opened(&mut self, asker: Asker, node: NodeId, opened: Option<Box<PrivateConnection>>) {
-        let now = self.now();
-        self.private.on_opened(node, opened.is_some(), now);
-        match opened {
-            None => self.clients.on_open_failed(asker, node),
-            Some(connection) => {
-                let buckets = self.private.table_buckets();
-                if let Some(unwanted) = self.clients.hand_over(asker, connection, buckets) {
-                    self.private.give_back(unwanted, now);
-                }
-            }
-        }
-        self.settle();
-    }
-
     fn drive(&self, key: LinkKey) {
         if let Some(this) = self.this.upgrade() {
             spawn_local(task::run(this, key, self.connector.clone()));
@@ -438,6 +322,10 @@ impl Owner for Worker {
         self.send_subscriptions();
         self.show_feed();
         self.clients.flush(&[]);
+        let now = self.now();
+        for (token, answered) in self.clients.settled.drain(..) {
+            self.private.on_unblock_over(token, answered, now);
+        }
         self.open_private();
         let (pubsub, metrics) = (&mut self.clients.pubsub, &self.metrics);
         metrics.subscribed_clients.set(pubsub.clients());

@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 
 use super::Worker;
 use super::message::{Message, WorkerHandle};
-use crate::backend::owner::Replies;
+use crate::backend::owner::{Owner, Replies};
+use crate::client::connection::Client;
+use crate::client::local::list::{self, Filter};
 use crate::client::local::pubsub::Counted;
 use crate::client::local::{Ask, Question};
 use crate::refusal::Refusal;
@@ -62,4 +64,43 @@ pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandl
     }
     worker.clients.answer(origin, &reply);
     worker.clients.flush(&[]);
+}
+
+impl Worker {
+    /// The clients that match, a line each.
+    pub(super) fn list(&self, filter: &Filter) -> String {
+        let now = self.now();
+        let line = |client: &Client| {
+            let user = self.shared.user_name(client.session.login);
+            let status = client.status();
+            let matches = filter.matches(&client.session, status.counts, user, now);
+            matches.then(|| {
+                list::line(&client.session, &status, user, &self.shared.commands, now, client.output_bytes())
+            })
+        };
+        self.clients.iter().filter_map(line).collect()
+    }
+
+    /// Closes the clients that match, `asker` behind its replies; how many.
+    pub(super) fn kill(&mut self, filter: &Filter, asker: u64) -> usize {
+        let now = self.now();
+        let Self { clients, shared, .. } = self;
+        let matching = clients.iter_mut().filter(|client| {
+            let user = shared.user_name(client.session.login);
+            filter.matches(&client.session, client.subscription_counts(), user, now)
+        });
+        let close = |client: &mut Client| match client.session.id == asker {
+            true => client.close_after_replies(),
+            false => client.kill(),
+        };
+        matching.map(close).count()
+    }
+
+    /// Releases the client of this id; how many were blocked.
+    pub(super) fn unblock(&mut self, id: u64, with_error: bool) -> usize {
+        let client = self.clients.iter_mut().find(|client| client.session.id == id);
+        let unblocked = usize::from(client.is_some_and(|client| client.unblock(with_error)));
+        self.metrics.unblocked_clients.add(unblocked as u64);
+        unblocked
+    }
 }

@@ -36,7 +36,8 @@ pub(super) fn answer(
             writer.simple("OK");
         }
         "client|info" => {
-            let line = list::line(session, status, turn.shared.user_name(session.login), turn.now, 0);
+            let (user, commands) = (turn.shared.user_name(session.login), &turn.shared.commands);
+            let line = list::line(session, status, user, commands, turn.now, 0);
             writer.verbatim(&line);
         }
         "client|list" => return Ok(Answer::Question(Ask::List(Filter::of_list(request)?))),

@@ -1,10 +1,11 @@
 //! CLIENT LIST and CLIENT KILL: which clients, and how one is shown.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::fmt::Display;
 
 use super::super::private::state::Pin;
 use super::super::session::Session;
+use crate::command::table::Table;
 use crate::pubsub::subscriptions::Counts;
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
@@ -107,17 +108,17 @@ impl Filter {
     /// Whether it means this client, whose user is called `user`.
     #[must_use]
     pub fn matches(&self, session: &Session, counts: Counts, user: &str, now: u64) -> bool {
-        let is = |wanted: &Option<String>, address: SocketAddr| {
+        let is = |wanted: &Option<String>, address: &dyn Display| {
             wanted.as_ref().is_none_or(|wanted| *wanted == address.to_string())
         };
         let kind = if counts.any() { ClientType::PubSub } else { ClientType::Normal };
         self.kind.is_none_or(|wanted| wanted == kind)
             && self.skip != Some(session.id)
             && self.ids.as_ref().is_none_or(|ids| ids.contains(&session.id))
-            && is(&self.peer, session.peer)
-            && is(&self.local, session.local)
+            && is(&self.peer, &session.peer)
+            && is(&self.local, &session.local)
             && self.user.as_ref().is_none_or(|wanted| wanted == user)
-            && self.max_age.is_none_or(|age| now.saturating_sub(session.since) / 1000 >= age)
+            && self.max_age.is_none_or(|age| session.since.until(now) / 1000 >= age)
     }
 }
 
@@ -147,7 +148,14 @@ pub struct Status {
 /// out: clients read them by name. `pin` tells why the client has a connection or a state of its own, `pin-age`
 /// for how many seconds.
 #[must_use]
-pub fn line(session: &Session, status: &Status, user: &str, now: u64, output_bytes: usize) -> String {
+pub fn line(
+    session: &Session,
+    status: &Status,
+    user: &str,
+    commands: &Table,
+    now: u64,
+    output_bytes: usize,
+) -> String {
     let empty = Default::default();
     let names = session.names.as_deref().unwrap_or(&empty);
     let pin = status.pin;
@@ -159,8 +167,8 @@ pub fn line(session: &Session, status: &Status, user: &str, now: u64, output_byt
         session.peer,
         session.local,
         names.name,
-        now.saturating_sub(session.since) / 1000,
-        now.saturating_sub(session.last_active) / 1000,
+        session.since.until(now) / 1000,
+        session.last_active.until(now) / 1000,
         flags(status, multi >= 0),
         session.database,
         status.counts.channels,
@@ -169,7 +177,7 @@ pub fn line(session: &Session, status: &Status, user: &str, now: u64, output_byt
         status.watched,
         output_bytes,
         session.commands,
-        session.last_command.as_str(),
+        commands.name_of(session.last_command),
         session.protocol.number(),
         names.lib_name,
         names.lib_version,

@@ -123,7 +123,7 @@ pub fn answer(
         Local::Command => command::answer(&turn.shared.commands, spec, request, &mut writer),
         Local::Client => return client::answer(session, status, spec, request, turn, out),
         Local::Cluster => {
-            cluster::answer(spec, request, &turn.shared.own_node(session.local), &mut writer);
+            cluster::answer(spec, request, &turn.shared.own_node(*session.local), &mut writer);
         }
         Local::Acl => writer.bulk(turn.shared.user_name(session.login).as_bytes()),
     }

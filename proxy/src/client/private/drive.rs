@@ -45,6 +45,13 @@ fn step(client: &mut Client, turn: &mut Turn<'_>, scratch: &mut [u8], cx: &mut C
     if drains && job.blocked && job.ending.is_none() {
         job.ending = Some(Ending::Close);
     }
+    if let (Stage::Asked(_), Kind::Blocking { .. }) = (job.stage, job.kind)
+        && job.until <= turn.now
+        && job.timer != job.until.saturating_add(seek::LATE)
+    {
+        // Its time is over, and the server has not noticed yet.
+        job.ending.get_or_insert(Ending::Nil);
+    }
     if let Some(ending) = job.ending
         && seek::end_early(client, ending, turn)
     {
@@ -135,7 +142,8 @@ fn poll_answer(
             Poll::Ready(Ok(filled)) => filled,
             Poll::Ready(Err(_)) => return outcome::on_lost(client, turn),
             Poll::Pending => {
-                let overdue = client.job_mut().is_some_and(|job| job.timer <= turn.now && !job.told);
+                let late = |job: &mut Job| seek::overdue_at(job) <= turn.now;
+                let overdue = client.job_mut().is_some_and(late);
                 return overdue && outcome::on_overdue(client, turn);
             }
         };

@@ -1,11 +1,14 @@
 //! A job: the one request of a client that goes over a private connection, and how far it is. Pure.
 
+use std::num::NonZeroU32;
+
 use super::super::retry::Target;
 use super::search::Search;
 use crate::backend::in_flight::Ticket;
 use crate::cluster::slot::Slot;
 use crate::command::twin::Shape;
 use crate::metrics::WorkerMetrics;
+use crate::moment::Moment;
 use crate::private::pool::{Asker, NodeId, PrivatePool};
 
 /// One request on its way. While it is, it is the only one of its client.
@@ -22,8 +25,8 @@ pub struct Job {
     pub(in super::super) blocked: bool,
     /// Whether a server took it in and let it wait.
     pub(in super::super) waited: bool,
-    /// Whether the server was told of `ending`.
-    pub(in super::super) told: bool,
+    /// The last CLIENT UNBLOCK that its server was told.
+    pub(in super::super) told: Option<NonZeroU32>,
     /// How it is to end before its time, if it is.
     pub(in super::super) ending: Option<Ending>,
     /// The request as the client sent it, or as it is to be sent.
@@ -35,12 +38,15 @@ pub struct Job {
     /// When its client is to be woken; [`u64::MAX`] not by time.
     pub(in super::super) timer: u64,
     /// When a server was asked last.
-    pub(in super::super) asked: u64,
+    pub(in super::super) asked: Moment,
     /// Since when it has been kept from running, see [`Self::note_trouble`].
-    pub(in super::super) troubled: u64,
+    pub(in super::super) troubled: Moment,
     /// What few jobs need.
     pub(in super::super) extra: Option<Box<Extra>>,
 }
+
+// So that its client's private side keeps to its class, see there.
+const _: () = assert!(size_of::<Job>() <= 88);
 
 /// What a job is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,14 +159,14 @@ impl Job {
             attempts: 0,
             blocked: false,
             waited: false,
-            told: false,
+            told: None,
             ending: None,
             request,
             began: now,
             until: u64::MAX,
             timer: u64::MAX,
-            asked: now,
-            troubled: now,
+            asked: Moment::of(now),
+            troubled: Moment::of(now),
             extra: None,
         }
     }
@@ -227,14 +233,14 @@ impl Job {
         self.extra.get_or_insert_default()
     }
 
-    /// It did not run, once more. Returns since when that has been going on: a job that was asked in peace for a
-    /// while begins to count anew.
+    /// It did not run, once more. Returns for how many milliseconds that has been going on: a job that was asked in
+    /// peace for a while begins to count anew.
     pub(in super::super) fn note_trouble(&mut self, now: u64) -> u64 {
-        if matches!(self.stage, Stage::Asked(_)) && now.saturating_sub(self.asked) > NEW_TROUBLE {
-            (self.troubled, self.attempts, self.waited) = (now, 0, true);
+        if matches!(self.stage, Stage::Asked(_)) && self.asked.until(now) > NEW_TROUBLE {
+            (self.troubled, self.attempts, self.waited) = (Moment::of(now), 0, true);
         }
         self.attempts = self.attempts.saturating_add(1);
-        self.troubled
+        self.troubled.until(now)
     }
 
     /// Milliseconds until it is tried again.
@@ -256,20 +262,20 @@ mod tests {
 
     fn job() -> Job {
         let kind = Kind::Blocking { destructive: true };
-        Job::new(kind, Ticket::default(), Slot::of(b"k"), Box::default(), 1_000)
+        Job::new(kind, Ticket::default(), Slot::of(b"k"), Box::default(), 1_024)
     }
 
     #[test]
     fn trouble_begins_anew_once_a_server_let_it_wait() {
         let mut job = job();
         job.stage = Stage::Asked(NodeId(0));
-        job.asked = 1_000;
-        assert_eq!(job.note_trouble(1_010), 1_000, "refused at once");
+        job.asked = Moment::of(1_024);
+        assert_eq!(job.note_trouble(1_034), 10, "refused at once");
         assert!(!job.waited);
-        job.asked = 1_020;
-        assert_eq!((job.note_trouble(1_025), job.attempts), (1_000, 2));
-        job.asked = 1_030;
-        assert_eq!((job.note_trouble(9_000), job.attempts), (9_000, 1), "it had waited there for 8 s");
+        job.asked = Moment::of(1_044);
+        assert_eq!((job.note_trouble(1_049), job.attempts), (25, 2));
+        job.asked = Moment::of(1_054);
+        assert_eq!((job.note_trouble(9_024), job.attempts), (0, 1), "it had waited there for 8 s");
         assert!(job.waited);
     }
 

@@ -1,6 +1,7 @@
 //! A client's private side: the connections that are its own for now, the one job that is under way on them,
 //! and what they remember for it.
 
+pub mod pinned;
 pub mod state;
 
 pub mod job;

@@ -106,14 +106,14 @@ pub(super) fn on_armed(client: &mut Client) -> bool {
 }
 
 /// The error that says more than the last one: by which MULTI itself was refused, or by which a reader was told
-/// that its stream is gone, before it was asked once more and found no group.
+/// that its stream is gone, before it was asked once more and was refused.
 fn refused_before(job: &mut Job, answer: &[u8]) -> Option<Box<[u8]>> {
     let extra = job.extra.as_mut()?;
     if answer.starts_with(b"-ERR EXEC without MULTI") {
         return extra.lead_error.take();
     }
     let said = extra.last_error.take()?;
-    (answer.starts_with(b"-NOGROUP") && said.starts_with(b"-UNBLOCKED")).then_some(said)
+    (answer.starts_with(b"-") && said.starts_with(b"-UNBLOCKED")).then_some(said)
 }
 
 /// What the beginning of an answer tells of the connection: a transaction that ran has selected its last database,
@@ -144,6 +144,8 @@ fn redirect(client: &mut Client, error: &[u8], turn: &mut Turn<'_>) -> bool {
     let error: Box<[u8]> = error.into();
     let quick = job.attempts < Parked::QUICK_ATTEMPTS;
     let extra = job.extra_mut();
+    // The server closes a connection that it unblocks because its role changed.
+    extra.unclean |= error.starts_with(b"-UNBLOCKED force");
     extra.lead_error = None;
     extra.target = None;
     match redirect {
@@ -161,9 +163,11 @@ fn redirect(client: &mut Client, error: &[u8], turn: &mut Turn<'_>) -> bool {
             extra.last_error = Some(error);
         }
     }
-    if private.watch.is_some() && matches!(job.kind, Kind::Exec { .. }) {
+    if private.pinned.watch().is_some() && matches!(job.kind, Kind::Exec { .. }) {
         // The node that the keys went to did not watch them.
-        private.watch = private.watch.map(|watch| Watch { broken: true, ..watch });
+        if let Some(watch) = private.pinned.watch_mut() {
+            watch.broken = true;
+        }
     }
     true
 }
@@ -172,16 +176,20 @@ fn redirect(client: &mut Client, error: &[u8], turn: &mut Turn<'_>) -> bool {
 pub(super) fn go_elsewhere(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let Some(private) = &mut client.private else { return false };
     let Some(job) = &mut private.job else { return false };
-    let watched = private.watch.map(|watch| watch.node);
+    let watched = private.pinned.watch().map(|watch| watch.node);
     if let Some(node) = job.node()
         && watched != Some(node)
-        && private.tracking.is_none()
+        && private.pinned.tracking().is_none()
         && let Some(connection) = private.table.remove(node)
     {
         turn.metrics.private_connections.sub(1);
-        turn.private.give_back(connection, turn.now);
+        if job.extra.as_ref().is_some_and(|extra| extra.unclean) {
+            turn.metrics.private_dirty.add(1);
+        } else {
+            turn.private.give_back_after(job.told, connection, turn.now);
+        }
     }
-    if private.watch.is_some_and(|watch| watch.broken) && matches!(job.kind, Kind::Exec { .. }) {
+    if private.pinned.watch().is_some_and(|watch| watch.broken) && matches!(job.kind, Kind::Exec { .. }) {
         return on_watch_broken(client, turn);
     }
     let follows = job.extra.as_ref().is_some_and(|extra| extra.target.is_some());
@@ -200,11 +208,11 @@ pub(super) fn on_answered(client: &mut Client, clean: bool, turn: &mut Turn<'_>)
     let mut clean = clean && job.extra.as_ref().is_none_or(|extra| !extra.unclean);
     match (job.kind, job.node()) {
         (Kind::Watch { keys }, Some(node)) => {
-            if private.watch.is_none() {
+            if private.pinned.watch().is_none() {
                 turn.metrics.pinned_watch.add(1);
             }
             let new = Watch { node, since: turn.now, keys: 0, broken: false };
-            let watch = private.watch.get_or_insert(new);
+            let watch = private.pinned.watch_or(new);
             watch.keys = watch.keys.saturating_add(keys);
             // Those from before are lost with their connection; this one must not go on to another client.
             clean &= !watch.broken;
@@ -236,10 +244,10 @@ pub(super) fn on_lost(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     turn.metrics.private_connections.sub(1);
     turn.metrics.private_lost.add(1);
     turn.private.topology_doubt = true;
-    if let Some(watch) = private.watch.as_mut().filter(|watch| watch.node == connection.node) {
+    if let Some(watch) = private.pinned.watch_mut().filter(|watch| watch.node == connection.node) {
         watch.broken = true;
     }
-    let watched = private.watch.is_some();
+    let watched = private.pinned.watch().is_some();
     let arming = job.is_arming();
     if connection.is_within_reply() {
         // The client would take an error for the rest of its reply.

@@ -1,17 +1,22 @@
 //! How a job comes to its connection: which node, which connection, what is sent, and what happens meanwhile.
 
+use std::num::NonZeroU32;
+
 use super::super::connection::{Client, State};
 use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::Target;
 use super::job::{Ending, Job, Kind, Stage};
 use super::{search, start, tracked};
-use crate::backend::in_flight::Pending;
+use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
+use crate::backend::pool::Sent;
+use crate::cluster::slot::Slot;
 use crate::cluster::slot_map::Endpoint;
 use crate::command::blocking;
 use crate::command::groups::with_request;
 use crate::command::table::Lookup;
+use crate::moment::Moment;
 use crate::private::pool::{Lease, NodeId};
 use crate::refusal::Refusal;
 use crate::resp::protocol::Protocol;
@@ -20,7 +25,7 @@ use crate::resp::reply_writer::ReplyWriter;
 /// Milliseconds between looks for data of a client that waits at a limit.
 const LOOK_AGAIN: u64 = 1_000;
 /// Milliseconds by which a server may be late with what it should have answered.
-const LATE: u64 = 2_000;
+pub(super) const LATE: u64 = 2_000;
 /// Milliseconds until a server is told once more to unblock a client: it may have been told before it was asked.
 const TELL_AGAIN: u64 = 50;
 
@@ -51,12 +56,12 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     }
     private.discard(node, turn.metrics);
     let Some(job) = &mut private.job else { return false };
-    if let Some(watch) = private.watch.as_mut().filter(|watch| watch.node == node) {
+    if let Some(watch) = private.pinned.watch_mut().filter(|watch| watch.node == node) {
         // Never again on a connection that did not watch.
         watch.broken = true;
     }
     let needs_watch = matches!(job.kind, Kind::Exec { .. } | Kind::Unwatch);
-    if needs_watch && private.watch.is_some_and(|watch| watch.broken) {
+    if needs_watch && private.pinned.watch().is_some_and(|watch| watch.broken) {
         // What was watched may have changed: the transaction is not run; there is nothing to unwatch.
         return super::outcome::on_watch_broken(client, turn);
     }
@@ -74,12 +79,12 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         Lease::Full => {
             job.stage = Stage::Queued(node);
             // What came before was no trouble with a node.
-            job.troubled = now;
+            job.troubled = Moment::of(now);
             if turn.private.refuses_at_limit() || job.kind == (Kind::Track { asked: false }) {
                 turn.metrics.private_refused.add(1);
                 return refuse(client, &Refusal::NoPrivate, turn);
             }
-            let looks = matches!(job.kind, Kind::Blocking { .. }) && private.tracking.is_none();
+            let looks = matches!(job.kind, Kind::Blocking { .. }) && private.pinned.tracking().is_none();
             let look = if looks { now + LOOK_AGAIN } else { u64::MAX };
             job.set_timer(job.until.min(look), asker, turn.private);
             false
@@ -102,12 +107,15 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
     let Some(private) = &mut client.private else { return false };
     let (Some(job), Some(connection)) = (&mut private.job, private.table.get_mut(node)) else { return false };
     job.stage = Stage::Asked(node);
-    job.asked = turn.now;
-    job.told = false;
-    if let Some(tracking) = private.tracking.as_ref().filter(|_| !connection.tracks) {
+    job.asked = Moment::of(turn.now);
+    job.told = None;
+    if let Some(extra) = &mut job.extra {
+        extra.unclean = false;
+    }
+    if let Some(tracking) = private.pinned.tracking().filter(|_| !connection.tracks) {
         job.extra_mut().arming = true;
         let sent = connection.send(&tracking.options.frame());
-        job.set_timer(job.until, asker, turn.private);
+        job.set_timer(overdue_at(job), asker, turn.private);
         return sent.is_ok() || super::outcome::on_lost(client, turn);
     }
     let before = led_by(job, &mut connection.lane, database);
@@ -118,13 +126,23 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
         true => connection.send(request),
         false => connection.send(&[&before, request].concat()),
     };
-    let late = if job.kind == Kind::Tracked { 0 } else { LATE };
-    job.set_timer(job.until.saturating_add(late), asker, turn.private);
+    // The servers look at their clocks ten times a second: at its time a blocked client is unblocked by us.
+    // Not a tracking client's: it would lose its connection by that, and be told to forget everything.
+    let is_unblocked = matches!(job.kind, Kind::Blocking { .. }) && connection.id != 0;
+    let is_unblocked = is_unblocked && private.pinned.tracking().is_none();
+    let at = if is_unblocked { job.until } else { overdue_at(job) };
+    job.set_timer(at, asker, turn.private);
     turn.metrics.backend_requests.add(1);
     if sent.is_err() {
         return super::outcome::on_lost(client, turn);
     }
     true
+}
+
+/// When a server that was asked is given up: what ends by itself may take longer than that.
+pub(super) fn overdue_at(job: &Job) -> u64 {
+    let late = if matches!(job.kind, Kind::Tracked | Kind::Track { .. }) { 0 } else { LATE };
+    job.until.saturating_add(late)
 }
 
 /// What is said in front of the request, and how many replies come in front of its own.
@@ -171,14 +189,14 @@ pub(super) fn rest_until(
 ) -> bool {
     let asker = client.asker(turn);
     let Some(job) = client.job_mut() else { return false };
-    let since = job.note_trouble(turn.now);
+    let troubled = job.note_trouble(turn.now);
     turn.private.topology_doubt = true;
     if job.kind == (Kind::Track { asked: false }) {
         // Its client has other things to ask: again in a while.
         return refuse(client, &Refusal::ShardDown, turn);
     }
     let may_go_on = job.waited && matches!(job.kind, Kind::Blocking { .. });
-    if !may_go_on && turn.now.saturating_sub(since) > turn.shared.command_timeout {
+    if !may_go_on && troubled > turn.shared.command_timeout {
         let said = job.extra.as_mut().and_then(|extra| extra.last_error.take());
         let reply = said.map_or_else(|| why.unwrap_or(&Refusal::ShardDown).reply(), Vec::from);
         turn.metrics.timeouts.add(1);
@@ -229,10 +247,12 @@ pub(super) fn end_early(client: &mut Client, ending: Ending, turn: &mut Turn<'_>
         (Stage::Asked(node), _) => {
             let id = private.table.get_mut(node).map_or(0, |connection| connection.id);
             if id != 0 {
-                if !job.told || job.timer <= turn.now {
-                    job.told = true;
+                let waits = job.told.is_some_and(|token| turn.private.is_unblocking(token));
+                if !waits && (job.told.is_none() || job.timer <= turn.now) {
+                    job.told = tell(job.slot, node, id, ending, turn);
+                }
+                if job.timer <= turn.now || job.timer == u64::MAX {
                     job.set_timer(turn.now + TELL_AGAIN, asker, turn.private);
-                    tell(job, node, id, ending, turn);
                 }
                 return false;
             }
@@ -250,17 +270,22 @@ pub(super) fn end_early(client: &mut Client, ending: Ending, turn: &mut Turn<'_>
     }
 }
 
-/// Has the node unblock the connection, over the shared one.
-fn tell(job: &Job, node: NodeId, id: u64, ending: Ending, turn: &mut Turn<'_>) {
-    let Some(endpoint) = turn.private.endpoint(node).cloned() else { return };
+/// Has the node unblock the connection, over the shared one; what its answer is known by.
+fn tell(slot: Slot, node: NodeId, id: u64, ending: Ending, turn: &mut Turn<'_>) -> Option<NonZeroU32> {
+    let endpoint = turn.private.endpoint(node).cloned()?;
     let id = id.to_string();
     let how = if ending == Ending::Error { "ERROR" } else { "TIMEOUT" };
     let mut request = Vec::new();
     let mut writer = ReplyWriter::new(&mut request, Protocol::Resp2);
     writer.array(4);
     ["CLIENT", "UNBLOCK", &id, how].iter().for_each(|word| writer.bulk(word));
-    let pending = Pending::own(job.slot, turn.now + turn.shared.command_timeout);
-    let _ = turn.pool.send_to(&endpoint, false, Lane::default(), pending, &request);
+    let token = turn.private.begin_unblock();
+    let pending = Pending::new(Origin::own(token.get()), slot, turn.now + turn.shared.command_timeout);
+    if !matches!(turn.pool.send_to(&endpoint, false, Lane::default(), pending, &request), Sent::Queued { .. })
+    {
+        turn.private.on_unblock_over(token.get(), false, turn.now);
+    }
+    Some(token)
 }
 
 /// The answer of a blocking command that found nothing, and of a transaction whose keys were changed.

@@ -110,7 +110,7 @@ pub(in super::super) fn watch(
     slot: Slot,
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
-    if let Some(watch) = client.private.as_ref().and_then(|private| private.watch) {
+    if let Some(watch) = client.private.as_ref().and_then(|private| private.pinned.watch()) {
         let node = turn.pool.slot_map().owner_endpoint(slot).cloned();
         if !watch.broken && node.map(|node| turn.private.node(&node)) != Some(watch.node) {
             return Err(Refusal::CrossSlot);

@@ -83,7 +83,7 @@ fn switch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Re
     client.leave_tracked(true, turn);
     let bcast = options.bcast;
     let tracking = Tracking::new(options, turn.now, turn.pool.generation());
-    client.private_mut().tracking = Some(Box::new(tracking));
+    client.private_mut().pinned.track(tracking);
     turn.metrics.pinned_tracking.add(1);
     if bcast {
         let slot = turn.fixed_slot();

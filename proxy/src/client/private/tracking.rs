@@ -187,11 +187,11 @@ pub(super) fn write_info(own: Option<&Tracking>, writer: &mut ReplyWriter<'_>) {
 
 impl Client {
     pub(in super::super) fn tracking(&self) -> Option<&Tracking> {
-        self.private.as_ref()?.tracking.as_deref()
+        self.private.as_ref()?.pinned.tracking()
     }
 
     pub(super) fn tracking_mut(&mut self) -> Option<&mut Tracking> {
-        self.private.as_mut()?.tracking.as_deref_mut()
+        self.private.as_mut()?.pinned.tracking_mut()
     }
 
     /// A connection that tracked is gone, or its node is not asked any more.
@@ -204,7 +204,7 @@ impl Client {
     /// Ends tracking; its connections close, since nobody else may have what they remember.
     pub(in super::super) fn end_tracking(&mut self, turn: &Turn<'_>) {
         let Some(private) = &mut self.private else { return };
-        if private.tracking.take().is_none() {
+        if private.pinned.take_tracking().is_none() {
             return;
         }
         turn.metrics.pinned_tracking.sub(1);

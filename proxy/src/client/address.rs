@@ -1,0 +1,96 @@
+//! Clients' addresses in few bytes: each client has its own, while one of ours is shared by all that came to it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::rc::Rc;
+
+/// Where a client connects from: half the size of a [`SocketAddr`], as most are of IPv4.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Address {
+    /// IPv4.
+    V4(SocketAddrV4),
+    /// IPv6.
+    V6(Box<SocketAddrV6>),
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Self::V4(address),
+            SocketAddr::V6(address) => Self::V6(Box::new(address)),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => address.fmt(out),
+            Self::V6(address) => address.fmt(out),
+        }
+    }
+}
+
+/// The addresses that clients of a worker reached us at.
+#[derive(Default, Debug)]
+pub struct OwnAddresses {
+    known: BTreeSet<Rc<SocketAddr>>,
+    /// How many there may be before those without a client are forgotten.
+    limit: usize,
+}
+
+// Below this nothing is worth looking for.
+const FEW: usize = 16;
+
+impl OwnAddresses {
+    /// The one that all clients of this address share.
+    pub fn share(&mut self, address: SocketAddr) -> Rc<SocketAddr> {
+        if let Some(known) = self.known.get(&address) {
+            return known.clone();
+        }
+        if self.known.len() >= self.limit {
+            self.known.retain(|known| Rc::strong_count(known) > 1);
+            self.limit = FEW.max(self.known.len() * 2);
+        }
+        let shared = Rc::new(address);
+        self.known.insert(shared.clone());
+        shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn an_address_reads_as_the_standard_one() {
+        for text in ["10.1.2.3:6379", "[::1]:6379", "[fe80::1%3]:1"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(Address::from(address).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn clients_of_one_address_share_it() {
+        let mut own = OwnAddresses::default();
+        let (one, other) = (own.share(local(1)), own.share(local(2)));
+        assert!(Rc::ptr_eq(&one, &own.share(local(1))));
+        assert_eq!((*one, *other), (local(1), local(2)));
+    }
+
+    #[test]
+    fn addresses_without_a_client_are_forgotten() {
+        let mut own = OwnAddresses::default();
+        let kept = own.share(local(1));
+        for port in 2..10_000 {
+            drop(own.share(local(port)));
+        }
+        assert!(own.known.len() <= FEW, "{} are kept", own.known.len());
+        assert!(Rc::ptr_eq(&kept, &own.share(local(1))));
+    }
+}

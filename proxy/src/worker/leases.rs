@@ -1,0 +1,57 @@
+//! ◆ Opens the private connections that clients of this worker wait for, and hands them over.
+
+#![expect(clippy::disallowed_methods, reason = "I/O: a task for each connection that is being opened")]
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tokio::task::spawn_local;
+use tracing::debug;
+
+use super::Worker;
+use crate::backend::connect::Connector;
+use crate::backend::owner::Owner;
+use crate::private::connection::PrivateConnection;
+use crate::private::open;
+use crate::private::pool::{Asker, NodeId, Opening};
+
+impl Worker {
+    /// Opens the private connections that are wanted, a bounded number at a time.
+    pub(super) fn open_private(&mut self) {
+        let now = self.now();
+        if self.private.has_waiting() {
+            self.wake_tick.notify_one();
+        }
+        while let Some(opening) = self.private.next_opening(now) {
+            let Some(this) = self.this.upgrade() else { return };
+            match opening {
+                Ok(opening) => drop(spawn_local(open_private(this, self.connector.clone(), opening))),
+                Err(opening) => self.clients.on_open_failed(opening.asker, opening.node),
+            }
+        }
+    }
+
+    fn on_private_opened(&mut self, asker: Asker, node: NodeId, opened: Option<Box<PrivateConnection>>) {
+        let now = self.now();
+        self.private.on_opened(node, opened.is_some(), now);
+        match opened {
+            None => self.clients.on_open_failed(asker, node),
+            Some(connection) => {
+                let buckets = self.private.table_buckets();
+                if let Some(unwanted) = self.clients.hand_over(asker, connection, buckets) {
+                    self.private.give_back(unwanted, now);
+                }
+            }
+        }
+        self.settle();
+    }
+}
+
+async fn open_private(worker: Rc<RefCell<Worker>>, connector: Rc<Connector>, opening: Opening) {
+    let (asker, node) = (opening.asker, opening.node);
+    let endpoint = opening.endpoint.clone();
+    let opened = open::open(&connector, opening).await;
+    let opened =
+        opened.inspect_err(|error| debug!(node.endpoint = %endpoint, %error, "no private connection"));
+    worker.borrow_mut().on_private_opened(asker, node, opened.ok());
+}
