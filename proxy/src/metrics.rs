@@ -110,6 +110,7 @@ metrics! {
     blocked_clients: Gauge, "Clients that wait in a blocking command now.";
     unblocked_clients: Counter, "Clients released by CLIENT UNBLOCK.";
     pinned_watch: Gauge, "Clients that watch keys on a private connection now.";
+    pinned_tracking: Gauge, "Clients whose reads are tracked over private connections now.";
     transactions: Counter, "Transactions sent.";
     transactions_aborted: Counter, "Transactions discarded because a command could not be queued.";
     private_connections: Gauge, "Private connections in use now.";

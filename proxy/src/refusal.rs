@@ -76,6 +76,14 @@ pub enum Refusal {
     Unblocked,
     /// No more private connections may be opened.
     NoPrivate,
+    /// CLIENT TRACKING in RESP2.
+    TrackingResp2,
+    /// CLIENT TRACKING REDIRECT.
+    TrackingRedirect,
+    /// CLIENT TRACKING OPTIN or OPTOUT.
+    TrackingOpt,
+    /// CLIENT TRACKING with more prefixes than are kept.
+    TrackingPrefixes,
     /// EXEC behind a command that could not be queued.
     ExecAbort,
     /// EXEC without MULTI.
@@ -173,6 +181,16 @@ impl Refusal {
             }
             Self::Unblocked => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
             Self::NoPrivate => "ERR slotway: no private connection is free",
+            Self::TrackingResp2 => {
+                "ERR slotway: CLIENT TRACKING needs RESP3 (HELLO 3): invalidations are its pushes"
+            }
+            Self::TrackingRedirect => {
+                "ERR slotway: CLIENT TRACKING is served without REDIRECT: invalidations go to the client that reads"
+            }
+            Self::TrackingOpt => {
+                "ERR slotway: CLIENT TRACKING is served without OPTIN and OPTOUT: every key that is read is tracked"
+            }
+            Self::TrackingPrefixes => "ERR slotway: CLIENT TRACKING: the prefixes are too long together",
             Self::ExecAbort => "EXECABORT Transaction discarded because of previous errors.",
             Self::ExecWithoutMulti => "ERR EXEC without MULTI",
             Self::DiscardWithoutMulti => "ERR DISCARD without MULTI",

@@ -116,6 +116,16 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "changes the client's record, whose socket it never touches",
     ),
     (
+        "client/private/tracked.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
+        "client/private/tracking.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
         "client/private/state.rs",
         "client::connection",
         "changes the client's record, whose socket it never touches",

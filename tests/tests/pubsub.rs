@@ -434,13 +434,14 @@ fn a_shard_channel_follows_its_slot() {
         client.cmd("SSUBSCRIBE {moving}");
     }
     let mut other = proxy.client();
+    // Each worker with one of the two clients is a subscriber: also at the new node, before it is gone on.
+    let workers = workers_of(&mut other);
     for (from, to) in [(home, away), (away, home)] {
         cluster.move_slot(slot, from, to);
-        // Each worker with one of the two clients is a subscriber at the new node.
         eventually("the new node knows the subscribers", SOON, || {
             let text = format!("moved to {to}");
             let counted = cluster.node(to).client().cmd("PUBSUB SHARDNUMSUB {moving}").items()[1].int();
-            (counted >= 1 && other.call(&["SPUBLISH", "{moving}", &text]).int() >= workers_of(&mut other))
+            (counted >= workers && other.call(&["SPUBLISH", "{moving}", &text]).int() >= workers)
                 .then_some(())
         });
         for client in &mut clients {

@@ -289,6 +289,11 @@ impl Clients {
         client.wake();
     }
 
+    /// Has the tasks of tracking clients look at the new slot map.
+    pub fn wake_tracking(&self) {
+        self.iter().filter(|client| client.tracking().is_some()).for_each(Client::wake);
+    }
+
     /// Has a client's task look at its job.
     pub fn wake(&mut self, asker: Asker) {
         if let Some((client, ..)) = self.parts(asker.client, asker.generation) {

@@ -329,7 +329,8 @@ impl Client {
         let rest = self.rest.as_ref().map_or(0, |rest| rest.bytes.capacity() + rest.scanner.heap_bytes());
         let queued = self.session.transaction.as_ref().map_or(0, |transaction| transaction.held_bytes());
         let subscriptions = self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.held_bytes());
-        rest + self.output.capacity() + self.replies.held_bytes() + queued + subscriptions
+        let tracked = self.tracking().map_or(0, |tracking| tracking.held.capacity());
+        rest + self.output.capacity() + self.replies.held_bytes() + queued + subscriptions + tracked
     }
 
     /// Closes the connection at once: CLIENT KILL, or the end of the grace period.

@@ -147,6 +147,12 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     if client.session.transaction.is_some() && is_queued(spec) {
         return transaction::queue(client, spec, request, turn);
     }
+    if client.tracking().is_some()
+        && !blocks(spec, request)
+        && let Some(flow) = private::tracked::route(client, spec, request, turn)?
+    {
+        return Ok(flow);
+    }
     match spec.treatment {
         Treatment::Keyed if blocks(spec, request) => return block(client, spec, request, turn),
         Treatment::Keyed => {
@@ -170,6 +176,7 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         Treatment::Local(which) => answer_locally(client, which, spec, request, turn)?,
         Treatment::Subscribe(kind) => subscribe::subscribe(client, kind, request, turn),
         Treatment::Unsubscribe(kind) => subscribe::unsubscribe(client, kind, request, turn),
+        Treatment::Tracking => return private::tracked::handle(client, spec, request, turn),
         Treatment::Monitor => monitor::start(client, turn),
         Treatment::Refused(why) => return Err(unsupported(spec, why)),
     }
@@ -238,7 +245,6 @@ fn keys_refusal(error: KeysError, spec: &Spec) -> Refusal {
 pub(super) fn unsupported(spec: &Spec, why: Refused) -> Refusal {
     let why = match why {
         Refused::Subscribe => "its subscriptions are of a kind that is not known here",
-        Refused::Tracking => "client-side caching is not served yet",
         Refused::Wait => "it speaks of the writes of one connection, and backend connections are shared",
         Refused::NodeAdmin => "it acts on one node or on the cluster's shape; send it to the node",
     };
@@ -389,6 +395,7 @@ fn answer_locally(
     turn.metrics.commands_local.add(1);
     if which == Reset {
         client.end_watch(turn);
+        client.end_tracking(turn);
     }
     let mut reply = Vec::new();
     let lane = turn.lane(client);
@@ -397,6 +404,9 @@ fn answer_locally(
     if which == Reset {
         monitor::stop(client, turn);
         subscribe::leave_all(client, turn);
+    }
+    if turn.lane(client) != lane {
+        client.leave_tracked(turn.lane(client).protocol != lane.protocol, turn);
     }
     if turn.lane(client).protocol != lane.protocol {
         client.break_watch();

@@ -35,15 +35,22 @@ impl Client {
         if more || !self.within_reply {
             return None;
         }
-        let subscriptions = self.subscriptions.as_mut()?;
-        Some(std::mem::take(&mut subscriptions.held)).filter(|held| !held.is_empty())
+        let private = self.private.as_mut().and_then(|private| private.pinned.tracking_mut());
+        let mut held = private.map(|tracking| std::mem::take(&mut tracking.held)).unwrap_or_default();
+        if let Some(subscriptions) = &mut self.subscriptions {
+            held.append(&mut subscriptions.held);
+        }
+        Some(held).filter(|held| !held.is_empty())
     }
 
     /// Notes whether the output ends within a reply; messages that did not go out wait on.
     pub(super) fn note_within(&mut self, within: Option<bool>, held: Option<Vec<u8>>) {
         self.within_reply = within.unwrap_or(self.within_reply);
-        if let (Some(held), Some(subscriptions)) = (held, &mut self.subscriptions) {
-            subscriptions.held = held;
+        let tracking = self.private.as_mut().and_then(|private| private.pinned.tracking_mut());
+        if let (Some(held), Some(subscriptions)) = (&held, &mut self.subscriptions) {
+            subscriptions.held.clone_from(held);
+        } else if let (Some(held), Some(tracking)) = (held, tracking) {
+            tracking.held = held;
         } else if self.subscriptions.is_some() {
             self.drop_unused_subscriptions();
         }
@@ -72,7 +79,8 @@ impl Client {
     /// Bytes that wait to be written, in their turn or not.
     pub(super) fn unwritten(&self) -> usize {
         let held = self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.held.len());
-        self.output.len() + self.replies.held_bytes() + held
+        let tracked = self.tracking().map_or(0, |tracking| tracking.held.len());
+        self.output.len() + self.replies.held_bytes() + held + tracked
     }
 
     /// Whether a subscriber has had more than the soft limit waiting for too long. Asked now and then.

@@ -76,7 +76,7 @@ pub(super) fn handle(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<Flow, Refusal> {
-    let watches = client.private.as_ref().is_some_and(|private| private.watch.is_some());
+    let watches = client.private.as_ref().is_some_and(|private| private.pinned.watch().is_some());
     let within = client.session.transaction.is_some();
     let is_alone = client.replies.is_empty();
     match command {
@@ -119,7 +119,7 @@ fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> Result<Flow,
         client.end_watch(turn);
         return Err(Refusal::ExecAbort);
     }
-    let is_own = watches || transaction.selected.is_some();
+    let is_own = watches || client.tracking().is_some() || transaction.selected.is_some();
     if is_own && !client.replies.is_empty() {
         return Ok(Flow::Later);
     }
@@ -157,7 +157,7 @@ fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> Result<Flow,
 
 /// Whether the keys of `slot` are where keys are watched.
 fn watches_node_of(client: &Client, slot: Option<Slot>, turn: &mut Turn<'_>) -> bool {
-    let watch = client.private.as_ref().and_then(|private| private.watch.as_deref().copied());
+    let watch = client.private.as_ref().and_then(|private| private.pinned.watch().copied());
     let (Some(watch), Some(slot)) = (watch, slot) else { return true };
     let endpoint = turn.pool.slot_map().owner_endpoint(slot).cloned();
     watch.broken || endpoint.map(|endpoint| turn.private.node(&endpoint)) == Some(watch.node)
@@ -165,7 +165,7 @@ fn watches_node_of(client: &Client, slot: Option<Slot>, turn: &mut Turn<'_>) -> 
 
 /// Begins a job on the connection that watches.
 fn on_watching_node(client: &mut Client, kind: Kind, request: Box<[u8]>, turn: &mut Turn<'_>) {
-    let watch = client.private.as_ref().and_then(|private| private.watch.as_deref().copied());
+    let watch = client.private.as_ref().and_then(|private| private.pinned.watch().copied());
     let endpoint = watch.and_then(|watch| turn.private.endpoint(watch.node)).cloned();
     let slot = turn.fixed_slot();
     start::begin(client, kind, slot, request, turn);

@@ -147,6 +147,8 @@ pub enum Treatment {
     Unsubscribe(TopicKind),
     /// MONITOR: shows what the proxy's clients say.
     Monitor,
+    /// CLIENT TRACKING and what speaks of it.
+    Tracking,
     /// Refused, always: why.
     Refused(Refused),
 }
@@ -249,8 +251,6 @@ pub enum Transaction {
 pub enum Refused {
     /// A subscription of a kind that we don't know.
     Subscribe,
-    /// CLIENT TRACKING and what belongs to it.
-    Tracking,
     /// WAIT, WAITAOF: would speak of a connection that others share.
     Wait,
     /// Acts on one node or on the cluster's shape (SHUTDOWN, REPLICAOF, MIGRATE, CLUSTER RESET ...).

@@ -9,7 +9,7 @@ use super::spec::TopicKind::{Channel, Pattern, Shard};
 use super::spec::Transaction as T;
 use super::spec::Treatment::{
     self, Blocking, EveryShard, FixedShard, Keyed, Local, Monitor, RandomKey, Refused, Scan,
-    Split as SplitBy, Subscribe, Transaction, Unsubscribe,
+    Split as SplitBy, Subscribe, Tracking, Transaction, Unsubscribe,
 };
 use super::spec::{Flags, Split as S};
 
@@ -153,7 +153,6 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
             "client",
             "client|capa",
             "client|getname",
-            "client|getredir",
             "client|help",
             "client|id",
             "client|info",
@@ -164,7 +163,6 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
             "client|reply",
             "client|setinfo",
             "client|setname",
-            "client|trackinginfo",
             "client|unblock",
         ],
     ),
@@ -201,7 +199,8 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
     (Unsubscribe(Shard), &["sunsubscribe"]),
     // One node's clients are the proxies: what is shown is what the proxy's own say.
     (Monitor, &["monitor"]),
-    (Refused(R::Tracking), &["client|tracking", "client|caching"]),
+    // Reads that are tracked go over connections of the client's own.
+    (Tracking, &["client|caching", "client|getredir", "client|tracking", "client|trackinginfo"]),
     // They speak of the writes of their own connection, which here are everyone's.
     (Refused(R::Wait), &["wait", "waitaof"]),
     // A node's subscribers are those of the proxies and of whoever goes past them: the proxy tells its own.

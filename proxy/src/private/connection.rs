@@ -28,6 +28,10 @@ pub struct PrivateConnection {
     pub lane: Lane,
     /// The number that the node knows it by, for CLIENT UNBLOCK; 0 where it does not tell.
     pub id: u64,
+    /// It was told to tell its client of changed keys: pushes come at any time.
+    pub tracks: bool,
+    /// The rest of a push is on its way that is not passed on.
+    pub skips: bool,
     /// What exists only while a request is half sent or a reply half read.
     partial: Option<Box<Partial>>,
     /// Its place under the limits.
@@ -48,7 +52,7 @@ impl PrivateConnection {
     /// A connection that has shaken hands and is clean.
     #[must_use]
     pub fn new(stream: TcpStream, node: NodeId, lane: Lane, id: u64, place: Place) -> Self {
-        Self { stream, node, lane, id, partial: None, _place: place }
+        Self { stream, node, lane, id, tracks: false, skips: false, partial: None, _place: place }
     }
 
     /// Sends a request; what the socket does not take is kept for [`Self::poll_send`].
@@ -126,15 +130,21 @@ impl PrivateConnection {
     /// Whether pieces of a reply were passed on whose end has not come.
     #[must_use]
     pub fn is_within_reply(&self) -> bool {
-        self.partial.as_ref().is_some_and(|partial| partial.framing.is_within_reply())
+        !self.skips && self.partial.as_ref().is_some_and(|partial| partial.framing.is_within_reply())
     }
 
     /// Whether nothing is under way on it and nothing lies unread: asked before every use, since a byte that
-    /// nobody waited for would be taken for the answer, and a closed one would lose the request.
+    /// nobody waited for would be taken for the answer, and a closed one would lose the request. What a
+    /// connection tells that tracks is no dirt.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let mut byte = [0_u8];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        self.partial.is_none() && matches!(recv(&self.stream, &mut byte, flags), Err(Errno::AGAIN))
+        match recv(&self.stream, &mut byte, flags) {
+            Err(Errno::AGAIN) => self.partial.is_none() || self.tracks,
+            // Pushes wait: they are passed on in front of the answer.
+            Ok((count, _)) => self.tracks && count > 0,
+            Err(_) => false,
+        }
     }
 }

@@ -259,6 +259,7 @@ impl Worker {
         let waiting = self.clients.retries.take_all();
         self.resend(waiting);
         self.follow_slots();
+        self.clients.wake_tracking();
         self.settle();
     }
 

@@ -51,18 +51,6 @@ pub(super) fn answer(
             on_or_off(request)?;
             writer.simple("OK");
         }
-        // Tracking is off: nobody can turn it on.
-        "client|getredir" => writer.integer(-1),
-        "client|trackinginfo" => {
-            writer.map(3);
-            writer.bulk("flags");
-            writer.set(1);
-            writer.bulk("off");
-            writer.bulk("redirect");
-            writer.integer(-1);
-            writer.bulk("prefixes");
-            writer.array(0);
-        }
         "client|capa" => writer.simple("OK"),
         "client|unblock" => {
             let id = request.arg(2).and_then(parse_number).ok_or(Refusal::NotAnInteger)?;
@@ -165,6 +153,14 @@ fn write_help(writer: &mut ReplyWriter<'_>) {
         "    Set the client's library name (LIB-NAME) or version (LIB-VER).",
         "UNBLOCK <clientid> [TIMEOUT|ERROR]",
         "    Unblock the specified blocked client.",
+        "CACHING (YES|NO)",
+        "    Refused: OPTIN and OPTOUT are not served.",
+        "GETREDIR",
+        "    Return -1 without tracking, 0 with it: invalidations are not redirected.",
+        "TRACKING (ON|OFF) [BCAST] [PREFIX <prefix> [...]] [NOLOOP]",
+        "    Control server assisted client side caching. Needs RESP3.",
+        "TRACKINGINFO",
+        "    Report tracking status for the current connection.",
         "HELP",
         "    Print this help.",
     ];

@@ -138,6 +138,8 @@ pub struct Status {
     pub counts: Counts,
     /// How many keys it watches.
     pub watched: u32,
+    /// Whether its reads are tracked, and if so whether it hears of every key.
+    pub tracking: Option<bool>,
     /// Why it has a connection or a state of its own, and since when.
     pub pin: Option<(Pin, u64)>,
 }
@@ -191,7 +193,8 @@ fn flags(status: &Status, in_transaction: bool) -> String {
         (status.counts.any(), 'P'),
         (in_transaction, 'x'),
         (status.pin.is_some_and(|(pin, _)| pin == Pin::Blocked), 'b'),
-        (status.pin.is_some_and(|(pin, _)| pin == Pin::Tracking), 't'),
+        (status.tracking.is_some(), 't'),
+        (status.tracking == Some(true), 'B'),
     ];
     let set: String = letters.iter().filter(|(is_set, _)| *is_set).map(|(_, letter)| letter).collect();
     if set.is_empty() { "N".to_owned() } else { set }

@@ -12,7 +12,7 @@ use super::super::connection::{Client, State};
 use super::super::dispatch::Turn;
 use super::job::{Ending, Job, Kind, Stage};
 use super::outcome::{self, Progress};
-use super::{search, seek};
+use super::{search, seek, tracked};
 use crate::private::pool::NodeId;
 
 // What one connection may say before others have their turn, in reads of the scratch buffer.
@@ -26,7 +26,10 @@ pub(in super::super) fn poll(
     cx: &mut Context<'_>,
 ) {
     while step(client, turn, scratch, cx) {}
-    if client.job_mut().is_some() && is_gone(client, cx) {
+    tracked::poll(client, turn, scratch, cx);
+    // Those of a tracking client are over in time, and it may want the answer to its last one.
+    let waits = |job: &mut Job| !matches!(job.kind, Kind::Tracked | Kind::Track { .. });
+    if client.job_mut().is_some_and(waits) && is_gone(client, cx) {
         // Nothing is taken from the server for it any more: its connection closes with it.
         client.state = State::Broken;
     }
@@ -139,7 +142,7 @@ fn poll_answer(
             Poll::Ready(Ok(filled)) => filled,
             Poll::Ready(Err(_)) => return outcome::on_lost(client, turn),
             Poll::Pending => {
-                let late = |job: &mut Job| job.until.saturating_add(seek::LATE) <= turn.now;
+                let late = |job: &mut Job| seek::overdue_at(job) <= turn.now;
                 let overdue = client.job_mut().is_some_and(late);
                 return overdue && outcome::on_overdue(client, turn);
             }
@@ -155,6 +158,7 @@ fn poll_answer(
                 outcome::on_answered(client, !excess, turn);
                 return false;
             }
+            Progress::Armed => return outcome::on_armed(client),
             Progress::Elsewhere => return outcome::go_elsewhere(client, turn),
             Progress::Useless => return outcome::on_lost(client, turn),
         }
@@ -178,9 +182,13 @@ fn pass_on(client: &mut Client, node: NodeId, buf: &[u8], turn: &mut Turn<'_>) -
                 if progress == Progress::Pending {
                     continue;
                 }
-                if let Some(connection) = client.private.as_mut().and_then(|it| it.table.get_mut(node)) {
-                    connection.keep(&buf[start..]);
+                let Some(connection) = client.private.as_mut().and_then(|it| it.table.get_mut(node)) else {
+                    return (progress, start < buf.len());
+                };
+                if connection.tracks {
+                    return (progress, !tracked::pass_on(client, node, buf, start, turn));
                 }
+                connection.keep(&buf[start..]);
                 return (progress, start < buf.len());
             }
             Ok(None) => {

@@ -63,6 +63,13 @@ pub enum Kind {
     },
     /// UNWATCH, or DISCARD, whose answer is the same.
     Unwatch,
+    /// A command with keys, of a client whose reads are tracked.
+    Tracked,
+    /// Every primary is told to tell of changes.
+    Track {
+        /// The client asked for it and waits; otherwise a primary has to be told again.
+        asked: bool,
+    },
     /// A transaction, MULTI to EXEC.
     Exec {
         /// The database that is selected when it ran.
@@ -125,6 +132,8 @@ pub struct Extra {
     pub(in super::super) last_error: Option<Box<[u8]>>,
     /// Its answer tells that its connection remembers something.
     pub(in super::super) unclean: bool,
+    /// What was sent is not the request, but that reads are to be tracked.
+    pub(in super::super) arming: bool,
     /// For keys in several slots.
     pub(in super::super) search: Option<Search>,
 }
@@ -207,6 +216,12 @@ impl Job {
         if let Stage::Queued(node) = self.stage {
             pool.leave_queue(node, asker, self.began);
         }
+    }
+
+    /// Whether its node was sent no more than that reads are to be tracked.
+    #[must_use]
+    pub(in super::super) fn is_arming(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.arming)
     }
 
     /// Its search over several slots, if it is one.

@@ -4,9 +4,9 @@ use super::super::connection::{Client, State};
 use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::{Parked, Target};
-use super::job::{Ending, Job, Kind};
-use super::seek;
+use super::job::{Ending, Job, Kind, Stage};
 use super::state::Watch;
+use super::{seek, tracked};
 use crate::backend::framing::Cut;
 use crate::backend::owner::Reply;
 use crate::command::twin;
@@ -20,6 +20,8 @@ pub(super) enum Progress {
     Pending,
     /// That was the answer.
     Answered,
+    /// Its connection tracks now, and the request can follow.
+    Armed,
     /// It did not run, and goes elsewhere.
     Elsewhere,
     /// Nothing that could be an answer: the connection is useless.
@@ -29,11 +31,19 @@ pub(super) enum Progress {
 /// Takes a piece of what the node said.
 pub(super) fn on_piece(client: &mut Client, buf: &[u8], cut: &Cut, turn: &mut Turn<'_>) -> Progress {
     let bytes = &buf[cut.range.clone()];
+    if let Some(node) = client.job_mut().and_then(|job| job.node())
+        && tracked::push(client, node, buf, cut, turn)
+    {
+        return Progress::Pending;
+    }
     if cut.first && bytes.first() == Some(&b'>') {
         // Nobody asked for pushes on it.
         return if cut.more { Progress::Useless } else { Progress::Pending };
     }
     let Some(job) = client.job_mut() else { return Progress::Useless };
+    if job.is_arming() {
+        return on_told_to_track(client, bytes, cut, turn);
+    }
     if let Some(extra) = job.extra.as_mut().filter(|extra| extra.lead > 0) {
         if cut.more {
             return Progress::Useless;
@@ -65,6 +75,34 @@ pub(super) fn on_piece(client: &mut Client, buf: &[u8], cut: &Cut, turn: &mut Tu
     let reply = Reply { buf, range: cut.range.clone(), first: cut.first, more: cut.more, lead_error: None };
     client.fill(Piece { ticket, part: 0, bytes, more: cut.more }, &reply, turn.spares);
     if cut.more { Progress::Pending } else { Progress::Answered }
+}
+
+/// What the node said to CLIENT TRACKING ON. An error is the answer to the request in front of which it was sent.
+fn on_told_to_track(client: &mut Client, bytes: &[u8], cut: &Cut, turn: &mut Turn<'_>) -> Progress {
+    let Some(private) = &mut client.private else { return Progress::Useless };
+    let Some(job) = &mut private.job else { return Progress::Useless };
+    if !cut.first || cut.more {
+        return Progress::Useless;
+    }
+    job.extra_mut().arming = false;
+    if bytes.first() == Some(&b'-') {
+        job.extra_mut().unclean = true;
+        let piece = Piece { ticket: job.ticket, part: 0, bytes, more: false };
+        client.fill_own(piece, turn.spares);
+        return Progress::Answered;
+    }
+    if let Some(connection) = job.node().and_then(|node| private.table.get_mut(node)) {
+        connection.tracks = true;
+    }
+    Progress::Armed
+}
+
+/// The connection tracks: what it was told for follows.
+pub(super) fn on_armed(client: &mut Client) -> bool {
+    if let Some(job) = client.job_mut() {
+        job.stage = Stage::Ready;
+    }
+    true
 }
 
 /// The error that says more than the last one: by which MULTI itself was refused, or by which a reader was told
@@ -126,9 +164,11 @@ fn redirect(client: &mut Client, error: &[u8], turn: &mut Turn<'_>) -> bool {
             extra.last_error = Some(error);
         }
     }
-    if private.watch.is_some() && matches!(job.kind, Kind::Exec { .. }) {
+    if private.pinned.watch().is_some() && matches!(job.kind, Kind::Exec { .. }) {
         // The node that the keys went to did not watch them.
-        private.watch.iter_mut().for_each(|watch| watch.broken = true);
+        if let Some(watch) = private.pinned.watch_mut() {
+            watch.broken = true;
+        }
     }
     true
 }
@@ -137,9 +177,10 @@ fn redirect(client: &mut Client, error: &[u8], turn: &mut Turn<'_>) -> bool {
 pub(super) fn go_elsewhere(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let Some(private) = &mut client.private else { return false };
     let Some(job) = &mut private.job else { return false };
-    let watched = private.watch.as_ref().map(|watch| watch.node);
+    let watched = private.pinned.watch().map(|watch| watch.node);
     if let Some(node) = job.node()
         && watched != Some(node)
+        && private.pinned.tracking().is_none()
         && let Some(connection) = private.table.remove(node)
     {
         turn.metrics.private_connections.sub(1);
@@ -149,7 +190,7 @@ pub(super) fn go_elsewhere(client: &mut Client, turn: &mut Turn<'_>) -> bool {
             turn.private.give_back_after(job.told, connection, turn.now);
         }
     }
-    if private.watch.as_ref().is_some_and(|watch| watch.broken) && matches!(job.kind, Kind::Exec { .. }) {
+    if private.pinned.watch().is_some_and(|watch| watch.broken) && matches!(job.kind, Kind::Exec { .. }) {
         return on_watch_broken(client, turn);
     }
     let follows = job.extra.as_ref().is_some_and(|extra| extra.target.is_some());
@@ -157,7 +198,7 @@ pub(super) fn go_elsewhere(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         return seek::rest(client, None, turn);
     }
     job.note_trouble(turn.now);
-    job.stage = super::job::Stage::Ready;
+    job.stage = Stage::Ready;
     true
 }
 
@@ -168,11 +209,11 @@ pub(super) fn on_answered(client: &mut Client, clean: bool, turn: &mut Turn<'_>)
     let mut clean = clean && job.extra.as_ref().is_none_or(|extra| !extra.unclean);
     match (job.kind, job.node()) {
         (Kind::Watch { keys }, Some(node)) => {
-            if private.watch.is_none() {
+            if private.pinned.watch().is_none() {
                 turn.metrics.pinned_watch.add(1);
             }
             let new = Watch { node, since: turn.now, keys: 0, broken: false };
-            let watch = private.watch.get_or_insert_with(|| Box::new(new));
+            let watch = private.pinned.watch_or(new);
             watch.keys = watch.keys.saturating_add(keys);
             // Those from before are lost with their connection; this one must not go on to another client.
             clean &= !watch.broken;
@@ -204,10 +245,11 @@ pub(super) fn on_lost(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     turn.metrics.private_connections.sub(1);
     turn.metrics.private_lost.add(1);
     turn.private.topology_doubt = true;
-    if let Some(watch) = private.watch.as_mut().filter(|watch| watch.node == connection.node) {
+    if let Some(watch) = private.pinned.watch_mut().filter(|watch| watch.node == connection.node) {
         watch.broken = true;
     }
-    let watched = private.watch.is_some();
+    let watched = private.pinned.watch().is_some();
+    let arming = job.is_arming();
     if connection.is_within_reply() {
         // The client would take an error for the rest of its reply.
         client.state = State::Broken;
@@ -217,10 +259,24 @@ pub(super) fn on_lost(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     if let Some(extra) = &mut job.extra {
         extra.target = None;
         extra.lead_error = None;
+        extra.arming = false;
     }
     // Whoever was sent it and did not refuse it had let it wait.
     job.waited |= connection.is_sent();
-    match job.kind {
+    let kind = job.kind;
+    if connection.tracks {
+        client.note_untracked();
+    }
+    match kind {
+        // What it was told for was not sent.
+        Kind::Blocking { .. } | Kind::Tracked if arming => {
+            seek::rest(client, Some(&Refusal::ShardDown), turn)
+        }
+        Kind::Exec { .. } if arming && !watched => seek::rest(client, Some(&Refusal::ShardDown), turn),
+        Kind::Tracked if connection.is_sent() => {
+            turn.metrics.lost.add(1);
+            seek::refuse(client, &Refusal::Lost, turn)
+        }
         Kind::Blocking { destructive: true } if connection.is_sent() => {
             turn.metrics.lost.add(1);
             seek::refuse(client, &Refusal::LostBlocked, turn)
@@ -240,5 +296,17 @@ pub(super) fn on_overdue(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     turn.metrics.timeouts.add(1);
     client.end_watch(turn);
     turn.metrics.refusals.add(1);
-    seek::answer(client, &Refusal::TimedOut.reply(), false, turn)
+    let is_within = client.private.as_mut().is_some_and(|private| {
+        let node = private.job.as_ref().and_then(Job::node);
+        node.and_then(|node| private.table.get_mut(node)).is_some_and(|it| it.is_within_reply())
+    });
+    if is_within {
+        // The client would take an error for the rest of its reply.
+        client.state = State::Broken;
+        client.end_job(false, turn);
+        return false;
+    }
+    let arming = client.job_mut().is_some_and(|job| job.is_arming());
+    let why = if arming { Refusal::DeadlineNotRun } else { Refusal::TimedOut };
+    seek::answer(client, &why.reply(), false, turn)
 }

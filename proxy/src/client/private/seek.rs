@@ -7,7 +7,7 @@ use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::Target;
 use super::job::{Ending, Job, Kind, Stage};
-use super::{search, start};
+use super::{search, start, tracked};
 use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
 use crate::backend::pool::Sent;
@@ -37,6 +37,9 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     if client.job_mut().is_some_and(|job| job.search_mut().is_some()) {
         return search::go_on(client, turn);
     }
+    if tracked::is_told(client, turn) {
+        return answer(client, b"+OK\r\n", true, turn);
+    }
     let Some(private) = &mut client.private else { return false };
     let Some(job) = &mut private.job else { return false };
     let Some(endpoint) = destination(job, turn) else {
@@ -51,16 +54,14 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     if private.table.get_mut(node).is_some_and(|connection| connection.is_quiet()) {
         return ask(client, node, turn);
     }
-    if private.table.remove(node).is_some() {
-        turn.metrics.private_connections.sub(1);
-        turn.metrics.private_dirty.add(1);
-    }
-    if let Some(watch) = private.watch.as_mut().filter(|watch| watch.node == node) {
+    private.discard(node, turn.metrics);
+    let Some(job) = &mut private.job else { return false };
+    if let Some(watch) = private.pinned.watch_mut().filter(|watch| watch.node == node) {
         // Never again on a connection that did not watch.
         watch.broken = true;
     }
     let needs_watch = matches!(job.kind, Kind::Exec { .. } | Kind::Unwatch);
-    if needs_watch && private.watch.as_ref().is_some_and(|watch| watch.broken) {
+    if needs_watch && private.pinned.watch().is_some_and(|watch| watch.broken) {
         // What was watched may have changed: the transaction is not run; there is nothing to unwatch.
         return super::outcome::on_watch_broken(client, turn);
     }
@@ -79,11 +80,12 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
             job.stage = Stage::Queued(node);
             // What came before was no trouble with a node.
             job.troubled = Moment::of(now);
-            if turn.private.refuses_at_limit() {
+            if turn.private.refuses_at_limit() || job.kind == (Kind::Track { asked: false }) {
                 turn.metrics.private_refused.add(1);
                 return refuse(client, &Refusal::NoPrivate, turn);
             }
-            let look = if matches!(job.kind, Kind::Blocking { .. }) { now + LOOK_AGAIN } else { u64::MAX };
+            let looks = matches!(job.kind, Kind::Blocking { .. }) && private.pinned.tracking().is_none();
+            let look = if looks { now + LOOK_AGAIN } else { u64::MAX };
             job.set_timer(job.until.min(look), asker, turn.private);
             false
         }
@@ -110,6 +112,12 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
     if let Some(extra) = &mut job.extra {
         extra.unclean = false;
     }
+    if let Some(tracking) = private.pinned.tracking().filter(|_| !connection.tracks) {
+        job.extra_mut().arming = true;
+        let sent = connection.send(&tracking.options.frame());
+        job.set_timer(overdue_at(job), asker, turn.private);
+        return sent.is_ok() || super::outcome::on_lost(client, turn);
+    }
     let before = led_by(job, &mut connection.lane, database);
     let waited = turn.now > job.began && job.until != u64::MAX && matches!(job.kind, Kind::Blocking { .. });
     let left = if waited { with_left(&job.request, job.until.saturating_sub(turn.now), turn) } else { None };
@@ -119,14 +127,22 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
         false => connection.send(&[&before, request].concat()),
     };
     // The servers look at their clocks ten times a second: at its time a blocked client is unblocked by us.
-    let ends_itself = matches!(job.kind, Kind::Blocking { .. }) && connection.id != 0;
-    let at = if ends_itself { job.until } else { job.until.saturating_add(LATE) };
+    // Not a tracking client's: it would lose its connection by that, and be told to forget everything.
+    let is_unblocked = matches!(job.kind, Kind::Blocking { .. }) && connection.id != 0;
+    let is_unblocked = is_unblocked && private.pinned.tracking().is_none();
+    let at = if is_unblocked { job.until } else { overdue_at(job) };
     job.set_timer(at, asker, turn.private);
     turn.metrics.backend_requests.add(1);
     if sent.is_err() {
         return super::outcome::on_lost(client, turn);
     }
     true
+}
+
+/// When a server that was asked is given up: what ends by itself may take longer than that.
+pub(super) fn overdue_at(job: &Job) -> u64 {
+    let late = if matches!(job.kind, Kind::Tracked | Kind::Track { .. }) { 0 } else { LATE };
+    job.until.saturating_add(late)
 }
 
 /// What is said in front of the request, and how many replies come in front of its own.
@@ -175,6 +191,10 @@ pub(super) fn rest_until(
     let Some(job) = client.job_mut() else { return false };
     let troubled = job.note_trouble(turn.now);
     turn.private.topology_doubt = true;
+    if job.kind == (Kind::Track { asked: false }) {
+        // Its client has other things to ask: again in a while.
+        return refuse(client, &Refusal::ShardDown, turn);
+    }
     let may_go_on = job.waited && matches!(job.kind, Kind::Blocking { .. });
     if !may_go_on && troubled > turn.shared.command_timeout {
         let said = job.extra.as_mut().and_then(|extra| extra.last_error.take());

@@ -27,7 +27,7 @@ pub(in super::super) fn block(
     let twin = match patience {
         // The server says what is wrong with it.
         Patience::Unclear => None,
-        _ if !turn.private.tries_first() => None,
+        _ if !turn.private.tries_first() || client.tracking().is_some() => None,
         _ => blocking::twin(spec, request),
     };
     let kind = Kind::Blocking { destructive: blocking::is_destructive(spec) };
@@ -80,7 +80,8 @@ pub(in super::super) fn search(
     let can_be_cut = !unknown.is_empty() || groups::of(spec, request, together).is_some();
     let patience = blocking::patience(spec, request);
     let watches = client.status().watched > 0;
-    if !can_be_cut || watches || patience == Patience::Unclear {
+    let tracks = client.tracking().is_some();
+    if !can_be_cut || watches || tracks || patience == Patience::Unclear {
         return Err(Refusal::CrossSlot);
     }
     turn.metrics.blocking_commands.add(1);
@@ -109,7 +110,7 @@ pub(in super::super) fn watch(
     slot: Slot,
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
-    if let Some(watch) = client.private.as_ref().and_then(|private| private.watch.as_deref()) {
+    if let Some(watch) = client.private.as_ref().and_then(|private| private.pinned.watch()) {
         let node = turn.pool.slot_map().owner_endpoint(slot).cloned();
         if !watch.broken && node.map(|node| turn.private.node(&node)) != Some(watch.node) {
             return Err(Refusal::CrossSlot);

@@ -3,8 +3,11 @@
 use super::super::connection::Client;
 use super::super::dispatch::Turn;
 use super::super::local::list::Status;
-use super::job::{self, Job};
+use super::job::{self, Job, Kind};
+use super::pinned::Pinned;
+use super::tracking::Tracking;
 use crate::backend::lane::Lane;
+use crate::metrics::WorkerMetrics;
 use crate::private::pool::{Asker, NodeId};
 use crate::private::table::Table;
 use crate::resp::protocol::Protocol;
@@ -16,8 +19,8 @@ pub struct Private {
     pub(in super::super) table: Table,
     /// What is under way; nothing else of the client is meanwhile.
     pub(in super::super) job: Option<Job>,
-    /// The keys it watches.
-    pub(in super::super) watch: Option<Box<Watch>>,
+    /// What they remember for it.
+    pub(in super::super) pinned: Pinned,
 }
 
 // The allocator's class of 128 bytes; the next one is of 160.
@@ -69,21 +72,31 @@ impl Private {
     /// Why its client is pinned, and since when.
     #[must_use]
     pub fn pin(&self) -> Option<(Pin, u64)> {
-        match (&self.job, &self.watch) {
+        match (&self.job, self.pinned.watch()) {
             (Some(job), _) if job.blocked => Some((Pin::Blocked, job.began)),
             (_, Some(watch)) => Some((Pin::Watch, watch.since)),
-            _ => None,
+            _ => self.pinned.tracking().map(|tracking| (Pin::Tracking, tracking.since)),
         }
     }
 
     /// How many keys are watched.
     #[must_use]
     pub fn watched(&self) -> u32 {
-        self.watch.as_ref().map_or(0, |watch| watch.keys)
+        self.pinned.watch().map_or(0, |watch| watch.keys)
+    }
+
+    /// Closes the connection to `node`, where there is one.
+    pub(super) fn discard(&mut self, node: NodeId, metrics: &WorkerMetrics) {
+        let Some(connection) = self.table.remove(node) else { return };
+        metrics.private_connections.sub(1);
+        metrics.private_dirty.add(1);
+        if let Some(tracking) = self.pinned.tracking_mut().filter(|_| connection.tracks) {
+            tracking.note_untracked();
+        }
     }
 
     fn is_empty(&self) -> bool {
-        self.job.is_none() && self.watch.is_none() && self.table.is_empty()
+        self.job.is_none() && self.pinned.is_empty() && self.table.is_empty()
     }
 }
 
@@ -109,6 +122,7 @@ impl Client {
         Status {
             counts,
             watched: private.map_or(0, Private::watched),
+            tracking: self.tracking().map(Tracking::is_broadcast),
             pin: private.and_then(Private::pin).or(listens),
         }
     }
@@ -160,25 +174,37 @@ impl Client {
             turn.metrics.blocked_clients.sub(1);
         }
         if let Some(node) = job.node() {
-            let held = private.watch.as_ref().is_some_and(|watch| watch.node == node && !watch.broken);
-            let held = held && job.told.is_none();
+            let held = private.pinned.watch().is_some_and(|watch| watch.node == node && !watch.broken);
+            let held = (held || private.pinned.tracking().is_some()) && job.told.is_none();
             if !(held && clean)
                 && let Some(connection) = private.table.remove(node)
             {
                 turn.metrics.private_connections.sub(1);
-                if clean {
+                // What it tracks is one client's; and told to unblock, it is not this one's until that is over.
+                if clean && !connection.tracks {
                     turn.private.give_back_after(job.told, connection, turn.now);
                     self.break_watch_at(node);
                 } else {
                     turn.metrics.private_dirty.add(1);
                     self.break_watch_at(node);
+                    if connection.tracks {
+                        self.note_untracked();
+                    }
                 }
             }
         }
-        if self.private.as_ref().is_some_and(|private| private.watch.is_none()) {
+        if job.kind == (Kind::Track { asked: true }) && !self.tracking().is_some_and(|it| it.confirmed) {
+            self.end_tracking(turn);
+        }
+        if self.private.as_ref().is_some_and(|it| it.pinned.is_empty()) {
             // Those that servers told of changes on, and one that was opened and not needed any more.
             self.drop_connections(turn);
         }
+        self.drop_empty_private();
+    }
+
+    /// Gives the record of the private side back where nothing is in it.
+    pub(super) fn drop_empty_private(&mut self) {
         if self.private.as_ref().is_some_and(|private| private.is_empty()) {
             self.private = None;
         }
@@ -187,29 +213,26 @@ impl Client {
     /// The watched keys are forgotten; the connection goes with them unless the job that ends cleans it.
     pub(in super::super) fn end_watch(&mut self, turn: &Turn<'_>) {
         let Some(private) = &mut self.private else { return };
-        if let Some(watch) = private.watch.take() {
+        if let Some(watch) = private.pinned.take_watch() {
             turn.metrics.pinned_watch.sub(1);
             let in_use = private.job.as_ref().and_then(Job::node) == Some(watch.node);
-            if !in_use && private.table.remove(watch.node).is_some() {
-                turn.metrics.private_connections.sub(1);
-                turn.metrics.private_dirty.add(1);
+            if !in_use {
+                private.discard(watch.node, turn.metrics);
             }
         }
-        if private.is_empty() {
-            self.private = None;
-        }
+        self.drop_empty_private();
     }
 
     /// The connection that watches does not fit the client any more (HELLO): as if the keys had changed.
     pub(in super::super) fn break_watch(&mut self) {
-        if let Some(watch) = self.private.as_mut().and_then(|private| private.watch.as_mut()) {
+        if let Some(watch) = self.private.as_mut().and_then(|private| private.pinned.watch_mut()) {
             watch.broken = true;
         }
     }
 
     /// The connection to `node` is gone, and with it whether keys changed that were watched there.
-    fn break_watch_at(&mut self, node: NodeId) {
-        let watch = self.private.as_mut().and_then(|private| private.watch.as_mut());
+    pub(super) fn break_watch_at(&mut self, node: NodeId) {
+        let watch = self.private.as_mut().and_then(|private| private.pinned.watch_mut());
         if let Some(watch) = watch.filter(|watch| watch.node == node) {
             watch.broken = true;
         }
@@ -220,6 +243,7 @@ impl Client {
         self.end_watch(turn);
         let clean = false;
         self.end_job(clean, turn);
+        self.end_tracking(turn);
         self.drop_connections(turn);
         self.private = None;
     }
