@@ -140,7 +140,13 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "client::connection",
         "changes the client's record, whose socket it never touches",
     ),
-    ("client/clients.rs", "private::connection", "hands a connection that was opened to its client"),
+    ("client/private/handover.rs", "private::connection", "hands a connection that was opened to its client"),
+    (
+        "client/private/handover.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    ("client/send.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("worker/resend.rs", "worker", "a part of the worker, whose sockets and clock it does not touch"),
     ("private/pool.rs", "private::connection", "keeps idle connections, whose sockets it does not touch"),
     (

@@ -9,7 +9,6 @@ use super::address::OwnAddresses;
 use super::connection::{Client, Watermarks};
 use super::delivery::close_subscriber;
 use super::monitor::Feed;
-use super::private::job::Stage;
 use super::replies::Piece;
 use super::retry::{Parked, Retries, Target};
 use super::spares::Spares;
@@ -20,8 +19,6 @@ use crate::backend::owner::{Replies, Reply, Subscription, Unanswered};
 use crate::backend::pool::LinkKey;
 use crate::cluster::slot_map::Endpoint;
 use crate::metrics::WorkerMetrics;
-use crate::private::connection::PrivateConnection;
-use crate::private::pool::{Asker, NodeId};
 use crate::pubsub::registry::Registry;
 use crate::refusal::Refusal;
 use crate::route::redirect::Redirect;
@@ -247,57 +244,6 @@ impl Clients {
                 self.metrics.clients_shed.add(1);
                 client.kill();
             }
-        }
-    }
-
-    /// Gives a client the connection that was opened for it; gives it back where the client does not want it
-    /// any more.
-    pub fn hand_over(
-        &mut self,
-        asker: Asker,
-        connection: Box<PrivateConnection>,
-        buckets: usize,
-    ) -> Option<Box<PrivateConnection>> {
-        let Some(client) = self.waits_for(asker, connection.node) else { return Some(connection) };
-        if !client.speaks(connection.lane) {
-            return Some(connection);
-        }
-        client.private_mut().table.insert(connection, buckets);
-        self.metrics.private_connections.add(1);
-        self.go_on(asker);
-        None
-    }
-
-    /// The connection that a client waits for could not be opened.
-    pub fn on_open_failed(&mut self, asker: Asker, node: NodeId) {
-        if self.waits_for(asker, node).is_some() {
-            self.go_on(asker);
-        }
-    }
-
-    fn waits_for(&mut self, asker: Asker, node: NodeId) -> Option<&mut Client> {
-        let (client, ..) = self.parts(asker.client, asker.generation)?;
-        let waits = client.job_mut().is_some_and(|job| job.stage == Stage::Opening(node));
-        waits.then_some(client)
-    }
-
-    fn go_on(&mut self, asker: Asker) {
-        let Some((client, ..)) = self.parts(asker.client, asker.generation) else { return };
-        if let Some(job) = client.job_mut() {
-            job.stage = Stage::Ready;
-        }
-        client.wake();
-    }
-
-    /// Has the tasks of tracking clients look at the new slot map.
-    pub fn wake_tracking(&self) {
-        self.iter().filter(|client| client.tracking().is_some()).for_each(Client::wake);
-    }
-
-    /// Has a client's task look at its job.
-    pub fn wake(&mut self, asker: Asker) {
-        if let Some((client, ..)) = self.parts(asker.client, asker.generation) {
-            client.wake();
         }
     }
 

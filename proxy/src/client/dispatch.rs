@@ -4,17 +4,16 @@
 use super::connection::Client;
 use super::local::{self, Answer};
 use super::monitor::{self, Feed};
-use super::replies::{Expect, Piece};
-use super::retry::{Parked, Retries, Target};
+use super::retry::Retries;
+use super::send::{open_plain, send, send_everywhere, send_scan, send_split};
 use super::spares::Spares;
 use super::{private, subscribe, transaction};
-use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
-use crate::backend::pool::{Pool, Sent};
+use crate::backend::pool::Pool;
 use crate::cluster::slot::Slot;
 use crate::command::key_count::KeysError;
 use crate::command::keys;
-use crate::command::spec::{Flags, Merge as Policy, Refused, Spec, Split, Treatment};
+use crate::command::spec::{Flags, Refused, Spec, Treatment};
 use crate::command::table::Lookup;
 use crate::command::{blocking, spec};
 use crate::metrics::WorkerMetrics;
@@ -24,9 +23,8 @@ use crate::pubsub::registry::Registry;
 use crate::refusal::{Refusal, printable};
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
-use crate::route::cursor::{self, Place};
-use crate::route::merge::{Merge, MergeKind};
-use crate::route::split::{self, Cut, Together};
+use crate::route::merge::MergeKind;
+use crate::route::split::Together;
 use crate::shared::Shared;
 
 /// What handling requests needs of the worker.
@@ -249,139 +247,6 @@ pub(super) fn unsupported(spec: &Spec, why: Refused) -> Refusal {
         Refused::NodeAdmin => "it acts on one node or on the cluster's shape; send it to the node",
     };
     Refusal::Unsupported { name: spec.name.to_string(), why }
-}
-
-/// Sends a request as it came to the node of `slot`.
-fn send(client: &mut Client, slot: Slot, frame: &[u8], turn: &mut Turn<'_>) {
-    let origin = open_plain(client, turn);
-    let lane = turn.lane(client);
-    send_part(client, origin, slot, lane, frame, turn);
-}
-
-fn send_split(
-    client: &mut Client,
-    request: &Request<'_>,
-    split: Split,
-    turn: &mut Turn<'_>,
-) -> Result<(), Refusal> {
-    if split == Split::Pairs && request.len().is_multiple_of(2) {
-        return Err(Refusal::WrongArity { name: "mset".into() });
-    }
-    match split::cut(request, split, turn.shared.together, turn.pool.slot_map()) {
-        Cut::Whole(slot) => send(client, slot, request.frame(), turn),
-        Cut::Parts { parts, kind } => {
-            turn.metrics.commands_split.add(1);
-            let lane = turn.lane(client);
-            let origin = open_merged(client, kind, parts.len(), turn);
-            for (part, cut) in (0..).zip(parts) {
-                send_part(client, Origin { part, ..origin }, cut.slot, lane, &cut.frame, turn);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn send_everywhere(
-    client: &mut Client,
-    frame: &[u8],
-    kind: MergeKind,
-    turn: &mut Turn<'_>,
-) -> Result<(), Refusal> {
-    let map = turn.pool.slot_map().clone();
-    let slots = map.shard_slots();
-    if slots.is_empty() {
-        return Err(Refusal::NotReady);
-    }
-    if slots.len() > 1 {
-        turn.metrics.commands_split.add(1);
-    }
-    let mut lane = turn.lane(client);
-    if kind == MergeKind::Policy(Policy::OneSucceeded) {
-        // SCRIPT KILL and FUNCTION KILL: behind the script on its own connection they would wait for its end.
-        lane.number = turn.shared.connections_per_node;
-    }
-    let origin = open_merged(client, kind, slots.len(), turn);
-    for (part, slot) in (0..).zip(slots) {
-        send_part(client, Origin { part, ..origin }, *slot, lane, frame, turn);
-    }
-    Ok(())
-}
-
-fn send_scan(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<(), Refusal> {
-    let (slot, cursor) = cursor::parse(request.arg(1).unwrap_or_default()).ok_or(Refusal::BadCursor)?;
-    let map = turn.pool.slot_map();
-    // A cluster need not serve every slot: a scan begins with the first shard there is.
-    let slot = if cursor == 0 && map.owner(slot).is_none() { turn.fixed_slot() } else { slot };
-    let next =
-        map.shard_slots().iter().copied().find(|first| *first > slot && map.owner(*first) != map.owner(slot));
-    let kind = MergeKind::Cursor { shard: Place { slot, next } };
-    let cursor = cursor.to_string();
-    let mut frame =
-        format!("*{}\r\n$4\r\nSCAN\r\n${}\r\n{cursor}\r\n", request.len(), cursor.len()).into_bytes();
-    for index in 2..request.len() {
-        frame.extend_from_slice(request.raw_arg(index));
-    }
-    let origin = open_merged(client, kind, 1, turn);
-    let lane = turn.lane(client);
-    send_part(client, origin, slot, lane, &frame, turn);
-    Ok(())
-}
-
-fn open_merged(client: &mut Client, kind: MergeKind, parts: usize, turn: &mut Turn<'_>) -> Origin {
-    let merge = Box::new(Merge::new(kind, parts, client.session.protocol));
-    let muted = client.session.take_mute();
-    open(client, Expect::Merged { merge, muted }, turn)
-}
-
-pub(super) fn open_plain(client: &mut Client, turn: &mut Turn<'_>) -> Origin {
-    let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
-    open(client, expect, turn)
-}
-
-/// Gives the request its place in the reply order.
-pub(super) fn open(client: &mut Client, expect: Expect, turn: &mut Turn<'_>) -> Origin {
-    let ticket = client.replies.open(expect, turn.spares);
-    Origin { client: turn.key, generation: client.generation, ticket, part: 0 }
-}
-
-/// Queues one part on its link.
-pub(super) fn send_part(
-    client: &mut Client,
-    origin: Origin,
-    slot: Slot,
-    lane: Lane,
-    frame: &[u8],
-    turn: &mut Turn<'_>,
-) {
-    let pending = Pending::new(origin, slot, turn.now + turn.shared.command_timeout);
-    send_pending(client, origin, pending, lane, frame, turn);
-}
-
-/// Queues a request on its link; what can't be sent now is parked.
-pub(super) fn send_pending(
-    client: &mut Client,
-    origin: Origin,
-    pending: Pending,
-    lane: Lane,
-    frame: &[u8],
-    turn: &mut Turn<'_>,
-) {
-    let shared = turn.shared;
-    client.routed_by = turn.pool.generation();
-    turn.metrics.backend_requests.add(1);
-    match turn.pool.send(lane, pending, frame) {
-        Sent::Queued { bytes } => client.congested |= bytes > shared.settings.cluster.backend_high_watermark,
-        Sent::Down { since } if turn.now.saturating_sub(since) > shared.command_timeout => {
-            turn.metrics.refusals.add(1);
-            let error = Refusal::ShardDown.reply();
-            let piece = Piece { ticket: origin.ticket, part: origin.part, bytes: &error, more: false };
-            client.fill_own(piece, turn.spares);
-        }
-        Sent::Down { .. } | Sent::Unserved => {
-            client.hold_back();
-            turn.retries.push(Parked::again(origin, &pending, lane, Target::Slot, frame, None));
-        }
-    }
 }
 
 fn answer_locally(

@@ -7,6 +7,7 @@ pub mod connection;
 pub mod session;
 
 pub mod dispatch;
+pub mod send;
 pub mod transaction;
 
 pub mod private;

@@ -2,9 +2,10 @@
 //! listens may still say.
 
 use super::connection::Client;
-use super::dispatch::{Turn, open};
+use super::dispatch::Turn;
 use super::monitor;
 use super::replies::{Expect, Piece};
+use super::send::open;
 use crate::backend::in_flight::Origin;
 use crate::command::spec::{Local, Spec, TopicKind, Treatment};
 use crate::pubsub::subscriptions::Subscriptions;

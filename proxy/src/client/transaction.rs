@@ -6,6 +6,7 @@ use super::dispatch::{self, Flow, Turn};
 use super::private::job::Kind;
 use super::private::start;
 use super::retry::Target;
+use super::send;
 use crate::backend::in_flight::Pending;
 use crate::cluster::slot::Slot;
 use crate::command::spec::{Flags, Local, Spec, Transaction as Command, Treatment};
@@ -138,12 +139,12 @@ fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> Result<Flow,
     let whole = transaction.whole();
     let queued = transaction.queued;
     if !is_own {
-        let origin = dispatch::open_plain(client, turn);
+        let origin = send::open_plain(client, turn);
         let deadline = turn.now + turn.shared.command_timeout;
         // MULTI's and the queued commands' replies come in front of EXEC's.
         let pending = Pending::new(origin, slot, deadline).led_by(queued + 1);
         let lane = turn.lane(client);
-        dispatch::send_pending(client, origin, pending, lane, &whole, turn);
+        send::send_pending(client, origin, pending, lane, &whole, turn);
         return Ok(Flow::Done);
     }
     let kind = Kind::Exec { database: transaction.selected.unwrap_or(client.session.database), queued };

@@ -12,6 +12,7 @@ pub mod tracked;
 pub mod tracking;
 
 pub mod drive;
+pub mod handover;
 pub mod outcome;
 pub mod search;
 pub mod seek;

@@ -5,7 +5,8 @@
 //! way.
 
 use super::super::connection::Client;
-use super::super::dispatch::{self, Turn};
+use super::super::dispatch::Turn;
+use super::super::send;
 use super::job::{Job, Stage};
 use super::seek;
 use crate::backend::in_flight::Origin;
@@ -85,7 +86,7 @@ fn ask(client: &mut Client, slot: Slot, shape: Shape, frame: &[u8], turn: &mut T
     job.stage = Stage::Trying(shape);
     let origin = Origin { client: turn.key, generation, ticket: job.ticket, part: 0 };
     let lane = turn.lane(client);
-    dispatch::send_part(client, origin, slot, lane, frame, turn);
+    send::send_part(client, origin, slot, lane, frame, turn);
     false
 }
 

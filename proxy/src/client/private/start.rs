@@ -1,8 +1,9 @@
 //! How jobs begin: what a blocking command, WATCH and a transaction that needs its own connection set in motion.
 
 use super::super::connection::Client;
-use super::super::dispatch::{self, Turn};
+use super::super::dispatch::Turn;
 use super::super::replies::Expect;
+use super::super::send;
 use super::job::{Job, Kind, Stage};
 use super::search::Search;
 use crate::backend::in_flight::Origin;
@@ -38,7 +39,7 @@ pub(in super::super) fn block(
         Some(twin) => {
             job.stage = Stage::Trying(twin.shape);
             let lane = turn.lane(client);
-            dispatch::send_part(client, origin, slot, lane, &twin.frame, turn);
+            send::send_part(client, origin, slot, lane, &twin.frame, turn);
         }
         None => job.begin_waiting(turn.metrics),
     }
@@ -61,7 +62,7 @@ pub(super) fn try_again(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     job.stage = Stage::Trying(twin.shape);
     let slot = job.slot;
     let lane = turn.lane(client);
-    dispatch::send_part(client, origin, slot, lane, &twin.frame, turn);
+    send::send_part(client, origin, slot, lane, &twin.frame, turn);
     false
 }
 
@@ -131,7 +132,7 @@ pub(in super::super) fn begin(
 ) -> Origin {
     debug_assert!(client.replies.is_empty() && client.job_mut().is_none(), "a job is alone");
     let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
-    let origin = dispatch::open(client, expect, turn);
+    let origin = send::open(client, expect, turn);
     client.congested = true;
     let mut job = Job::new(kind, origin.ticket, slot, request, turn.now);
     job.until = turn.now + turn.shared.command_timeout;

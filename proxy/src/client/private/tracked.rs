@@ -7,6 +7,7 @@ use super::super::connection::{Client, State};
 use super::super::dispatch::{self, Flow, Turn};
 use super::super::replies::Expect;
 use super::super::retry::Target;
+use super::super::send;
 use super::job::{Job, Kind, Stage};
 use super::start;
 use super::tracking::{self, FORGET_ALL, Options, Tracking};
@@ -312,7 +313,7 @@ fn tell_again(client: &mut Client, turn: &mut Turn<'_>) {
     client.congested = true;
     if alone {
         // Nobody waits for an answer.
-        let origin = dispatch::open(client, Expect::Nothing, turn);
+        let origin = send::open(client, Expect::Nothing, turn);
         let mut job =
             Job::new(Kind::Track { asked: false }, origin.ticket, turn.fixed_slot(), Box::default(), now);
         job.until = now + turn.shared.command_timeout;
