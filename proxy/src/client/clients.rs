@@ -319,12 +319,12 @@ impl Replies for Clients {
             self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
             return;
         }
-        let metrics = self.metrics.clone();
-        let Some((client, spares, ..)) = self.parts(origin.client, origin.generation) else { return };
+        let Self { records, spares, metrics, .. } = self;
+        let Some(client) = records.get_mut(origin.client as usize) else { return };
         let mut piece =
             Piece { ticket: origin.ticket, part: origin.part, bytes: reply.bytes(), more: reply.more };
         if client.is_trying(origin.ticket) {
-            client.on_tried(&reply, piece, spares, &metrics);
+            client.on_tried(&reply, piece, spares, metrics);
         } else if let Some(error) = reply.refused_before() {
             piece.bytes = error;
             client.fill_own(piece, spares);

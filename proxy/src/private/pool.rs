@@ -66,6 +66,8 @@ pub struct PrivatePool {
     next_node: u32,
     /// Clients to be woken at a time.
     timers: BTreeSet<(u64, Asker)>,
+    /// One was set since it was last asked.
+    timer_set: bool,
     openings: VecDeque<Opening>,
     /// CLIENT UNBLOCKs that are not answered, each with the connection that it meant, once that is clean.
     unblocks: HashMap<u32, Option<Box<PrivateConnection>>>,
@@ -106,6 +108,7 @@ impl PrivatePool {
             by_endpoint: HashMap::new(),
             next_node: 0,
             timers: BTreeSet::new(),
+            timer_set: false,
             openings: VecDeque::new(),
             unblocks: HashMap::new(),
             next_unblock: 0,
@@ -280,6 +283,7 @@ impl PrivatePool {
     /// Wakes `asker` at this time.
     pub fn set_timer(&mut self, at: u64, asker: Asker) {
         self.timers.insert((at, asker));
+        self.timer_set = true;
     }
 
     /// Takes a timer back.
@@ -293,10 +297,15 @@ impl PrivatePool {
         !self.timers.is_empty() || self.nodes.values().any(|node| !node.queue.is_empty())
     }
 
-    /// The same without a look at every node: whether somebody set a timer.
+    /// Whether a timer was set since the last call: ticks may come too seldom for it.
+    pub fn take_timer_set(&mut self) -> bool {
+        std::mem::take(&mut self.timer_set)
+    }
+
+    /// Whether [`Self::next_opening`] may give any.
     #[must_use]
-    pub fn has_waiting(&self) -> bool {
-        !self.timers.is_empty()
+    pub fn has_openings(&self) -> bool {
+        !self.openings.is_empty()
     }
 
     /// Who is to be woken at `now`: those whose time has come, and those there is room for.

@@ -16,12 +16,26 @@ use crate::private::open;
 use crate::private::pool::{Asker, NodeId, Opening};
 
 impl Worker {
+    /// Connections whose nodes have answered a CLIENT UNBLOCK need not wait for that any longer.
+    pub(super) fn end_unblocks(&mut self) {
+        if self.clients.settled.is_empty() {
+            return;
+        }
+        let now = self.now();
+        for (token, answered) in self.clients.settled.drain(..) {
+            self.private.on_unblock_over(token, answered, now);
+        }
+    }
+
     /// Opens the private connections that are wanted, a bounded number at a time.
     pub(super) fn open_private(&mut self) {
-        let now = self.now();
-        if self.private.has_waiting() {
+        if self.private.take_timer_set() {
             self.wake_tick.notify_one();
         }
+        if !self.private.has_openings() {
+            return;
+        }
+        let now = self.now();
         while let Some(opening) = self.private.next_opening(now) {
             let Some(this) = self.this.upgrade() else { return };
             match opening {

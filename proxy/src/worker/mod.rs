@@ -322,10 +322,7 @@ impl Owner for Worker {
         self.send_subscriptions();
         self.show_feed();
         self.clients.flush(&[]);
-        let now = self.now();
-        for (token, answered) in self.clients.settled.drain(..) {
-            self.private.on_unblock_over(token, answered, now);
-        }
+        self.end_unblocks();
         self.open_private();
         let (pubsub, metrics) = (&mut self.clients.pubsub, &self.metrics);
         metrics.subscribed_clients.set(pubsub.clients());

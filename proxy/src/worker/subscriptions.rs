@@ -29,7 +29,6 @@ struct Batch {
 impl Worker {
     /// Sends what there is to be told.
     pub(super) fn send_subscriptions(&mut self) {
-        let now = self.now();
         let mut batches: Vec<Batch> = Vec::new();
         while self.clients.pubsub.unanswered() < MOST_UNANSWERED
             && let Some(step) = self.clients.pubsub.next_step()
@@ -39,7 +38,7 @@ impl Worker {
                 Step::Leave(topic, link) => (topic, Some(link)),
             };
             let Some(link) = link else {
-                self.clients.pubsub.put_off(topic, now + PAUSE_FOR_NODE);
+                self.clients.pubsub.put_off(topic, self.now() + PAUSE_FOR_NODE);
                 continue;
             };
             let (kind, name) = self.clients.pubsub.topic(topic);
@@ -51,20 +50,19 @@ impl Worker {
                 self.clients.pubsub.asked(topic, link);
             }
             if is_full && let Some(index) = batches.iter().position(|batch| batch.link == link) {
-                self.send_batch(batches.swap_remove(index), now);
+                self.send_batch(batches.swap_remove(index));
             }
         }
         for batch in batches {
-            self.send_batch(batch, now);
+            self.send_batch(batch);
         }
     }
 
     /// Sends a marker to each link for subscriptions that has nothing to say: a node that is gone without a word
     /// is found by it.
     pub(super) fn feel_pulse(&mut self) {
-        let now = self.now();
         for link in self.pool.quiet_subscription_links() {
-            self.send_batch(Batch { link, slot: Slot::FIXED, bytes: Vec::new() }, now);
+            self.send_batch(Batch { link, slot: Slot::FIXED, bytes: Vec::new() });
         }
     }
 
@@ -80,22 +78,21 @@ impl Worker {
                 strays.push((topic, link, Box::<[u8]>::from(name)));
             }
         }
-        let now = self.now();
         for (topic, link, name) in strays {
             // It may still serve the slot, or take itself to: whatever it says is not waited for.
             let mut batch = Batch { link, slot: Slot::of(&name), bytes: Vec::new() };
             write(&mut batch.bytes, word(TopicKind::Shard, false), &name);
             self.clients.pubsub.asked_in_vain(link);
             self.clients.pubsub.lose(topic, true);
-            self.send_batch(batch, now);
+            self.send_batch(batch);
         }
         self.clients.pubsub.hurry();
     }
 
-    fn send_batch(&mut self, mut batch: Batch, now: u64) {
+    fn send_batch(&mut self, mut batch: Batch) {
         batch.bytes.extend_from_slice(MARKER);
         self.clients.pubsub.marked(batch.link);
-        let deadline = now + self.shared.command_timeout;
+        let deadline = self.now() + self.shared.command_timeout;
         if !self.pool.push_subscriptions(batch.link, batch.slot, deadline, &batch.bytes) {
             self.clients.pubsub.on_lost(batch.link);
         }
