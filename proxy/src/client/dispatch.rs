@@ -77,7 +77,7 @@ impl Turn<'_> {
 
     /// Where requests without a key go: always to the same shard, the one of the lowest slot that is served.
     pub(super) fn fixed_slot(&self) -> Slot {
-        self.pool.slot_map().shard_slots().first().copied().unwrap_or(Slot::FIXED)
+        self.pool.slot_map().fixed_slot()
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn subscribe(client: &mut Client, kind: TopicKind, request: &Request<
     let (mut reply, mut topics) = (Vec::new(), Vec::with_capacity(request.len() - 1));
     for name in request.args_from(1) {
         topics.push(turn.pubsub.subscribe(own, turn.key, origin.ticket, kind, name));
-        write(&mut reply, protocol, word(kind, true), Some(name), own.told(kind));
+        write(&mut reply, protocol, kind.command(true), Some(name), own.told(kind));
     }
     let deadline = turn.now + turn.shared.command_timeout;
     let is_large = reply.len() > LARGE_REPLY;
@@ -41,7 +41,7 @@ const LARGE_REPLY: usize = 1024;
 pub(super) fn unsubscribe(client: &mut Client, kind: TopicKind, request: &Request<'_>, turn: &mut Turn<'_>) {
     client.session.take_mute();
     let origin = open(client, Expect::Plain, turn);
-    let (protocol, word) = (client.session.protocol, word(kind, false));
+    let (protocol, word) = (client.session.protocol, kind.command(false));
     let mut reply = Vec::new();
     let own = client.subscriptions.get_or_insert_with(|| Box::new(Subscriptions::new(turn.now)));
     let all = if request.len() > 1 { Vec::new() } else { turn.pubsub.names_of(own, kind) };
@@ -99,17 +99,6 @@ pub(super) fn restrict(
 
 fn answer(client: &mut Client, origin: Origin, reply: &[u8], turn: &mut Turn<'_>) {
     client.fill_own(Piece { ticket: origin.ticket, part: 0, bytes: reply, more: false }, turn.spares);
-}
-
-fn word(kind: TopicKind, subscribes: bool) -> &'static str {
-    match (kind, subscribes) {
-        (TopicKind::Channel, true) => "subscribe",
-        (TopicKind::Channel, false) => "unsubscribe",
-        (TopicKind::Pattern, true) => "psubscribe",
-        (TopicKind::Pattern, false) => "punsubscribe",
-        (TopicKind::Shard, true) => "ssubscribe",
-        (TopicKind::Shard, false) => "sunsubscribe",
-    }
 }
 
 fn write(reply: &mut Vec<u8>, protocol: Protocol, word: &str, name: Option<&[u8]>, count: u32) {

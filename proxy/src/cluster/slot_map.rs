@@ -107,6 +107,17 @@ impl SlotMap {
         self.owner(slot).map(|index| &self.nodes[usize::from(index.0)].endpoint)
     }
 
+    /// Where the primaries that serve slots listen, in the order of their lowest slots.
+    pub fn serving(&self) -> impl Iterator<Item = &Endpoint> {
+        self.shard_slots.iter().filter_map(|slot| self.owner_endpoint(*slot))
+    }
+
+    /// The slot of what has no key: always the same shard's, that of the lowest slot that is served.
+    #[must_use]
+    pub fn fixed_slot(&self) -> Slot {
+        self.shard_slots.first().copied().unwrap_or(Slot::FIXED)
+    }
+
     /// All nodes, primaries first.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {

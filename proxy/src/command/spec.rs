@@ -164,6 +164,21 @@ pub enum TopicKind {
     Shard,
 }
 
+impl TopicKind {
+    /// The command that begins or ends a subscription, which is also the first word of its confirmation.
+    #[must_use]
+    pub fn command(self, subscribes: bool) -> &'static str {
+        match (self, subscribes) {
+            (Self::Channel, true) => "subscribe",
+            (Self::Channel, false) => "unsubscribe",
+            (Self::Pattern, true) => "psubscribe",
+            (Self::Pattern, false) => "punsubscribe",
+            (Self::Shard, true) => "ssubscribe",
+            (Self::Shard, false) => "sunsubscribe",
+        }
+    }
+}
+
 /// How a multi-key command is cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Split {

@@ -44,7 +44,7 @@ impl Worker {
             let (kind, name) = self.clients.pubsub.topic(topic);
             let joins = matches!(step, Step::Join(_));
             let batch = batch_of(&mut batches, link, Slot::of(name));
-            write(&mut batch.bytes, word(kind, joins), name);
+            write(&mut batch.bytes, kind.command(joins), name);
             let is_full = batch.bytes.len() > BATCH_BYTES;
             if joins {
                 self.clients.pubsub.asked(topic, link);
@@ -72,7 +72,7 @@ impl Worker {
         let map = pool.slot_map().clone();
         let mut strays = Vec::new();
         for (topic, name, link) in clients.pubsub.live_shards() {
-            let owner = map.owner(Slot::of(name)).map(|index| &map.nodes()[usize::from(index.0)].endpoint);
+            let owner = map.owner_endpoint(Slot::of(name));
             let here = pool.link_mut(link).map(|link| &link.endpoint);
             if owner.is_some() && owner != here {
                 strays.push((topic, link, Box::<[u8]>::from(name)));
@@ -81,7 +81,7 @@ impl Worker {
         for (topic, link, name) in strays {
             // It may still serve the slot, or take itself to: whatever it says is not waited for.
             let mut batch = Batch { link, slot: Slot::of(&name), bytes: Vec::new() };
-            write(&mut batch.bytes, word(TopicKind::Shard, false), &name);
+            write(&mut batch.bytes, TopicKind::Shard.command(false), &name);
             self.clients.pubsub.asked_in_vain(link);
             self.clients.pubsub.lose(topic, true);
             self.send_batch(batch);
@@ -103,7 +103,7 @@ impl Worker {
     /// the fixed one.
     fn place(&self, kind: TopicKind, name: &[u8]) -> (Slot, bool) {
         let is_cluster = self.shared.together == Together::Slot;
-        let fixed = || self.pool.slot_map().shard_slots().first().copied().unwrap_or(Slot::FIXED);
+        let fixed = || self.pool.slot_map().fixed_slot();
         match kind {
             TopicKind::Shard => (Slot::of(name), false),
             TopicKind::Channel if is_cluster => (Slot::of(name), true),
@@ -126,17 +126,6 @@ fn batch_of(batches: &mut Vec<Batch>, link: LinkKey, slot: Slot) -> &mut Batch {
         batches.len() - 1
     });
     &mut batches[index]
-}
-
-fn word(kind: TopicKind, joins: bool) -> &'static str {
-    match (kind, joins) {
-        (TopicKind::Channel, true) => "SUBSCRIBE",
-        (TopicKind::Channel, false) => "UNSUBSCRIBE",
-        (TopicKind::Pattern, true) => "PSUBSCRIBE",
-        (TopicKind::Pattern, false) => "PUNSUBSCRIBE",
-        (TopicKind::Shard, true) => "SSUBSCRIBE",
-        (TopicKind::Shard, false) => "SUNSUBSCRIBE",
-    }
 }
 
 fn write(batch: &mut Vec<u8>, word: &str, name: &[u8]) {

@@ -144,7 +144,7 @@ pub(super) fn is_told(client: &mut Client, turn: &mut Turn<'_>) -> bool {
 /// A primary that is not told yet to tell of changes.
 fn untold(client: &mut Client, turn: &mut Turn<'_>) -> Option<Endpoint> {
     let map = turn.pool.slot_map().clone();
-    map.shard_slots().iter().filter_map(|slot| map.owner_endpoint(*slot)).find_map(|endpoint| {
+    map.serving().find_map(|endpoint| {
         let node = turn.private.node(endpoint);
         let own = client.private.as_mut().and_then(|private| private.table.get_mut(node));
         (!own.is_some_and(|connection| connection.tracks)).then(|| endpoint.clone())
@@ -279,12 +279,7 @@ fn follow_map(client: &mut Client, turn: &mut Turn<'_>) {
         _ => return,
     }
     let map = turn.pool.slot_map().clone();
-    let owners: Vec<NodeId> = map
-        .shard_slots()
-        .iter()
-        .filter_map(|slot| map.owner_endpoint(*slot))
-        .map(|endpoint| turn.private.node(endpoint))
-        .collect();
+    let owners: Vec<NodeId> = map.serving().map(|endpoint| turn.private.node(endpoint)).collect();
     let busy = client.job_mut().and_then(|job| job.node());
     let nodes = nodes(client);
     for node in &nodes {
