@@ -83,6 +83,8 @@ metrics! {
     commands: Counter, "Requests received from clients.";
     commands_local: Counter, "Requests answered by the proxy itself.";
     commands_split: Counter, "Requests sent in several parts.";
+    commands_cross_slot: Counter, "Requests whose keys were in several slots, carried out in several steps.";
+    plans: Gauge, "Requests in several steps that are under way now.";
     refusals: Counter, "Requests answered with an error of the proxy.";
     protocol_errors: Counter, "Clients closed because they sent no valid request.";
     backend_requests: Counter, "Requests and parts of requests given to backend connections.";

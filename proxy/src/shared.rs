@@ -12,7 +12,7 @@ use crate::client::session::Login;
 use crate::cluster::published::Topology;
 use crate::command::local::cluster::{NodeId, OwnNode};
 use crate::command::table::Table;
-use crate::config::settings::{BackendKind, Settings};
+use crate::config::settings::{BackendKind, CrossSlot, Settings};
 use crate::metrics::Metrics;
 use crate::monitors::Monitors;
 use crate::private::caps::Caps;
@@ -115,6 +115,12 @@ impl Shared {
             memory_excess: Default::default(),
             settings,
         }
+    }
+
+    /// Whether commands whose keys are in several slots are carried out in steps.
+    #[must_use]
+    pub fn crosses_slots(&self) -> bool {
+        self.settings.cluster.cross_slot == CrossSlot::BestEffort
     }
 
     /// A number that no other client of this process has.

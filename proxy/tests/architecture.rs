@@ -95,6 +95,7 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
 
 /// Pure files that use a ◆ file.
 const PURE_ON_IO: &[(&str, &str, &str)] = &[
+    ("client/cross.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     (
         "client/private/outcome.rs",
         "client::connection",
@@ -147,6 +148,7 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "changes the client's record, whose socket it never touches",
     ),
     ("client/send.rs", "client::connection", "changes the client's record, whose socket it never touches"),
+    ("worker/plans.rs", "worker", "a part of the worker, whose sockets and clock it does not touch"),
     ("worker/resend.rs", "worker", "a part of the worker, whose sockets and clock it does not touch"),
     ("private/pool.rs", "private::connection", "keeps idle connections, whose sockets it does not touch"),
     (

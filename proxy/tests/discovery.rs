@@ -15,7 +15,7 @@ use slotway::cluster::discovery::Discovery;
 use slotway::cluster::published::Topology;
 use slotway::cluster::slot::Slot;
 use slotway::cluster::slot_map::{Endpoint, Generation, SlotMap};
-use slotway::config::settings::{BackendKind, ClusterSettings, DnsSettings, Secret};
+use slotway::config::settings::{BackendKind, ClusterSettings, CrossSlot, DnsSettings, Secret};
 use slotway::dns::resolver::Resolver;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
@@ -142,6 +142,8 @@ fn cluster(seeds: Vec<Endpoint>) -> ClusterSettings {
         reconnect_backoff: (Duration::from_millis(20), Duration::from_millis(200)),
         connections_per_node: 1,
         backend_high_watermark: 1 << 20,
+        cross_slot: CrossSlot::BestEffort,
+        cross_slot_memory: 1 << 20,
     }
 }
 

@@ -27,6 +27,15 @@ impl Origin {
     /// Where [`Self::client`] of a client's record would stand: no client asked, the owner itself did.
     pub const OWN: u32 = u32::MAX;
 
+    /// The same for a plan of the owner's: see [`Self::plan`].
+    pub const PLAN: u32 = u32::MAX - 1;
+
+    /// Part `part` of what the plan in place `key` asks for, which this ticket tells from earlier ones.
+    #[must_use]
+    pub fn plan(key: u32, ticket: Ticket, part: u16) -> Self {
+        Self { client: Self::PLAN, generation: key, ticket, part }
+    }
+
     /// A request of the owner's own, which tells it by this number.
     #[must_use]
     pub fn own(token: u32) -> Self {

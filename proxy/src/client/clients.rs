@@ -9,6 +9,7 @@ use super::address::OwnAddresses;
 use super::connection::{Client, Watermarks};
 use super::delivery::close_subscriber;
 use super::monitor::Feed;
+use super::plans::Plans;
 use super::replies::Piece;
 use super::retry::{Parked, Retries, Target};
 use super::spares::Spares;
@@ -47,6 +48,8 @@ pub struct Clients {
     pub spares: Spares,
     /// Requests to be sent again.
     pub retries: Retries,
+    /// Requests that take several steps.
+    pub plans: Plans,
     /// Where clients reached us.
     pub own_addresses: OwnAddresses,
     /// What clients listen to.
@@ -66,9 +69,9 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// No clients yet.
+    /// No clients yet; their plans may hold so many bytes.
     #[must_use]
-    pub fn new(marks: Watermarks, metrics: Arc<WorkerMetrics>) -> Self {
+    pub fn new(marks: Watermarks, plans_limit: usize, metrics: Arc<WorkerMetrics>) -> Self {
         Self {
             records: Slab::new(),
             next_generation: 0,
@@ -77,6 +80,7 @@ impl Clients {
             next_look: 0,
             spares: Spares::default(),
             retries: Retries::default(),
+            plans: Plans::new(plans_limit),
             own_addresses: OwnAddresses::default(),
             pubsub: Registry::default(),
             feed: Feed::default(),
@@ -119,10 +123,10 @@ impl Clients {
         &mut self,
         key: u32,
         generation: u32,
-    ) -> Option<(&mut Client, &mut Spares, &mut Retries, &mut Registry, &mut Feed)> {
-        let Self { records, spares, retries, pubsub, feed, .. } = self;
+    ) -> Option<(&mut Client, &mut Spares, &mut Retries, &mut Plans, &mut Registry, &mut Feed)> {
+        let Self { records, spares, retries, plans, pubsub, feed, .. } = self;
         let client = records.get_mut(key as usize).filter(|client| client.generation == generation)?;
-        Some((client, spares, retries, pubsub, feed))
+        Some((client, spares, retries, plans, pubsub, feed))
     }
 
     /// All clients.
@@ -149,6 +153,9 @@ impl Clients {
 
     /// Answers a request with bytes of the proxy's own; [`Replies::flush`] then writes them.
     pub fn answer(&mut self, origin: Origin, bytes: &[u8]) {
+        if origin.client == Origin::PLAN {
+            return self.on_call_answered(origin, bytes, false);
+        }
         let Some((client, spares, ..)) = self.parts(origin.client, origin.generation) else { return };
         client.fill_own(Piece { ticket: origin.ticket, part: origin.part, bytes, more: false }, spares);
         self.touch(origin.client);
@@ -158,6 +165,13 @@ impl Clients {
     pub fn refuse(&mut self, origin: Origin, refusal: &Refusal) {
         self.metrics.refusals.add(1);
         self.answer(origin, &refusal.reply());
+    }
+
+    /// Takes a piece of the reply to a plan's call; what that comes to may be the answer to its client.
+    fn on_call_answered(&mut self, call: Origin, bytes: &[u8], more: bool) {
+        if let Some((asker, reply)) = self.plans.fill(call, bytes, more) {
+            self.answer(asker, &reply);
+        }
     }
 
     /// A parked request leaves [`Retries`]: its client may go on when it was the last.
@@ -247,6 +261,26 @@ impl Clients {
         }
     }
 
+    /// A reply to what no client asked for itself.
+    fn on_own_reply(
+        &mut self,
+        pending: &Pending,
+        request: &[u8],
+        (node, lane): (&Endpoint, Lane),
+        (origin, reply): (Origin, Reply<'_>),
+    ) {
+        if let Some(token) = origin.token() {
+            if !reply.more {
+                self.settled.push((token, true));
+            }
+        } else if let Some(target) = self.redirect(pending, &reply, node) {
+            self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
+        } else {
+            let bytes = reply.refused_before().unwrap_or_else(|| reply.reason());
+            self.on_call_answered(origin, bytes, reply.more);
+        }
+    }
+
     fn find(&mut self, origin: Origin) -> Option<&mut Client> {
         self.parts(origin.client, origin.generation).map(|(client, ..)| client)
     }
@@ -263,8 +297,9 @@ impl Clients {
     /// Keeps a request to be sent again, and holds its client's further requests back meanwhile, so that
     /// they don't overtake it.
     pub fn park(&mut self, parked: Parked) {
-        if let Some(client) = self.find(parked.origin) {
-            client.hold_back();
+        let client = self.find(parked.origin);
+        if client.is_some() || parked.origin.client == Origin::PLAN {
+            client.into_iter().for_each(Client::hold_back);
             self.retries.push(parked);
             self.metrics.requests_parked.set(self.retries.len() as u64);
         }
@@ -305,11 +340,8 @@ impl Replies for Clients {
         reply: Reply<'_>,
     ) {
         let Some(origin) = pending.origin else { return };
-        if let Some(token) = origin.token() {
-            if !reply.more {
-                self.settled.push((token, true));
-            }
-            return;
+        if origin.client >= Origin::PLAN {
+            return self.on_own_reply(pending, request, (node, lane), (origin, reply));
         }
         if self.find(origin).is_none() {
             self.metrics.backend_orphans.add(u64::from(reply.first));

@@ -2,8 +2,10 @@
 //! links and replies in the client's output; the tasks do the rest.
 
 use super::connection::Client;
+use super::cross;
 use super::local::{self, Answer};
 use super::monitor::{self, Feed};
+use super::plans::Plans;
 use super::retry::Retries;
 use super::send::{open_plain, send, send_everywhere, send_scan, send_split};
 use super::spares::Spares;
@@ -39,6 +41,8 @@ pub struct Turn<'a> {
     pub spares: &'a mut Spares,
     /// Requests to be sent again.
     pub retries: &'a mut Retries,
+    /// Requests that take several steps.
+    pub plans: &'a mut Plans,
     /// What the worker's clients listen to.
     pub pubsub: &'a mut Registry,
     /// What is shown to monitors.
@@ -123,14 +127,7 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     let shared = turn.shared;
     let spec = match shared.commands.find(request) {
         Lookup::Found(spec) => spec,
-        _ if !client.session.is_logged_in() => return Err(Refusal::NoAuth),
-        Lookup::Unknown => return Err(Refusal::unknown_command(request.name(), request.args_from(1))),
-        Lookup::UnknownSubcommand { container } => {
-            return Err(Refusal::UnknownSubcommand {
-                name: printable(request.arg(1).unwrap_or_default(), 128),
-                container: container.name.to_uppercase(),
-            });
-        }
+        other => return Err(unknown(client, request, other)),
     };
     client.session.last_command = spec.number;
     if !spec.takes(request.len()) {
@@ -152,11 +149,14 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         return Ok(flow);
     }
     match spec.treatment {
-        Treatment::Keyed if blocks(spec, request) => return block(client, spec, request, turn),
+        Treatment::Keyed | Treatment::Cross(_) if blocks(spec, request) => {
+            return block(client, spec, request, turn);
+        }
         Treatment::Keyed => {
             let slot = slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
             send(client, slot, request.frame(), turn);
         }
+        Treatment::Cross(cross) => return cross::route(client, cross, spec, request, turn),
         Treatment::Blocking => return block(client, spec, request, turn),
         Treatment::Transaction(command) => {
             return transaction::handle(client, command, spec, request, turn);
@@ -179,6 +179,17 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         Treatment::Refused(why) => return Err(unsupported(spec, why)),
     }
     Ok(Flow::Done)
+}
+
+fn unknown(client: &Client, request: &Request<'_>, found: Lookup<'_>) -> Refusal {
+    match found {
+        _ if !client.session.is_logged_in() => Refusal::NoAuth,
+        Lookup::UnknownSubcommand { container } => Refusal::UnknownSubcommand {
+            name: printable(request.arg(1).unwrap_or_default(), 128),
+            container: container.name.to_uppercase(),
+        },
+        _ => Refusal::unknown_command(request.name(), request.args_from(1)),
+    }
 }
 
 /// Whether a command waits for EXEC, once MULTI was said.

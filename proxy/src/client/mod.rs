@@ -6,7 +6,9 @@ pub mod address;
 pub mod connection;
 pub mod session;
 
+mod cross;
 pub mod dispatch;
+pub mod plans;
 pub mod send;
 pub mod transaction;
 

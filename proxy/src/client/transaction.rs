@@ -219,7 +219,7 @@ fn place(spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Result<Option<S
     let refuse = |why| Err(Refusal::NotQueued { name: spec.name.to_string(), why });
     let one_shard = turn.pool.slot_map().shard_slots().len() == 1;
     match spec.treatment {
-        Treatment::Keyed | Treatment::Blocking | Treatment::Split(_) => {
+        Treatment::Keyed | Treatment::Cross(_) | Treatment::Blocking | Treatment::Split(_) => {
             dispatch::slot_of(spec, request, turn)
         }
         // Published to the shard that everybody listens at.

@@ -24,21 +24,68 @@ pub struct Group {
 /// `None` for commands that act on all their keys at once (BLMOVE), and for what is too long to be tried.
 #[must_use]
 pub fn of(spec: &Spec, request: &Request<'_>, together: impl Fn(Slot, Slot) -> bool) -> Option<Vec<Group>> {
-    let indices: Vec<usize> = keys::positions(spec, request).ok()?.collect();
+    let group = |(slot, run): (Slot, Vec<usize>)| {
+        let frame = of_keys(spec, request, &run)?;
+        let twin = with_request(&frame, |request| blocking::twin(spec, request))?;
+        Some(Group { slot, keys: run.iter().map(|index| request.raw_arg(*index).into()).collect(), twin })
+    };
+    runs_of(spec, request, together)?.into_iter().map(group).collect()
+}
+
+/// A request over several slots, cut where the slot changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// Where its keys are.
+    pub slot: Slot,
+    /// Their arguments' numbers.
+    pub keys: Vec<usize>,
+    /// The request for these keys only.
+    pub frame: Vec<u8>,
+    /// Whether a server takes their ids for ids; always, where they have none.
+    pub ids_are_whole: bool,
+}
+
+/// The runs of a request that does not block, in the caller's order; slots of one `place` stay together. `None` for
+/// commands that can't be cut so.
+#[must_use]
+pub fn runs(spec: &Spec, request: &Request<'_>, place: impl Fn(Slot) -> u16) -> Option<Vec<Run>> {
+    let is_id = |index: usize| request.arg(index).is_some_and(is_id);
+    let apart = options::streams_begin(request).map_or(0, |streams| (request.len() - streams) / 2);
+    let run = |(slot, keys): (Slot, Vec<usize>)| {
+        let frame = of_keys(spec, request, &keys)?;
+        let ids_are_whole = &*spec.name != "xreadgroup" || keys.iter().all(|key| is_id(key + apart));
+        Some(Run { slot, keys, frame, ids_are_whole })
+    };
+    runs_of(spec, request, |a, b| place(a) == place(b))?.into_iter().map(run).collect()
+}
+
+/// The argument of XREADGROUP that is the group.
+#[must_use]
+pub fn group_name(request: &Request<'_>) -> Option<usize> {
+    options::group(request)
+}
+
+/// `ms`, `ms-seq`, or what stands for the entries that nobody got.
+fn is_id(id: &[u8]) -> bool {
+    let is_number = |part: &[u8]| !part.is_empty() && part.len() <= 20 && part.iter().all(u8::is_ascii_digit);
+    id == b">" || id.splitn(2, |byte| *byte == b'-').all(is_number)
+}
+
+/// Keys that stand together in one slot.
+fn runs_of(
+    spec: &Spec,
+    request: &Request<'_>,
+    together: impl Fn(Slot, Slot) -> bool,
+) -> Option<Vec<(Slot, Vec<usize>)>> {
     let mut runs: Vec<(Slot, Vec<usize>)> = Vec::new();
-    for index in indices {
+    for index in keys::positions(spec, request).ok()? {
         let slot = Slot::of(request.arg(index)?);
         match runs.last_mut() {
             Some((own, run)) if together(*own, slot) => run.push(index),
             _ => runs.push((slot, vec![index])),
         }
     }
-    let group = |(slot, run): (Slot, Vec<usize>)| {
-        let frame = of_keys(spec, request, &run)?;
-        let twin = with_request(&frame, |request| blocking::twin(spec, request))?;
-        Some(Group { slot, keys: run.iter().map(|index| request.raw_arg(*index).into()).collect(), twin })
-    };
-    runs.into_iter().map(group).collect()
+    Some(runs)
 }
 
 /// The arguments of XREAD that are `$`: the last id at the moment the command is read.
@@ -83,6 +130,10 @@ fn of_keys(spec: &Spec, request: &Request<'_>, run: &[usize]) -> Option<Vec<u8>>
         "blmpop" | "bzmpop" => {
             let all = keys::positions(spec, request).ok()?.last()?;
             raw(0..2).chain([count]).chain(keys).chain(raw(all + 1..request.len())).collect()
+        }
+        "lmpop" | "zmpop" => {
+            let all = keys::positions(spec, request).ok()?.last()?;
+            raw(0..1).chain([count]).chain(keys).chain(raw(all + 1..request.len())).collect()
         }
         "xread" | "xreadgroup" => {
             let streams = options::streams_begin(request)?;

@@ -113,11 +113,13 @@ impl Positions {
         }
     }
 
-    /// The first half of the arguments from `begin` on: streams, which their ids follow.
+    /// The first half of the arguments from `begin` on: streams, which their ids follow. Where there are not as many
+    /// ids as streams the servers find no key either, and say so.
     fn push_share(&mut self, begin: Option<usize>, argc: usize) {
         let Some(first) = begin else { return };
-        let half = argc.saturating_sub(first) / 2;
-        if half > 0 {
+        let count = argc.saturating_sub(first);
+        let half = count / 2;
+        if half > 0 && count.is_multiple_of(2) {
             self.push(Span { first, last: first + half - 1, step: 1 });
         }
     }

@@ -11,6 +11,11 @@ pub(super) fn streams_begin(request: &Request<'_>) -> Option<usize> {
         .map(|(i, _)| i + 1)
 }
 
+/// The group's name of XREADGROUP: behind GROUP.
+pub(super) fn group(request: &Request<'_>) -> Option<usize> {
+    StreamOptions { request, next: 1 }.find(|(_, option)| *option == StreamOption::Group).map(|(i, _)| i + 1)
+}
+
 /// The BLOCK options of XREAD or XREADGROUP, each with its argument behind it; the last one counts.
 pub(super) fn blocks<'r>(request: &'r Request<'_>) -> impl Iterator<Item = usize> + 'r {
     StreamOptions { request, next: 1 }
@@ -57,6 +62,7 @@ struct StreamOptions<'r, 'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum StreamOption {
     Block,
+    Group,
     Streams,
     Other,
 }
@@ -74,7 +80,7 @@ impl Iterator for StreamOptions<'_, '_> {
             () if is(b"STREAMS") => (StreamOption::Streams, self.request.len()),
             () if is(b"BLOCK") => (StreamOption::Block, 1),
             () if is(b"COUNT") || is(b"CLAIM") => (StreamOption::Other, 1),
-            () if is(b"GROUP") => (StreamOption::Other, 2),
+            () if is(b"GROUP") => (StreamOption::Group, 2),
             () => (StreamOption::Other, 0),
         };
         self.next = index + 1 + arguments;

@@ -127,6 +127,8 @@ pub enum Treatment {
     Keyed,
     /// Cut into one part a shard; the replies are merged in the caller's order.
     Split(Split),
+    /// As [`Self::Keyed`] where its keys are in one slot; in several steps where they are not.
+    Cross(Cross),
     /// To every primary; replies merged by this policy.
     EveryShard(Merge),
     /// To one fixed primary: what has no key but means the same on each.
@@ -177,6 +179,47 @@ impl TopicKind {
             (Self::Shard, false) => "sunsubscribe",
         }
     }
+}
+
+/// How a command is carried out whose keys are in several slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cross {
+    /// What it reads elsewhere is copied to where it writes, or reads most, and the server there runs it.
+    Gather(Target),
+    /// COPY, RENAME, RENAMENX: a value goes from its key to another.
+    Transfer(Transfer),
+    /// SMOVE: a member goes from a set to another.
+    Member,
+    /// LMOVE, RPOPLPUSH: an element goes from a list to another.
+    Element,
+    /// MSETNX: all keys are set or none.
+    AllOrNone,
+    /// LMPOP, ZMPOP: in the caller's order, until something is found.
+    First,
+    /// XREAD, XREADGROUP: each stream is read where it is.
+    Streams,
+}
+
+/// Which of a command's keys is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// None.
+    None,
+    /// The first one.
+    First,
+    /// The last one, where there are two: an option's (SORT's STORE).
+    Last,
+}
+
+/// What becomes of the old key, and of what the new one had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transfer {
+    /// COPY.
+    Copy,
+    /// RENAME.
+    Rename,
+    /// RENAMENX.
+    RenameNx,
 }
 
 /// How a multi-key command is cut.

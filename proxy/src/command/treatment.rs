@@ -2,13 +2,16 @@
 //! without keys, about which facts say too little, are listed in one reviewed table with the reasons.
 
 use super::facts::Facts;
+use super::spec::Cross as C;
 use super::spec::Local as L;
 use super::spec::Merge as M;
 use super::spec::Refused as R;
+use super::spec::Target;
 use super::spec::TopicKind::{Channel, Pattern, Shard};
 use super::spec::Transaction as T;
+use super::spec::Transfer;
 use super::spec::Treatment::{
-    self, Blocking, EveryShard, FixedShard, Keyed, Local, Monitor, RandomKey, Refused, Scan,
+    self, Blocking, Cross, EveryShard, FixedShard, Keyed, Local, Monitor, RandomKey, Refused, Scan,
     Split as SplitBy, Subscribe, Tracking, Transaction, Unsubscribe,
 };
 use super::spec::{Flags, Split as S};
@@ -50,10 +53,50 @@ fn merge_of(facts: &Facts) -> Option<M> {
 /// The reviewed rows. The comments say why.
 const REVIEWED: &[(Treatment, &[&str])] = &[
     // Cut into one part a shard, as clients of one big server expect; the servers' own tip (multi_shard).
-    // MSETNX and MSETEX with conditions are all-or-nothing and stay whole: CROSSSLOT where they cross.
     (SplitBy(S::Gather), &["mget"]),
     (SplitBy(S::Sum), &["del", "unlink", "exists", "touch"]),
     (SplitBy(S::Pairs), &["mset"]),
+    // In one slot as they are; over several in steps (`route/plan/`), each the best that can be had without a
+    // transaction over shards: best effort, in order, copies before anything is removed.
+    (
+        Cross(C::Gather(Target::None)),
+        &[
+            "lcs",
+            "pfcount",
+            "sdiff",
+            "sinter",
+            "sintercard",
+            "sunion",
+            "zdiff",
+            "zinter",
+            "zintercard",
+            "zunion",
+        ],
+    ),
+    (
+        Cross(C::Gather(Target::First)),
+        &[
+            "bitop",
+            "geosearchstore",
+            "pfmerge",
+            "sdiffstore",
+            "sinterstore",
+            "sunionstore",
+            "zdiffstore",
+            "zinterstore",
+            "zrangestore",
+            "zunionstore",
+        ],
+    ),
+    (Cross(C::Gather(Target::Last)), &["georadius", "georadiusbymember", "sort"]),
+    (Cross(C::Transfer(Transfer::Copy)), &["copy"]),
+    (Cross(C::Transfer(Transfer::Rename)), &["rename"]),
+    (Cross(C::Transfer(Transfer::RenameNx)), &["renamenx"]),
+    (Cross(C::Member), &["smove"]),
+    (Cross(C::Element), &["lmove", "rpoplpush"]),
+    (Cross(C::AllOrNone), &["msetnx"]),
+    (Cross(C::First), &["lmpop", "zmpop"]),
+    (Cross(C::Streams), &["xread", "xreadgroup"]),
     // Walks through all shards.
     (Scan, &["scan"]),
     (RandomKey, &["randomkey"]),

@@ -124,6 +124,8 @@ fn check_cluster(file: ClusterFile, errors: &mut Vec<ConfigError>) -> Option<Clu
         reconnect_backoff: (file.reconnect_backoff_min, file.reconnect_backoff_max),
         connections_per_node: file.connections_per_node,
         backend_high_watermark: file.backend_high_watermark,
+        cross_slot: file.cross_slot,
+        cross_slot_memory: file.cross_slot_memory,
     })
 }
 

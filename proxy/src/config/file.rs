@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::entry::{Entry, Key, put};
 use super::error::ConfigError;
 use super::settings::{
-    AtLimit, ClientSettings, DnsSettings, LogFormat, LogSettings, PrivateSettings, Secret, User,
+    AtLimit, ClientSettings, CrossSlot, DnsSettings, LogFormat, LogSettings, PrivateSettings, Secret, User,
 };
 use super::url::BackendUrl;
 
@@ -44,6 +44,8 @@ pub(super) struct ClusterFile {
     pub(super) reconnect_backoff_max: Duration,
     pub(super) connections_per_node: usize,
     pub(super) backend_high_watermark: usize,
+    pub(super) cross_slot: CrossSlot,
+    pub(super) cross_slot_memory: usize,
 }
 
 /// What stands behind the proxy: exactly one of the first three must be written.
@@ -196,6 +198,10 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("cluster.backend_high_watermark", |file, entry| {
         put(&mut file.cluster.backend_high_watermark, entry.size(64 * KIB..=GIB));
     }),
+    row("cluster.cross_slot", |file, entry| put(&mut file.cluster.cross_slot, read_cross_slot(entry))),
+    row("cluster.cross_slot_memory", |file, entry| {
+        put(&mut file.cluster.cross_slot_memory, entry.size(64 * KIB..=16 * GIB));
+    }),
     // [dns]
     row("dns.servers", |file, entry| put(&mut file.dns.servers, entry.list(|entry| entry.dns_server()))),
     row("dns.min_ttl", |file, entry| put(&mut file.dns.min_ttl, entry.duration(100 * MS..=DAY))),
@@ -273,6 +279,14 @@ fn read_at_limit(entry: &mut Entry<'_>) -> Option<AtLimit> {
     })
 }
 
+fn read_cross_slot(entry: &mut Entry<'_>) -> Option<CrossSlot> {
+    entry.parse("\"best_effort\" or \"refuse\"", |text| match text {
+        "best_effort" => Some(CrossSlot::BestEffort),
+        "refuse" => Some(CrossSlot::Refuse),
+        _ => None,
+    })
+}
+
 /// Sixteen, or the benchmark's one entry a slot.
 fn read_table_buckets(entry: &mut Entry<'_>) -> Option<usize> {
     let buckets = entry.whole(16..=16_384usize)?;
@@ -313,6 +327,8 @@ impl Default for ClusterFile {
             reconnect_backoff_max: 2 * SECOND,
             connections_per_node: 1,
             backend_high_watermark: 4 * MIB,
+            cross_slot: CrossSlot::BestEffort,
+            cross_slot_memory: 256 * MIB,
         }
     }
 }

@@ -129,6 +129,19 @@ pub struct ClusterSettings {
     pub connections_per_node: usize,
     /// Most bytes waiting for one backend connection before its clients are no longer read.
     pub backend_high_watermark: usize,
+    /// What becomes of a command whose keys are in several slots and that no server can run.
+    pub cross_slot: CrossSlot,
+    /// Bytes that such commands of one worker may hold together on their way between slots.
+    pub cross_slot_memory: usize,
+}
+
+/// What becomes of a command whose keys are in several slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CrossSlot {
+    /// It is carried out in steps, see [`crate::route::plan`].
+    BestEffort,
+    /// CROSSSLOT, as a node would say.
+    Refuse,
 }
 
 /// The kinds of backends.

@@ -1,11 +1,10 @@
 //! Makes one reply of the parts of a split or scattered request, by the command's response policy.
 
-use crate::resp::protocol::Protocol;
-use crate::resp::reply::{ReplyScan, ReplyScanner};
-use crate::resp::scan::parse_number;
-
+use super::elements::{Elements, integer, is_error, is_nil};
+use super::parts::Parts;
 use super::{cursor, keyspace};
 use crate::command::spec::Merge as Policy;
+use crate::resp::protocol::Protocol;
 
 /// How parts become one reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,64 +34,24 @@ pub enum MergeKind {
     },
 }
 
-/// The parts of one request that have come.
+/// The parts of one request that have come, and what they become.
 #[derive(Debug)]
 pub struct Merge {
     kind: MergeKind,
     protocol: Protocol,
-    /// Parts that are not complete.
-    missing: usize,
-    parts: Vec<Part>,
-    /// Parts that came whole, one behind the other: one buffer for many small parts.
-    bytes: Vec<u8>,
-    /// Bytes of all parts.
-    held: usize,
-}
-
-#[derive(Debug)]
-enum Part {
-    Missing,
-    /// A range of `bytes`.
-    Whole {
-        start: usize,
-        len: usize,
-    },
-    /// Comes in pieces.
-    Pieces(Vec<u8>),
+    parts: Parts,
 }
 
 impl Merge {
     /// Waits for `parts` parts of a reply in `protocol`, which is the request's: a HELLO behind it changes nothing.
     #[must_use]
     pub fn new(kind: MergeKind, parts: usize, protocol: Protocol) -> Self {
-        debug_assert!(parts > 0, "a reply has parts");
-        let missing = (0..parts).map(|_| Part::Missing).collect();
-        Self { kind, missing: parts, parts: missing, bytes: Vec::new(), held: 0, protocol }
+        Self { kind, protocol, parts: Parts::new(parts) }
     }
 
     /// Takes a piece of part `part`; true once every part is complete.
     pub fn fill(&mut self, part: u16, piece: &[u8], more: bool) -> bool {
-        let Some(slot) = self.parts.get_mut(usize::from(part)) else {
-            debug_assert!(false, "part {part} of {}", self.parts.len());
-            return self.missing == 0;
-        };
-        match slot {
-            Part::Missing if !more => {
-                *slot = Part::Whole { start: self.bytes.len(), len: piece.len() };
-                self.bytes.extend_from_slice(piece);
-            }
-            Part::Missing => *slot = Part::Pieces(piece.to_vec()),
-            Part::Pieces(bytes) => bytes.extend_from_slice(piece),
-            Part::Whole { .. } => {
-                debug_assert!(false, "part {part} was filled twice");
-                return self.missing == 0;
-            }
-        }
-        self.held += piece.len();
-        if !more {
-            self.missing -= 1;
-        }
-        self.missing == 0
+        self.parts.fill(part, piece, more)
     }
 
     /// The reply, once [`Self::fill`] said that it is complete. An error in a part that the policy can't do
@@ -100,7 +59,7 @@ impl Merge {
     #[must_use]
     pub fn finish(&self) -> Vec<u8> {
         let protocol = self.protocol;
-        let replies: Vec<&[u8]> = self.parts.iter().map(|part| self.bytes_of(part)).collect();
+        let replies = self.parts.replies();
         let error = replies.iter().copied().find(|reply| is_error(reply));
         let merged = match (&self.kind, error) {
             (MergeKind::Policy(Policy::OneSucceeded), _) => {
@@ -126,28 +85,8 @@ impl Merge {
     /// Bytes kept for parts.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.held
+        self.parts.held_bytes()
     }
-
-    fn bytes_of<'a>(&'a self, part: &'a Part) -> &'a [u8] {
-        match part {
-            Part::Missing => &[],
-            Part::Whole { start, len } => &self.bytes[*start..*start + *len],
-            Part::Pieces(bytes) => bytes,
-        }
-    }
-}
-
-fn is_error(reply: &[u8]) -> bool {
-    matches!(reply.first(), Some(b'-' | b'!'))
-}
-
-fn is_nil(reply: &[u8]) -> bool {
-    matches!(reply, b"$-1\r\n" | b"_\r\n" | b"*-1\r\n")
-}
-
-fn integer(reply: &[u8]) -> Option<i64> {
-    parse_number(reply.strip_prefix(b":")?.strip_suffix(b"\r\n")?)
 }
 
 fn write_integer(value: i64) -> Vec<u8> {
@@ -213,28 +152,6 @@ fn any_not_nil(replies: &[&[u8]], pick: u32) -> Option<Vec<u8>> {
         return Some(answer.to_vec());
     }
     keys.get(pick as usize % keys.len()).map(|key| key.to_vec())
-}
-
-/// The elements of an array, set or push, as bytes.
-struct Elements<'a> {
-    count: usize,
-    rest: &'a [u8],
-}
-
-impl<'a> Elements<'a> {
-    fn new(reply: &'a [u8]) -> Option<Self> {
-        let (b'*' | b'~', line) = reply.split_first()? else { return None };
-        let end = memchr::memchr(b'\r', line)?;
-        let count = usize::try_from(parse_number(&line[..end])?).ok()?;
-        Some(Self { count, rest: line.get(end + 2..)? })
-    }
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let Ok(ReplyScan::Complete(len)) = ReplyScanner::default().scan(self.rest) else { return None };
-        let (element, rest) = self.rest.split_at_checked(len)?;
-        self.rest = rest;
-        Some(element)
-    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,18 @@ pub enum Together {
     Shard,
 }
 
+impl Together {
+    /// A number that slots share whose keys may share a part.
+    #[must_use]
+    pub fn place(self, slot: Slot, map: &SlotMap) -> u16 {
+        match self {
+            Self::Slot => slot.number(),
+            // Above all slots, which stand for themselves where nobody serves them.
+            Self::Shard => map.owner(slot).map_or_else(|| slot.number(), |owner| u16::MAX - owner.0),
+        }
+    }
+}
+
 struct Group {
     slot: Slot,
     /// Argument numbers of its keys.
@@ -55,10 +67,7 @@ pub fn cut(request: &Request<'_>, split: Split, together: Together, map: &SlotMa
     let mut order = Vec::with_capacity(if split == Split::Gather { request.len() } else { 0 });
     for (index, key) in request.args_from(1).enumerate().step_by(step) {
         let slot = Slot::of(key);
-        let id = match together {
-            Together::Slot => slot.number(),
-            Together::Shard => map.owner(slot).map_or_else(|| slot.number(), |owner| u16::MAX - owner.0),
-        };
+        let id = together.place(slot, map);
         let place = *places.entry(id).or_insert_with(|| {
             groups.push(Group { slot, keys: Vec::new() });
             groups.len() - 1

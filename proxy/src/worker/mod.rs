@@ -10,6 +10,7 @@
 mod leases;
 pub mod message;
 mod monitoring;
+mod plans;
 mod question;
 mod resend;
 mod subscriptions;
@@ -144,12 +145,13 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
 }
 
 fn is_drained(worker: &RefCell<Worker>, end: Instant) -> bool {
-    let left = worker.borrow().clients.len();
+    let clients = &worker.borrow().clients;
+    let (left, plans) = (clients.len(), clients.plans.len());
     let over = Instant::now() >= end;
-    if over && left > 0 {
-        tracing::warn!(clients = left, "closing clients at the end of the grace period");
+    if over && (left > 0 || plans > 0) {
+        tracing::warn!(clients = left, plans, "closing clients at the end of the grace period");
     }
-    over || left == 0
+    over || (left == 0 && plans == 0)
 }
 
 async fn follow_topology(worker: Rc<RefCell<Worker>>) {
@@ -186,7 +188,11 @@ impl Worker {
         let connector = Rc::new(Connector::new(shared.settings.cluster.clone(), resolver));
         Rc::new_cyclic(|this| {
             RefCell::new(Self {
-                clients: Clients::new(shared.marks, metrics.clone()),
+                clients: Clients::new(
+                    shared.marks,
+                    shared.settings.cluster.cross_slot_memory,
+                    metrics.clone(),
+                ),
                 pool: Pool::new(),
                 private: PrivatePool::new(
                     shared.caps.clone(),
@@ -230,7 +236,7 @@ impl Worker {
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
         let now = self.now();
         let Self { shared, clients, pool, private, scratch, questions, metrics, .. } = self;
-        let (client, spares, retries, pubsub, feed) = clients.parts(key, generation)?;
+        let (client, spares, retries, plans, pubsub, feed) = clients.parts(key, generation)?;
         let random = fastrand::u32(..);
         let turn = Turn {
             shared,
@@ -238,6 +244,7 @@ impl Worker {
             private,
             spares,
             retries,
+            plans,
             pubsub,
             feed,
             questions,
@@ -313,7 +320,8 @@ impl Owner for Worker {
     }
 
     fn settle(&mut self) {
-        if self.clients.retries.has_fresh() {
+        while self.clients.retries.has_fresh() || self.clients.plans.has_outgoing() {
+            self.send_plans();
             let fresh = self.clients.retries.take_fresh(self.now());
             self.resend(fresh);
             self.wake_tick.notify_one();

@@ -108,7 +108,7 @@ pub(in super::super) fn route(
     let is_alone = client.replies.is_empty();
     match spec.treatment {
         Treatment::Local(Local::Hello | Local::Select | Local::Reset) if !is_alone => Ok(Some(Flow::Later)),
-        Treatment::Keyed | Treatment::Split(_) => {
+        Treatment::Keyed | Treatment::Cross(_) | Treatment::Split(_) => {
             if matches!(spec.treatment, Treatment::Split(Split::Pairs)) && request.len().is_multiple_of(2) {
                 return Err(Refusal::WrongArity { name: spec.name.to_string() });
             }

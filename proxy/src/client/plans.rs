@@ -1,0 +1,169 @@
+//! The plans under way in a worker: requests that take several steps, see [`crate::route::plan`]. What they ask for
+//! is taken by the worker and sent; what comes back decides how they go on. They belong to no client's record:
+//! one whose client has left still comes to its end.
+
+use slab::Slab;
+
+use crate::backend::in_flight::{Origin, Ticket};
+use crate::backend::lane::Lane;
+use crate::route::parts::Parts;
+use crate::route::plan::{Begun, Call, Next, Plan};
+
+/// All plans of a worker.
+#[derive(Debug)]
+pub struct Plans {
+    running: Slab<Running>,
+    /// Calls that are to be sent.
+    outbox: Vec<Outgoing>,
+    /// Tells calls of a plan from those of an earlier one in the same place.
+    next_ticket: u32,
+    /// Bytes of replies that all of them hold.
+    held: usize,
+    /// How many they may hold.
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Running {
+    /// Who is answered in the end.
+    asker: Origin,
+    lane: Lane,
+    ticket: Ticket,
+    plan: Box<dyn Plan>,
+    /// What has come of this step.
+    parts: Parts,
+}
+
+/// A call on its way to the worker's links.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// By which its reply is known.
+    pub origin: Origin,
+    /// The connections that it takes.
+    pub lane: Lane,
+    /// What is asked, and where.
+    pub call: Call,
+}
+
+/// In the place of a reply that is too large.
+const TOO_LARGE: &[u8] =
+    b"-ERR slotway: too much has to be moved between slots, see cluster.cross_slot_memory\r\n";
+
+impl Plans {
+    /// No plans yet; together they may hold `limit` bytes of replies.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { running: Slab::new(), outbox: Vec::new(), next_ticket: 0, held: 0, limit }
+    }
+
+    /// Begins a plan, whose calls go over `lane` and whose end answers `asker`.
+    pub fn start(&mut self, asker: Origin, lane: Lane, (plan, calls): Begun) {
+        debug_assert!(!calls.is_empty(), "a plan begins with a call");
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        let parts = Parts::new(calls.len().max(1));
+        let key = self.running.insert(Running { asker, lane, ticket, plan, parts });
+        self.send(key, calls);
+    }
+
+    /// Takes a piece of the reply to a call. Gives the answer and whom it is for, where that ends the plan.
+    pub fn fill(&mut self, origin: Origin, piece: &[u8], more: bool) -> Option<(Origin, Vec<u8>)> {
+        let key = origin.generation as usize;
+        let running = self.running.get_mut(key).filter(|running| running.ticket == origin.ticket)?;
+        let before = running.parts.held_bytes();
+        if self.held + piece.len() > self.limit {
+            running.parts.refuse(origin.part, TOO_LARGE);
+        }
+        let complete = running.parts.fill(origin.part, piece, more);
+        self.held = self.held + running.parts.held_bytes() - before;
+        if !complete {
+            return None;
+        }
+        match running.plan.next(&running.parts.replies()) {
+            Next::Calls(calls) => {
+                self.held -= running.parts.held_bytes();
+                running.parts = Parts::new(calls.len().max(1));
+                self.send(key, calls);
+                None
+            }
+            Next::Reply(reply) => {
+                let over = self.running.remove(key);
+                self.held -= over.parts.held_bytes();
+                Some((over.asker, reply))
+            }
+        }
+    }
+
+    /// The calls that wait to be sent.
+    #[must_use]
+    pub fn take_outbox(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Whether [`Self::take_outbox`] would give any.
+    #[must_use]
+    pub fn has_outgoing(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// How many are under way.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    fn send(&mut self, key: usize, calls: Vec<Call>) {
+        let Some(Running { lane, ticket, .. }) = self.running.get(key) else { return };
+        let outgoing =
+            |(part, call)| Outgoing { origin: Origin::plan(key as u32, *ticket, part), lane: *lane, call };
+        self.outbox.extend((0..).zip(calls).map(outgoing));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::slot::Slot;
+    use crate::route::plan::first;
+
+    fn asker() -> Origin {
+        Origin { client: 1, generation: 2, ticket: Ticket(3), part: 0 }
+    }
+
+    fn begun(calls: usize) -> Begun {
+        first::begin((0..calls).map(|_| Call::of(Slot::FIXED, &[b"x"])).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_plan_goes_from_step_to_step_and_answers_its_asker() {
+        let mut plans = Plans::new(100);
+        plans.start(asker(), Lane::default(), begun(2));
+        let first = plans.take_outbox().remove(0).origin;
+        assert_eq!(plans.fill(first, b"*-1\r\n", false), None);
+        let second = plans.take_outbox().remove(0).origin;
+        assert_eq!(plans.fill(second, b"+a", true), None);
+        assert_eq!(plans.fill(second, b"b\r\n", false), Some((asker(), b"+ab\r\n".to_vec())));
+        assert_eq!((plans.len(), plans.held), (0, 0));
+        assert_eq!(plans.fill(second, b"+late\r\n", false), None, "nobody waits for it");
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_over_all_plans() {
+        let mut plans = Plans::new(10);
+        plans.start(asker(), Lane::default(), begun(1));
+        plans.start(asker(), Lane::default(), begun(1));
+        let [a, b] = &plans.take_outbox()[..] else { panic!("two calls") };
+        assert_eq!(plans.fill(a.origin, b"$8\r\n1234", true), None);
+        assert_eq!(plans.fill(b.origin, b"$8\r\n1234", true), None);
+        assert_eq!(plans.held, 8, "the second is told that it is too much");
+        assert_eq!(plans.fill(b.origin, b"5678\r\n", false), Some((asker(), TOO_LARGE.to_vec())));
+        assert_eq!(plans.fill(a.origin, b"5678\r\n", false), Some((asker(), TOO_LARGE.to_vec())));
+        assert_eq!(plans.held, 0);
+    }
+}
