@@ -53,6 +53,8 @@ pub(crate) enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Print how each command is routed and what is promised of it, as a table in Markdown
+    Commands,
     /// Start a cluster of throw-away nodes and the proxy in front of it, to try things out
     Dev(DevFlags),
 }

@@ -11,6 +11,8 @@ use std::{env, fmt};
 use tracing_subscriber::EnvFilter;
 
 use cli::{Command, EXIT_USAGE, LOG_VARIABLE, RunFlags};
+use slotway::command::promise::page;
+use slotway::command::table::Table;
 use slotway::config::error::ConfigErrors;
 use slotway::config::settings::{LogFormat, LogSettings, Settings};
 use slotway::config::written::Written;
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     match cli::parse(env::args_os()) {
         Ok(Command::Run(flags)) => run(&flags),
         Ok(Command::Check { file }) => check(&file),
+        Ok(Command::Commands) => commands(),
         Ok(Command::Dev(flags)) => dev::run(&flags),
         Err(code) => code,
     }
@@ -58,6 +61,11 @@ fn check(file: &Path) -> ExitCode {
         }
         Err(errors) => refuse(&errors),
     }
+}
+
+fn commands() -> ExitCode {
+    say(io::stdout(), format_args!("{}", page(&Table::builtin()).trim_end()));
+    ExitCode::SUCCESS
 }
 
 /// Tells every mistake, before any port is bound.

@@ -106,6 +106,16 @@ impl Link {
         matches!(self.state, LinkState::Down { .. })
     }
 
+    /// What it is at, for people.
+    #[must_use]
+    pub fn state_word(&self) -> &'static str {
+        match self.state {
+            LinkState::Connecting => "connecting",
+            LinkState::Up => "up",
+            LinkState::Down { .. } => "down",
+        }
+    }
+
     /// Whether requests are being served.
     #[must_use]
     pub fn is_up(&self) -> bool {

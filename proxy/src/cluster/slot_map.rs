@@ -136,6 +136,24 @@ impl SlotMap {
         &self.shard_slots
     }
 
+    /// The slots of a primary, as first and last of each range; those that nobody serves for `None`. Looks at every
+    /// slot: not for the path of a command.
+    #[must_use]
+    pub fn ranges(&self, owner: Option<NodeIndex>) -> Vec<(Slot, Slot)> {
+        let wanted = owner.map_or(UNSERVED, |owner| owner.0);
+        let mut ranges: Vec<(Slot, Slot)> = Vec::new();
+        for slot in (0..SLOT_COUNT).filter_map(Slot::new) {
+            if self.owners[usize::from(slot.number())] != wanted {
+                continue;
+            }
+            match ranges.last_mut() {
+                Some((_, last)) if last.number() + 1 == slot.number() => *last = slot,
+                _ => ranges.push((slot, slot)),
+            }
+        }
+        ranges
+    }
+
     /// Whether every slot has a primary.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -20,6 +20,8 @@ pub mod twin;
 
 pub mod groups;
 
+pub mod promise;
+
 pub mod glob;
 
 pub mod local;

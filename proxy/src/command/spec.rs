@@ -285,6 +285,8 @@ pub enum Local {
     Cluster,
     /// ACL WHOAMI and other session questions.
     Acl,
+    /// SLOTWAY and its subcommands: what the proxy tells of itself.
+    Slotway,
     /// PUBSUB and its subcommands: they speak of the proxy's own subscribers.
     Pubsub,
 }

@@ -226,6 +226,8 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
             "cluster|slots",
         ],
     ),
+    // No server has these.
+    (Local(L::Slotway), &["slotway", "slotway|commands", "slotway|help", "slotway|key", "slotway|topology"]),
     // Queued here and sent whole; WATCH takes a private connection.
     (Transaction(T::Multi), &["multi"]),
     (Transaction(T::Exec), &["exec"]),

@@ -5,6 +5,7 @@ pub mod info;
 pub mod list;
 pub mod login;
 pub mod pubsub;
+mod slotway;
 
 use self::list::Status;
 use super::dispatch::Turn;
@@ -125,6 +126,7 @@ pub fn answer(
         Local::Cluster => {
             cluster::answer(spec, request, &turn.shared.own_node(*session.local), &mut writer);
         }
+        Local::Slotway => slotway::answer(spec, request, turn, &mut writer)?,
         Local::Acl => writer.bulk(turn.shared.user_name(session.login).as_bytes()),
     }
     Ok(Answer::Reply)
