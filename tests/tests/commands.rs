@@ -92,7 +92,6 @@ fn keys_of_several_slots_are_refused_where_nothing_right_can_be_done() {
         "FCALL_RO f 2 a b",
         "COPY a b DB 1",
         "SORT a BY w_* STORE b",
-        "BLMOVE a b LEFT LEFT 1",
         "MSETEX 2 a 1 b 2 NX",
     ] {
         assert_eq!(client.cmd(line).error(), refused, "{line}");

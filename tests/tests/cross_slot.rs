@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::thread;
 
 use slotway_tests::cluster::Cluster;
+use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
-use slotway_tests::raw::Raw;
+use slotway_tests::raw::{PATIENCE, Raw};
 use slotway_tests::server::Server;
 use slotway_tests::value::Value;
 
@@ -346,4 +347,42 @@ fn what_is_too_large_to_be_moved_is_told_and_nothing_is_changed() {
     client.cmd("SET small y");
     assert_eq!(client.cmd("RENAME small other").text(), "OK");
     assert_eq!(client.cmd("GET other").text(), "y");
+}
+
+#[test]
+fn an_element_is_waited_for_and_moved_to_another_slot() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let mut client = proxy.client();
+    client.cmd("RPUSH from 1");
+    assert_eq!(client.cmd("BLMOVE from to LEFT RIGHT 1").text(), "1");
+    assert_eq!(client.cmd("BLMOVE from to LEFT RIGHT 0.05"), Value::Nil);
+    client.cmd("SET str v");
+    let mut waits = proxy.client();
+    for (line, pushed) in [("BRPOPLPUSH from to 0", "2"), ("BLMOVE from to LEFT LEFT 0", "3")] {
+        waits.send_line(line);
+        eventually("it waits", PATIENCE, || (proxy.metric("blocked_clients") == 1).then_some(()));
+        client.cmd(&format!("RPUSH from {pushed}"));
+        assert_eq!(waits.read().text(), pushed);
+    }
+    assert_eq!(
+        client.cmd("LRANGE to 0 -1").items().iter().map(Value::text).collect::<Vec<_>>(),
+        ["3", "2", "1"]
+    );
+    waits.send_line("BLMOVE from str LEFT LEFT 0");
+    eventually("it waits", PATIENCE, || (proxy.metric("blocked_clients") == 1).then_some(()));
+    client.cmd("RPUSH from 4");
+    assert!(waits.read().error().starts_with("WRONGTYPE"));
+    assert_eq!(client.cmd("LRANGE from 0 -1").items().len(), 1, "it stays where it was");
+    assert_eq!(client.cmd("BLMOVE from to UP LEFT 1").error(), "ERR syntax error");
+    // One whose client has gone takes nothing.
+    let mut gone = proxy.client();
+    client.cmd("DEL from");
+    gone.send_line("BLMOVE from to LEFT LEFT 0");
+    eventually("it waits", PATIENCE, || (proxy.metric("blocked_clients") == 1).then_some(()));
+    drop(gone);
+    eventually("it has gone", PATIENCE, || (proxy.metric("blocked_clients") == 0).then_some(()));
+    client.cmd("RPUSH from 5");
+    assert_eq!(client.cmd("LLEN from").int(), 1);
+    assert!(client.cmd("KEYS slotway:*").items().is_empty());
 }

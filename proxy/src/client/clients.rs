@@ -169,9 +169,16 @@ impl Clients {
 
     /// Takes a piece of the reply to a plan's call; what that comes to may be the answer to its client.
     fn on_call_answered(&mut self, call: Origin, bytes: &[u8], more: bool) {
-        if let Some((asker, reply)) = self.plans.fill(call, bytes, more) {
-            self.answer(asker, &reply);
+        let Some((asker, reply)) = self.plans.fill(call, bytes, more) else { return };
+        let metrics = self.metrics.clone();
+        let Some((client, spares, ..)) = self.parts(asker.client, asker.generation) else { return };
+        let piece = Piece { ticket: asker.ticket, part: asker.part, bytes: &reply, more: false };
+        if client.is_trying(asker.ticket) {
+            client.on_tried_by_plan(piece, spares, &metrics);
+        } else {
+            client.fill_own(piece, spares);
         }
+        self.touch(asker.client);
     }
 
     /// A parked request leaves [`Retries`]: its client may go on when it was the last.

@@ -18,16 +18,23 @@ pub struct Group {
     pub keys: Vec<Box<[u8]>>,
     /// What is asked of them.
     pub twin: Twin,
+    /// Whether what is taken goes to a key in another slot: the twin is then no request for one server.
+    pub moves: bool,
 }
 
-/// The groups of a request that blocks; `together` tells whether a server takes two slots in one request.
-/// `None` for commands that act on all their keys at once (BLMOVE), and for what is too long to be tried.
+/// The groups of a request that blocks; `together` tells whether a server takes two slots in one request. Of BLMOVE
+/// and BRPOPLPUSH, which wait for their first key only, that one. `None` for what is too long to be tried.
 #[must_use]
 pub fn of(spec: &Spec, request: &Request<'_>, together: impl Fn(Slot, Slot) -> bool) -> Option<Vec<Group>> {
+    if matches!(&*spec.name, "blmove" | "brpoplpush") {
+        let (slot, keys) = (Slot::of(request.arg(1)?), vec![Box::from(request.raw_arg(1))]);
+        return Some(vec![Group { slot, keys, twin: blocking::twin(spec, request)?, moves: true }]);
+    }
     let group = |(slot, run): (Slot, Vec<usize>)| {
         let frame = of_keys(spec, request, &run)?;
         let twin = with_request(&frame, |request| blocking::twin(spec, request))?;
-        Some(Group { slot, keys: run.iter().map(|index| request.raw_arg(*index).into()).collect(), twin })
+        let keys = run.iter().map(|index| request.raw_arg(*index).into()).collect();
+        Some(Group { slot, keys, twin, moves: false })
     };
     runs_of(spec, request, together)?.into_iter().map(group).collect()
 }
@@ -191,7 +198,7 @@ mod tests {
                 Some(expected.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()).as_deref()
             );
         }
-        assert_eq!(groups("BLMOVE a b LEFT RIGHT 0"), None);
+        assert_eq!(groups("BLMOVE a b LEFT RIGHT 0").unwrap(), ["LMOVE a b LEFT RIGHT"]);
     }
 
     #[test]

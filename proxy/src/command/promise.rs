@@ -104,7 +104,10 @@ fn blocking(spec: &Spec) -> (&'static str, &'static str) {
     let crosses = matches!(&*spec.name, "blmove" | "brpoplpush");
     let route = "tried over the shared connection, then a private one";
     match () {
-        () if crosses => (route, "atomic; keys of several slots: CROSSSLOT"),
+        () if crosses => (
+            route,
+            "atomic in one slot; over several best effort in order: nobody else gets the element, nothing is lost",
+        ),
         () => (route, "atomic; over several slots one after the other, an element is taken once"),
     }
 }

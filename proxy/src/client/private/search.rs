@@ -18,6 +18,8 @@ use crate::command::twin::Shape;
 use crate::private::pool::{Lease, NodeId};
 use crate::refusal::Refusal;
 use crate::resp::protocol::Protocol;
+use crate::route::plan::element;
+use crate::route::plan::temporary::Names;
 
 /// How far such a command is.
 #[derive(Default, Debug)]
@@ -59,6 +61,10 @@ pub(super) fn go_on(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         return seek::refuse(client, &Refusal::CrossSlot, turn);
     }
     let Some(search) = job.search_mut() else { return false };
+    if let Some(group) = search.groups.get(search.at).filter(|group| group.moves) {
+        let frame = group.twin.frame.clone();
+        return move_element(client, &frame, turn);
+    }
     if let Some(group) = search.groups.get(search.at) {
         let (slot, shape, frame) = (group.slot, group.twin.shape, group.twin.frame.clone());
         return ask(client, slot, shape, &frame, turn);
@@ -87,6 +93,20 @@ fn ask(client: &mut Client, slot: Slot, shape: Shape, frame: &[u8], turn: &mut T
     let origin = Origin { client: turn.key, generation, ticket: job.ticket, part: 0 };
     let lane = turn.lane(client);
     send::send_part(client, origin, slot, lane, frame, turn);
+    false
+}
+
+/// Moves an element between slots, if there is one: a plan, which answers in the twin's place.
+fn move_element(client: &mut Client, frame: &[u8], turn: &mut Turn<'_>) -> bool {
+    let names = Names::new(&turn.shared.node_id.0, client.session.id, client.session.commands);
+    let Some(begun) = with_request(frame, |request| element::begin(request, &names).ok()) else {
+        return seek::refuse(client, &Refusal::Syntax, turn);
+    };
+    let (generation, lane) = (client.generation, turn.lane(client));
+    let Some(job) = client.job_mut() else { return false };
+    job.stage = Stage::Trying(Shape::Same);
+    let origin = Origin { client: turn.key, generation, ticket: job.ticket, part: 0 };
+    turn.plans.start(origin, lane, begun);
     false
 }
 

@@ -69,7 +69,7 @@ pub(super) fn try_again(client: &mut Client, turn: &mut Turn<'_>) -> bool {
 /// Begins a command that waits for data, whose keys are in several slots.
 ///
 /// # Errors
-/// CROSSSLOT where it acts on all its keys at once, or is too long, or the client watches keys.
+/// CROSSSLOT where it is too long, or the client watches keys, or moves between slots are refused.
 pub(in super::super) fn search(
     client: &mut Client,
     spec: &Spec,
@@ -78,7 +78,9 @@ pub(in super::super) fn search(
 ) -> Result<(), Refusal> {
     let together = |a, b| turn.are_together(a, b);
     let unknown = groups::last_ids(spec, request);
-    let can_be_cut = !unknown.is_empty() || groups::of(spec, request, together).is_some();
+    let cut = groups::of(spec, request, together);
+    let moves = cut.as_ref().is_some_and(|groups| groups.iter().any(|group| group.moves));
+    let can_be_cut = !unknown.is_empty() || (cut.is_some() && (!moves || turn.shared.crosses_slots()));
     let patience = blocking::patience(spec, request);
     let watches = client.status().watched > 0;
     let tracks = client.tracking().is_some();

@@ -27,13 +27,35 @@ impl Client {
         spares: &mut Spares,
         metrics: &WorkerMetrics,
     ) {
-        let Some(job) = self.job_mut() else { return };
-        let Stage::Trying(shape) = job.stage else { return };
         if !reply.first {
             self.fill(part, reply, spares);
             return;
         }
-        let bytes = reply.bytes();
+        let Some((head, skipped)) = self.judge(reply.bytes(), metrics) else { return };
+        if !head.is_empty() {
+            self.fill_own(Piece { bytes: &head, more: true, ..part }, spares);
+        }
+        let rest = Reply { range: reply.range.start + skipped..reply.range.end, ..reply.clone() };
+        self.fill(Piece { bytes: rest.bytes(), ..part }, &rest, spares);
+    }
+
+    /// The same of a reply that lies in no batch: a plan's.
+    pub(in super::super) fn on_tried_by_plan(
+        &mut self,
+        part: Piece<'_>,
+        spares: &mut Spares,
+        metrics: &WorkerMetrics,
+    ) {
+        if self.judge(part.bytes, metrics).is_some() {
+            self.fill_own(part, spares);
+        }
+    }
+
+    /// What the beginning of the twin's reply comes to: `None` where the job goes on, else what stands in the place of
+    /// its first bytes, and how many those are.
+    fn judge(&mut self, bytes: &[u8], metrics: &WorkerMetrics) -> Option<(Vec<u8>, usize)> {
+        let job = self.job_mut()?;
+        let Stage::Trying(shape) = job.stage else { return None };
         let is_error = bytes.first() == Some(&b'-');
         let goes_on = match job.search_mut() {
             // The error is the answer: it says what is wrong with a key.
@@ -53,17 +75,12 @@ impl Client {
         if goes_on {
             job.stage = Stage::Ready;
             self.wake();
-            return;
+            return None;
         }
         if !job.blocked && !is_error {
             metrics.blocking_tried_first.add(1);
         }
-        let (head, skipped) = if is_error { Default::default() } else { shape.head(bytes, &first_key(job)) };
-        if !head.is_empty() {
-            self.fill_own(Piece { bytes: &head, more: true, ..part }, spares);
-        }
-        let rest = Reply { range: reply.range.start + skipped..reply.range.end, ..reply.clone() };
-        self.fill(Piece { bytes: rest.bytes(), ..part }, &rest, spares);
+        Some(if is_error { Default::default() } else { shape.head(bytes, &first_key(job)) })
     }
 }
 
