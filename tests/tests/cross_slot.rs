@@ -176,6 +176,15 @@ XREADGROUP GROUP g c STREAMS x1 x2 > foo
 XREADGROUP GROUP g c STREAMS x1 x2 > >
 XREADGROUP GROUP g c STREAMS x1 x2 > >
 XREADGROUP GROUP g c STREAMS x2 x1 0 0
+XADD x1 9-1 f 9
+XADD x2 9-2 f 9
+XREAD BLOCK 10 STREAMS x1 none x2 0 0 9
+XREAD BLOCK 10 STREAMS x1 none x2 9-1 0 9-2
+XREADGROUP GROUP g c BLOCK 10 STREAMS x1 x3 > >
+XREADGROUP GROUP g c BLOCK 10 STREAMS x1 x2 > >
+XREADGROUP GROUP g c BLOCK 10 STREAMS x1 x2 > >
+COPY s2 db DB 0
+COPY s2 db DB 0 REPLACE
 [e] DBSIZE
 ";
 
@@ -385,4 +394,76 @@ fn an_element_is_waited_for_and_moved_to_another_slot() {
     client.cmd("RPUSH from 5");
     assert_eq!(client.cmd("LLEN from").int(), 1);
     assert!(client.cmd("KEYS slotway:*").items().is_empty());
+}
+
+#[test]
+fn a_step_that_fails_loses_nothing() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let mut client = proxy.client();
+    let (here, full) = (|name: &str| cluster.key_on(0, name), |name: &str| cluster.key_on(1, name));
+    let (list, set, hash) = (here("list"), here("set"), here("hash"));
+    let (target, old) = (full("target"), full("old"));
+    client.cmd(&format!("RPUSH {list} 1 2 3"));
+    client.cmd(&format!("SADD {set} a b"));
+    client.cmd(&format!("HSET {hash} f v"));
+    client.cmd(&format!("SADD {old} before"));
+    // The node that would be written to has no room any more.
+    let mut node = cluster.node(1).client();
+    node.cmd("CONFIG SET maxmemory 1");
+    for line in [
+        format!("LMOVE {list} {target} LEFT RIGHT"),
+        format!("BLMOVE {list} {target} RIGHT RIGHT 1"),
+        format!("SMOVE {set} {target} a"),
+        format!("RENAME {hash} {target}"),
+        format!("RENAMENX {hash} {target}"),
+        format!("COPY {hash} {target}"),
+        format!("MSETNX {} 1 {target} 2", here("new")),
+        format!("SUNIONSTORE {old} {set} {old}"),
+        format!("ZRANGESTORE {target} {} 0 -1", here("zset")),
+    ] {
+        let said = client.cmd(&line);
+        let is_empty_store = line.starts_with("ZRANGESTORE") && said == Value::Int(0);
+        assert!(
+            is_empty_store || said.error().contains("OOM") || said.error().contains("maxmemory"),
+            "{line}: {said:?}"
+        );
+    }
+    node.cmd("CONFIG SET maxmemory 0");
+    assert_eq!(
+        client.cmd(&format!("LRANGE {list} 0 -1")).items().iter().map(Value::text).collect::<Vec<_>>(),
+        ["1", "2", "3"]
+    );
+    assert_eq!(client.cmd(&format!("SCARD {set}")).int(), 2);
+    assert_eq!(client.cmd(&format!("HGET {hash} f")).text(), "v");
+    assert_eq!(client.cmd(&format!("SMEMBERS {old}")).items().len(), 1);
+    assert_eq!(client.cmd("DBSIZE").int(), 4, "nothing is left over");
+}
+
+#[test]
+fn a_client_that_leaves_leaves_nothing_half_way() {
+    const ELEMENTS: i64 = 300;
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let mut client = proxy.client();
+    for number in 0..ELEMENTS {
+        client.send(&["RPUSH", "from", &number.to_string()]);
+    }
+    client.read_many(ELEMENTS as usize);
+    client.cmd("SET renamed:0 v");
+    for number in 0..200 {
+        let mut leaves = proxy.client();
+        leaves.send_line("LMOVE from to LEFT RIGHT");
+        drop(leaves);
+        let mut leaves = proxy.client();
+        leaves.send_line(&format!("RENAME renamed:{number} renamed:{}", number + 1));
+        drop(leaves);
+        if number % 20 == 0 {
+            eventually("the plans end", PATIENCE, || (proxy.metric("plans") == 0).then_some(()));
+        }
+    }
+    eventually("the plans end", PATIENCE, || (proxy.metric("plans") == 0).then_some(()));
+    assert_eq!(client.cmd("LLEN from").int() + client.cmd("LLEN to").int(), ELEMENTS);
+    assert!(client.cmd("KEYS slotway:*").items().is_empty());
+    assert_eq!(client.cmd("KEYS renamed:*").items().len(), 1);
 }

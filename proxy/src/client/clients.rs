@@ -31,6 +31,9 @@ const PATIENCE: u64 = 200;
 // Closing a client that holds less gives back too little to be worth its connection.
 const WORTH_SHEDDING: u64 = 16 * 1024;
 
+/// [`Refusal::Lost`], as a plan is told it.
+const BROKEN_OFF: &[u8] = b"-ERR slotway: the backend connection was lost, the command may have run\r\n";
+
 /// All clients of a worker.
 #[derive(Debug)]
 pub struct Clients {
@@ -169,10 +172,15 @@ impl Clients {
 
     /// Takes a piece of the reply to a plan's call; what that comes to may be the answer to its client.
     fn on_call_answered(&mut self, call: Origin, bytes: &[u8], more: bool) {
-        let Some((asker, reply)) = self.plans.fill(call, bytes, more) else { return };
+        if let Some((asker, reply)) = self.plans.fill(call, bytes, more) {
+            self.end_plan(asker, &reply);
+        }
+    }
+
+    fn end_plan(&mut self, asker: Origin, reply: &[u8]) {
         let metrics = self.metrics.clone();
         let Some((client, spares, ..)) = self.parts(asker.client, asker.generation) else { return };
-        let piece = Piece { ticket: asker.ticket, part: asker.part, bytes: &reply, more: false };
+        let piece = Piece { ticket: asker.ticket, part: asker.part, bytes: reply, more: false };
         if client.is_trying(asker.ticket) {
             client.on_tried_by_plan(piece, spares, &metrics);
         } else {
@@ -380,6 +388,13 @@ impl Replies for Clients {
             return;
         }
         let refusal = match unanswered {
+            Unanswered::BrokenOff if origin.client == Origin::PLAN => {
+                self.metrics.lost.add(1);
+                if let Some((asker, reply)) = self.plans.break_off(origin, BROKEN_OFF) {
+                    self.end_plan(asker, &reply);
+                }
+                return;
+            }
             Unanswered::BrokenOff => {
                 self.metrics.lost.add(1);
                 // The client would take an error for the rest of its reply: only the end of the connection

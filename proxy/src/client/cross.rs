@@ -9,6 +9,7 @@ use crate::command::groups::{self, Run};
 use crate::command::keys;
 use crate::command::spec::{Cross, Spec};
 use crate::refusal::Refusal;
+use crate::resp::protocol::Protocol;
 use crate::resp::request::Request;
 use crate::route::plan::frame::Block;
 use crate::route::plan::temporary::Names;
@@ -67,7 +68,7 @@ fn begin(
             let keys: Vec<usize> = keys::positions(spec, request).map_err(|_| Unplanned::Syntax)?.collect();
             gather::begin(request, &keys, target, names, place).ok_or(Unplanned::CrossSlot)
         }
-        Cross::Transfer(kind) => transfer::begin(request, kind),
+        Cross::Transfer(kind) => transfer::begin(request, kind, client.session.database),
         Cross::Member => Ok(member::begin(request)),
         Cross::Element => element::begin(request, names),
         Cross::AllOrNone if request.len().is_multiple_of(2) => Err(Unplanned::Syntax),
@@ -78,7 +79,7 @@ fn begin(
         }
         Cross::Streams => {
             let runs = groups::runs(spec, request, place).ok_or(Unplanned::CrossSlot)?;
-            Ok(read_streams(client, request, runs))
+            Ok(read_streams(client.session.protocol, request, runs))
         }
     }
 }
@@ -93,7 +94,8 @@ fn call(run: Run) -> Call {
     Call { slot: run.slot, frame: run.frame, leads: 0 }
 }
 
-fn read_streams(client: &Client, request: &Request<'_>, mut runs: Vec<Run>) -> Begun {
+/// The plan that reads streams of several slots.
+pub(super) fn read_streams(protocol: Protocol, request: &Request<'_>, mut runs: Vec<Run>) -> Begun {
     if let Some(index) = runs.iter().position(|run| !run.ids_are_whole) {
         // It will refuse; the others must not give what nobody would get.
         runs = vec![runs.swap_remove(index)];
@@ -103,7 +105,7 @@ fn read_streams(client: &Client, request: &Request<'_>, mut runs: Vec<Run>) -> B
         Some(group) => runs.iter().map(|run| look_for_group(request, run, group)).collect(),
         None => Vec::new(),
     };
-    streams::begin(looks, runs.into_iter().map(call).collect(), client.session.protocol)
+    streams::begin(looks, runs.into_iter().map(call).collect(), protocol)
 }
 
 /// Asks whether the group is there, which takes no entry.

@@ -49,6 +49,9 @@ pub struct Outgoing {
 const TOO_LARGE: &[u8] =
     b"-ERR slotway: too much has to be moved between slots, see cluster.cross_slot_memory\r\n";
 
+/// A plan that asks for nothing and says nothing would never end.
+const ENDLESS: &[u8] = b"-ERR slotway: the command could not be carried out\r\n";
+
 impl Plans {
     /// No plans yet; together they may hold `limit` bytes of replies.
     #[must_use]
@@ -66,6 +69,16 @@ impl Plans {
         self.send(key, calls);
     }
 
+    /// The rest of a call's reply will not come: `error` stands in its place. Gives what [`Self::fill`] does.
+    pub fn break_off(&mut self, origin: Origin, error: &'static [u8]) -> Option<(Origin, Vec<u8>)> {
+        let running = self.running.get_mut(origin.generation as usize);
+        let running = running.filter(|running| running.ticket == origin.ticket)?;
+        let before = running.parts.held_bytes();
+        running.parts.refuse(origin.part, error);
+        self.held = self.held + running.parts.held_bytes() - before;
+        self.fill(origin, b"", false)
+    }
+
     /// Takes a piece of the reply to a call. Gives the answer and whom it is for, where that ends the plan.
     pub fn fill(&mut self, origin: Origin, piece: &[u8], more: bool) -> Option<(Origin, Vec<u8>)> {
         let key = origin.generation as usize;
@@ -80,13 +93,14 @@ impl Plans {
             return None;
         }
         match running.plan.next(&running.parts.replies()) {
-            Next::Calls(calls) => {
+            Next::Calls(calls) if !calls.is_empty() => {
                 self.held -= running.parts.held_bytes();
-                running.parts = Parts::new(calls.len().max(1));
+                running.parts = Parts::new(calls.len());
                 self.send(key, calls);
                 None
             }
-            Next::Reply(reply) => {
+            over => {
+                let reply = if let Next::Reply(reply) = over { reply } else { ENDLESS.to_vec() };
                 let over = self.running.remove(key);
                 self.held -= over.parts.held_bytes();
                 Some((over.asker, reply))
@@ -165,5 +179,15 @@ mod tests {
         assert_eq!(plans.fill(b.origin, b"5678\r\n", false), Some((asker(), TOO_LARGE.to_vec())));
         assert_eq!(plans.fill(a.origin, b"5678\r\n", false), Some((asker(), TOO_LARGE.to_vec())));
         assert_eq!(plans.held, 0);
+    }
+
+    #[test]
+    fn a_reply_that_breaks_off_is_its_error() {
+        let mut plans = Plans::new(100);
+        plans.start(asker(), Lane::default(), begun(1));
+        let call = plans.take_outbox().remove(0).origin;
+        assert_eq!(plans.fill(call, b"$8\r\n12", true), None);
+        assert_eq!(plans.break_off(call, b"-ERR lost\r\n"), Some((asker(), b"-ERR lost\r\n".to_vec())));
+        assert_eq!((plans.len(), plans.held), (0, 0));
     }
 }

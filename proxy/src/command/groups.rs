@@ -30,8 +30,9 @@ pub fn of(spec: &Spec, request: &Request<'_>, together: impl Fn(Slot, Slot) -> b
         let (slot, keys) = (Slot::of(request.arg(1)?), vec![Box::from(request.raw_arg(1))]);
         return Some(vec![Group { slot, keys, twin: blocking::twin(spec, request)?, moves: true }]);
     }
+    let last = keys::positions(spec, request).ok()?.last()?;
     let group = |(slot, run): (Slot, Vec<usize>)| {
-        let frame = of_keys(spec, request, &run)?;
+        let frame = of_keys(spec, request, &run, last)?;
         let twin = with_request(&frame, |request| blocking::twin(spec, request))?;
         let keys = run.iter().map(|index| request.raw_arg(*index).into()).collect();
         Some(Group { slot, keys, twin, moves: false })
@@ -52,18 +53,26 @@ pub struct Run {
     pub ids_are_whole: bool,
 }
 
+/// A request that changes slots more often is not carried out: no more parts of one can be told apart.
+const MOST_RUNS: usize = 16_384;
+
 /// The runs of a request that does not block, in the caller's order; slots of one `place` stay together. `None` for
 /// commands that can't be cut so.
 #[must_use]
 pub fn runs(spec: &Spec, request: &Request<'_>, place: impl Fn(Slot) -> u16) -> Option<Vec<Run>> {
     let is_id = |index: usize| request.arg(index).is_some_and(is_id);
     let apart = options::streams_begin(request).map_or(0, |streams| (request.len() - streams) / 2);
+    let last = keys::positions(spec, request).ok()?.last()?;
     let run = |(slot, keys): (Slot, Vec<usize>)| {
-        let frame = of_keys(spec, request, &keys)?;
+        let frame = of_keys(spec, request, &keys, last)?;
         let ids_are_whole = &*spec.name != "xreadgroup" || keys.iter().all(|key| is_id(key + apart));
         Some(Run { slot, keys, frame, ids_are_whole })
     };
-    runs_of(spec, request, |a, b| place(a) == place(b))?.into_iter().map(run).collect()
+    let cut = runs_of(spec, request, |a, b| place(a) == place(b))?;
+    if cut.len() > MOST_RUNS {
+        return None;
+    }
+    cut.into_iter().map(run).collect()
 }
 
 /// The argument of XREADGROUP that is the group.
@@ -124,8 +133,8 @@ pub fn with_arg(request: &Request<'_>, index: usize, text: &str) -> Vec<u8> {
     frame
 }
 
-/// The same command for these of its keys only.
-fn of_keys(spec: &Spec, request: &Request<'_>, run: &[usize]) -> Option<Vec<u8>> {
+/// The same command for these of its keys only; `all` is the last one of all.
+fn of_keys(spec: &Spec, request: &Request<'_>, run: &[usize], all: usize) -> Option<Vec<u8>> {
     let raw = |range: std::ops::Range<usize>| range.map(|index| request.raw_arg(index).to_vec());
     let keys = run.iter().map(|index| request.raw_arg(*index).to_vec());
     let count = format!("${}\r\n{}\r\n", run.len().to_string().len(), run.len()).into_bytes();
@@ -135,11 +144,9 @@ fn of_keys(spec: &Spec, request: &Request<'_>, run: &[usize]) -> Option<Vec<u8>>
             raw(0..1).chain(keys).chain(raw(last..last + 1)).collect()
         }
         "blmpop" | "bzmpop" => {
-            let all = keys::positions(spec, request).ok()?.last()?;
             raw(0..2).chain([count]).chain(keys).chain(raw(all + 1..request.len())).collect()
         }
         "lmpop" | "zmpop" => {
-            let all = keys::positions(spec, request).ok()?.last()?;
             raw(0..1).chain([count]).chain(keys).chain(raw(all + 1..request.len())).collect()
         }
         "xread" | "xreadgroup" => {

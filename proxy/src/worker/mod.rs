@@ -333,6 +333,7 @@ impl Owner for Worker {
         self.end_unblocks();
         self.open_private();
         let (pubsub, metrics) = (&mut self.clients.pubsub, &self.metrics);
+        metrics.plans.set(self.clients.plans.len() as u64);
         metrics.subscribed_clients.set(pubsub.clients());
         metrics.subscriptions_backend.set(pubsub.live_topics());
         metrics.pubsub_resubscribed.add(pubsub.take_resubscribed());

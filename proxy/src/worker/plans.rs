@@ -25,6 +25,5 @@ impl Worker {
                 }
             }
         }
-        self.metrics.plans.set(self.clients.plans.len() as u64);
     }
 }

@@ -5,6 +5,7 @@
 //! way.
 
 use super::super::connection::Client;
+use super::super::cross::read_streams;
 use super::super::dispatch::Turn;
 use super::super::send;
 use super::job::{Job, Stage};
@@ -12,14 +13,17 @@ use super::seek;
 use crate::backend::in_flight::Origin;
 use crate::backend::lane::Lane;
 use crate::cluster::slot::Slot;
+use crate::command::blocking;
 use crate::command::groups::{self, Group, with_request};
+use crate::command::spec::Keys;
 use crate::command::table::Lookup;
 use crate::command::twin::Shape;
 use crate::private::pool::{Lease, NodeId};
 use crate::refusal::Refusal;
 use crate::resp::protocol::Protocol;
-use crate::route::plan::element;
+use crate::resp::request::Request;
 use crate::route::plan::temporary::Names;
+use crate::route::plan::{Begun, element};
 
 /// How far such a command is.
 #[derive(Default, Debug)]
@@ -61,15 +65,18 @@ pub(super) fn go_on(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         return seek::refuse(client, &Refusal::CrossSlot, turn);
     }
     let Some(search) = job.search_mut() else { return false };
-    if let Some(group) = search.groups.get(search.at).filter(|group| group.moves) {
-        let frame = group.twin.frame.clone();
-        return move_element(client, &frame, turn);
+    if search.at == 0
+        && let Some(begun) = plan(client, turn)
+    {
+        return ask_by_plan(client, begun, turn);
     }
+    let Some(search) = client.job_mut().and_then(Job::search_mut) else { return false };
     if let Some(group) = search.groups.get(search.at) {
         let (slot, shape, frame) = (group.slot, group.twin.shape, group.twin.frame.clone());
         return ask(client, slot, shape, &frame, turn);
     }
     let armed = search.armed && !search.told;
+    let Some(job) = client.job_mut() else { return false };
     job.begin_waiting(turn.metrics);
     if armed { watch(client, ROUND, turn) } else { arm(client, turn) }
 }
@@ -96,16 +103,38 @@ fn ask(client: &mut Client, slot: Slot, shape: Shape, frame: &[u8], turn: &mut T
     false
 }
 
-/// Moves an element between slots, if there is one: a plan, which answers in the twin's place.
-fn move_element(client: &mut Client, frame: &[u8], turn: &mut Turn<'_>) -> bool {
+/// The plan that asks all groups at once, where there is one: that of an element that goes to another slot, and that of
+/// streams, all of which are told that have something.
+fn plan(client: &mut Client, turn: &Turn<'_>) -> Option<Begun> {
+    let protocol = client.session.protocol;
     let names = Names::new(&turn.shared.node_id.0, client.session.id, client.session.commands);
-    let Some(begun) = with_request(frame, |request| element::begin(request, &names).ok()) else {
-        return seek::refuse(client, &Refusal::Syntax, turn);
+    let job = client.job_mut()?;
+    let moved =
+        job.search_mut()?.groups.first().filter(|group| group.moves).map(|group| group.twin.frame.clone());
+    if let Some(frame) = moved {
+        return with_request(&frame, |request| element::begin(request, &names).ok());
+    }
+    let (together, map) = (turn.shared.together, turn.pool.slot_map().clone());
+    let find = |request: &Request<'_>| match turn.shared.commands.find(request) {
+        Lookup::Found(spec) if spec.keys == Keys::Streams => Some(spec),
+        _ => None,
     };
+    let twin = with_request(&job.request, |request| blocking::twin(find(request)?, request))?;
+    with_request(&twin.frame, |request| {
+        let runs = groups::runs(find(request)?, request, |slot| together.place(slot, &map))?;
+        Some(read_streams(protocol, request, runs))
+    })
+}
+
+/// Has a plan ask all groups; its answer stands in the place of the last one's.
+fn ask_by_plan(client: &mut Client, begun: Begun, turn: &mut Turn<'_>) -> bool {
     let (generation, lane) = (client.generation, turn.lane(client));
     let Some(job) = client.job_mut() else { return false };
     job.stage = Stage::Trying(Shape::Same);
     let origin = Origin { client: turn.key, generation, ticket: job.ticket, part: 0 };
+    if let Some(search) = job.search_mut() {
+        search.at = search.groups.len().saturating_sub(1);
+    }
     turn.plans.start(origin, lane, begun);
     false
 }

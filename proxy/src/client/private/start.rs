@@ -9,11 +9,12 @@ use super::search::Search;
 use crate::backend::in_flight::Origin;
 use crate::cluster::slot::Slot;
 use crate::command::blocking::{self, Patience};
-use crate::command::groups::{self, with_request};
+use crate::command::groups::{self, Group, with_request};
 use crate::command::spec::Spec;
 use crate::command::table::Lookup;
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
+use crate::route::plan::element;
 
 /// Begins a command that waits for data, all of whose keys are in `slot`.
 pub(in super::super) fn block(
@@ -79,8 +80,13 @@ pub(in super::super) fn search(
     let together = |a, b| turn.are_together(a, b);
     let unknown = groups::last_ids(spec, request);
     let cut = groups::of(spec, request, together);
-    let moves = cut.as_ref().is_some_and(|groups| groups.iter().any(|group| group.moves));
-    let can_be_cut = !unknown.is_empty() || (cut.is_some() && (!moves || turn.shared.crosses_slots()));
+    let moved = cut.as_ref().and_then(|groups| groups.iter().find(|group| group.moves));
+    let moves = moved.is_none() || turn.shared.crosses_slots();
+    let can_be_cut = !unknown.is_empty() || (cut.is_some() && moves);
+    let is_wrong = |group: &Group| with_request(&group.twin.frame, element::ends).is_none();
+    if can_be_cut && moved.is_some_and(is_wrong) {
+        return Err(Refusal::Syntax);
+    }
     let patience = blocking::patience(spec, request);
     let watches = client.status().watched > 0;
     let tracks = client.tracking().is_some();

@@ -34,18 +34,21 @@ enum Stage {
     Returning(Vec<u8>),
 }
 
+/// An end of a list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum End {
+pub enum End {
+    /// Where LPUSH pushes.
     Left,
+    /// Where RPUSH pushes.
     Right,
 }
 
 impl End {
-    fn parse(word: Option<&[u8]>) -> Result<Self, Unplanned> {
-        match word.map(<[u8]>::to_ascii_lowercase).as_deref() {
-            Some(b"left") => Ok(Self::Left),
-            Some(b"right") => Ok(Self::Right),
-            _ => Err(Unplanned::Syntax),
+    fn parse(word: &[u8]) -> Option<Self> {
+        match word.to_ascii_lowercase().as_slice() {
+            b"left" => Some(Self::Left),
+            b"right" => Some(Self::Right),
+            _ => None,
         }
     }
 
@@ -64,16 +67,22 @@ impl End {
     }
 }
 
+/// From which end of the one list to which of the other; `None` where a word is none.
+#[must_use]
+pub fn ends(request: &Request<'_>) -> Option<(End, End)> {
+    match request.len() {
+        3 => Some((End::Right, End::Left)),
+        _ => Some((End::parse(request.arg(3)?)?, End::parse(request.arg(4)?)?)),
+    }
+}
+
 /// Begins for `LMOVE from to end end`, or `RPOPLPUSH from to`.
 ///
 /// # Errors
 /// An end that is none.
 pub fn begin(request: &Request<'_>, names: &Names) -> Result<Begun, Unplanned> {
     let arg = |index: usize| Box::<[u8]>::from(request.arg(index).unwrap_or_default());
-    let (take, put) = match request.len() {
-        3 => (End::Right, End::Left),
-        _ => (End::parse(request.arg(3))?, End::parse(request.arg(4))?),
-    };
+    let (take, put) = ends(request).ok_or(Unplanned::Syntax)?;
     let (from, to) = (arg(1), arg(2));
     let held = names.beside(&from, 0);
     let calls = [&from, &to].map(|list| Call::of(Slot::of(list), &[b"LLEN", list]));

@@ -9,6 +9,7 @@ use super::{Begun, Call, Next, Plan, Unplanned, text_of};
 use crate::cluster::slot::Slot;
 use crate::command::spec::Transfer;
 use crate::resp::request::Request;
+use crate::resp::scan::parse_number;
 use crate::route::elements::{Elements, bulk, integer, is_error, is_nil};
 
 /// A value on its way from its key to another.
@@ -54,14 +55,14 @@ const REMOVE: &[u8] = b"local v = redis.call('DUMP', KEYS[1]) \
     if v and redis.sha1hex(v) == ARGV[1] and redis.call('PEXPIRETIME', KEYS[1]) == tonumber(ARGV[2]) then \
     return redis.call('UNLINK', KEYS[1]) end return 0";
 
-/// Begins for a request whose first two arguments are the keys.
+/// Begins for a request whose first two arguments are the keys, both in `database`.
 ///
 /// # Errors
 /// Wrong options, or a copy to another database.
-pub fn begin(request: &Request<'_>, kind: Transfer) -> Result<Begun, Unplanned> {
+pub fn begin(request: &Request<'_>, kind: Transfer, database: u16) -> Result<Begun, Unplanned> {
     let key = |index: usize| Box::<[u8]>::from(request.arg(index).unwrap_or_default());
     let replaces = match kind {
-        Transfer::Copy => copy_options(request)?,
+        Transfer::Copy => copy_options(request, database)?,
         Transfer::Rename => true,
         Transfer::RenameNx => false,
     };
@@ -72,12 +73,17 @@ pub fn begin(request: &Request<'_>, kind: Transfer) -> Result<Begun, Unplanned> 
 }
 
 /// Whether COPY replaces.
-fn copy_options(request: &Request<'_>) -> Result<bool, Unplanned> {
+fn copy_options(request: &Request<'_>, database: u16) -> Result<bool, Unplanned> {
     let mut replaces = false;
-    for option in request.args_from(3) {
+    let mut options = request.args_from(3);
+    while let Some(option) = options.next() {
         match option.to_ascii_lowercase().as_slice() {
             b"replace" => replaces = true,
-            b"db" => return Err(Unplanned::CrossSlot),
+            b"db" => match options.next().map(parse_number) {
+                Some(Some(other)) if other == i64::from(database) => {}
+                Some(_) => return Err(Unplanned::CrossSlot),
+                None => return Err(Unplanned::Syntax),
+            },
             _ => return Err(Unplanned::Syntax),
         }
     }
@@ -179,7 +185,7 @@ mod tests {
     // Slots: a 15495, b 3300.
 
     fn plan(line: &str, kind: Transfer) -> Stepper {
-        Stepper::begin(line, |request| begin(request, kind).ok())
+        Stepper::begin(line, |request| begin(request, kind, 0).ok())
     }
 
     const SHA1_OF_XYZ: &str = "66b27417d37e024c46526c2f6d358a754fc552f3";
@@ -253,12 +259,14 @@ mod tests {
         let refused = |line: &str| {
             let mut why = None;
             let _ = Stepper::try_begin(line, |request| {
-                begin(request, Transfer::Copy).map_err(|it| why = Some(it)).ok()
+                begin(request, Transfer::Copy, 0).map_err(|it| why = Some(it)).ok()
             });
             why
         };
         assert_eq!(refused("COPY a b NOW"), Some(Unplanned::Syntax));
         assert_eq!(refused("COPY a b DB 1"), Some(Unplanned::CrossSlot));
         assert_eq!(refused("COPY a b replace"), None);
+        assert_eq!(refused("COPY a b DB 0 REPLACE"), None);
+        assert_eq!(refused("COPY a b DB"), Some(Unplanned::Syntax));
     }
 }
