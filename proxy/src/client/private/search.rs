@@ -76,7 +76,7 @@ pub(super) fn go_on(client: &mut Client, turn: &mut Turn<'_>) -> bool {
 
 /// Cuts the request into groups, once its ids are known.
 fn cut(job: &mut Job, turn: &Turn<'_>) -> bool {
-    let groups = with_request(&job.request, |request| match turn.shared.commands.find(request) {
+    let groups = with_request(&job.request, |request| match turn.commands.find(request) {
         Lookup::Found(spec) => groups::of(spec, request, |a, b| turn.are_together(a, b)),
         _ => None,
     });
