@@ -7,7 +7,8 @@ use crate::backend::handshake::ServerIdentity;
 
 /// How often in any case, for modules that are loaded while all runs.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// The shortest pause where clients say what nobody knows: they may say it all the time.
+/// The shortest pause, since clients may say what nobody knows all the time, and nodes of several versions may be asked
+/// in turn.
 const MIN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// When to ask.
@@ -48,8 +49,8 @@ impl Learning {
         primaries.sort_unstable();
         let servers = Servers { identity: identity.clone(), primaries };
         let passed = self.asked.map(|asked| now.saturating_duration_since(asked));
-        let due = passed.is_none_or(|passed| passed >= INTERVAL || (self.wanted && passed >= MIN_INTERVAL));
-        if !due && servers == self.servers {
+        let has_reason = self.wanted || servers != self.servers;
+        if passed.is_some_and(|passed| passed < if has_reason { MIN_INTERVAL } else { INTERVAL }) {
             return false;
         }
         (self.asked, self.servers, self.wanted) = (Some(now), servers, false);
@@ -65,6 +66,7 @@ impl Learning {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "an origin for the tests' instants, which are all arguments")]
 mod tests {
     use super::*;
     use crate::cluster::topology::static_map;
@@ -85,9 +87,10 @@ mod tests {
         assert!(learning.begins(at(0), &redis("7"), &shards(1)));
         assert!(!learning.begins(at(59), &redis("7"), &shards(1)));
         assert!(learning.begins(at(60), &redis("7"), &shards(1)));
-        assert!(learning.begins(at(61), &redis("8"), &shards(1)), "another version");
-        assert!(learning.begins(at(62), &redis("8"), &shards(2)), "another primary");
-        assert!(!learning.begins(at(63), &redis("8"), &shards(2)));
+        assert!(!learning.begins(at(61), &redis("8"), &shards(1)), "too soon");
+        assert!(learning.begins(at(62), &redis("8"), &shards(1)), "another version");
+        assert!(learning.begins(at(64), &redis("8"), &shards(2)), "another primary");
+        assert!(!learning.begins(at(66), &redis("8"), &shards(2)));
     }
 
     #[test]
