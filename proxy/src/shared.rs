@@ -11,7 +11,6 @@ use crate::client::connection::Watermarks;
 use crate::client::session::Login;
 use crate::cluster::published::Topology;
 use crate::command::local::cluster::{NodeId, OwnNode};
-use crate::command::table::Table;
 use crate::config::settings::{BackendKind, CrossSlot, Settings};
 use crate::metrics::Metrics;
 use crate::monitors::Monitors;
@@ -24,8 +23,6 @@ use crate::route::split::Together;
 pub struct Shared {
     /// As checked.
     pub settings: Settings,
-    /// Every command.
-    pub commands: Table,
     /// What the backends look like now.
     pub topology: Arc<Topology>,
     /// Everyone's numbers.
@@ -104,7 +101,6 @@ impl Shared {
                 pubsub_soft_time: settings.clients.pubsub_output_soft_time.as_millis() as u64,
             },
             caps: Arc::new(Caps::new(settings.private.max_connections, settings.private.max_per_node)),
-            commands: Table::builtin(),
             topology,
             metrics,
             node_id: NodeId(surroundings.node_id),

@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "client",
             "cluster::slot",
             "command::spec",
+            "command::table",
             "dns",
             "metrics",
             "permit",
@@ -89,7 +90,15 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
         "tells what the backends call themselves, as the handshake learned it",
     ),
     ("shared.rs", "private::caps", "the limits of private connections count over all workers"),
+    ("cluster/published.rs", "command::table", "publishes the commands with the slot map"),
+    (
+        "cluster/discovery.rs",
+        "command::learned",
+        "asks the node that tells the topology for its commands too",
+    ),
+    ("cluster/discovery.rs", "command::spec", "hands the rows on to the table"),
     ("cluster/published.rs", "backend::handshake", "publishes that identity with the slot map"),
+    ("cluster/learning.rs", "backend::handshake", "asks again when that identity changes"),
     ("cluster/discovery.rs", "backend::handshake", "its connections begin as all connections to backends do"),
 ];
 

@@ -84,6 +84,8 @@ struct Node {
 #[derive(Default)]
 struct State {
     topology: Vec<Shard>,
+    /// The answer to COMMAND, where it is not an empty list.
+    commands: Option<Vec<u8>>,
     received: Vec<Received>,
     connections: Vec<TcpStream>,
     /// Close what is accepted at once.
@@ -131,6 +133,11 @@ impl Fake {
     /// From now on tell this topology.
     pub fn tell(&self, topology: Vec<Shard>) {
         self.node.state().topology = topology;
+    }
+
+    /// From now on answer COMMAND with this frame; an empty one is no answer.
+    pub fn tell_commands(&self, reply: &[u8]) {
+        self.node.state().commands = Some(reply.to_vec());
     }
 
     /// From now on close new connections at once (`true`), or serve them again.
@@ -251,7 +258,7 @@ impl Node {
             }
             (b"AUTH" | b"SELECT" | b"CLIENT" | b"READONLY" | b"ASKING", _) => ok(),
             (b"PING", _) => Some(b"+PONG\r\n".to_vec()),
-            (b"COMMAND", _) => Some(b"*0\r\n".to_vec()),
+            (b"COMMAND", _) => Some(self.state().commands.clone().unwrap_or_else(|| b"*0\r\n".to_vec())),
             (b"INFO", _) => Some(bulk("redis_version:7.0.15\r\ncluster_enabled:1\r\n").into_bytes()),
             (b"CLUSTER", b"SLOTS") => Some(cluster_slots(&self.state().topology)),
             (b"CLUSTER", b"SHARDS") => Some(cluster_shards(&self.state().topology, *protocol)),

@@ -1,7 +1,7 @@
-//! One real server process, Redis or Valkey, in a directory of its own.
+//! One real server process, of Redis, Valkey or a package that carries one, in a directory of its own.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -24,22 +24,32 @@ pub enum Kind {
     Redis,
     /// `valkey-server`
     Valkey,
+    /// Redis 7.4 with the modules search, JSON, Bloom and TimeSeries.
+    Stack,
+    /// Redis 8.2: vector sets, HGETEX, HSETEX.
+    Redis8,
 }
 
 impl Kind {
-    /// What tests run against when they do not care: `SLOTWAY_TEST_SERVER` (`redis` or `valkey`), else
-    /// Redis, else Valkey.
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Redis, Self::Valkey, Self::Stack, Self::Redis8];
+
+    /// What tests run against when they do not care: `SLOTWAY_TEST_SERVER` (`redis`, `valkey`, `stack`, `redis8`),
+    /// else Redis, else Valkey.
     #[must_use]
     pub fn usual() -> Self {
         match env::var("SLOTWAY_TEST_SERVER").as_deref() {
             Ok("valkey") => Self::Valkey,
             Ok("redis") => Self::Redis,
+            Ok("stack") => Self::Stack,
+            Ok("redis8") => Self::Redis8,
             _ if Self::Redis.binary().is_ok() => Self::Redis,
             _ => Self::Valkey,
         }
     }
 
-    /// Where its binary is: named by `SLOTWAY_REDIS_SERVER` or `SLOTWAY_VALKEY_SERVER`, or on the PATH.
+    /// Where its binary is: named by `SLOTWAY_REDIS_SERVER`, `SLOTWAY_VALKEY_SERVER` and so on, as `tests/run.sh`
+    /// sets them. Without that Redis and Valkey are looked for on the PATH, the others where the script puts them.
     ///
     /// # Errors
     /// Why there is none: for a person who reads why a test was skipped.
@@ -47,14 +57,45 @@ impl Kind {
         let (name, variable) = match self {
             Self::Redis => ("redis-server", "SLOTWAY_REDIS_SERVER"),
             Self::Valkey => ("valkey-server", "SLOTWAY_VALKEY_SERVER"),
+            Self::Stack => ("stack/redis-stack-server", "SLOTWAY_STACK_SERVER"),
+            Self::Redis8 => ("redis8/redis-server", "SLOTWAY_REDIS8_SERVER"),
         };
         if let Some(named) = env::var_os(variable).map(PathBuf::from) {
             let absent = || format!("{variable} names {}, which is no file", named.display());
             return named.is_file().then(|| named.clone()).ok_or_else(absent);
         }
+        if matches!(self, Self::Stack | Self::Redis8) {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv").join(name);
+            let absent = || format!("no {variable}, and no {}", file.display());
+            return file.canonicalize().ok().filter(|file| file.is_file()).ok_or_else(absent);
+        }
         let path = env::var_os("PATH").unwrap_or_default();
         let found = env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
         found.ok_or_else(|| format!("no {name} on the PATH and no {variable}"))
+    }
+
+    /// The file of a module of [`Self::Stack`], such as `redisbloom`, to be loaded by hand.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn module(name: &str) -> Result<PathBuf, String> {
+        let file = Self::Stack.binary()?.with_file_name("modules").join(format!("{name}.so"));
+        file.canonicalize().map_err(|error| format!("{}: {error}", file.display()))
+    }
+
+    /// Whether there is one. Where there is none the test is to be skipped, which this says; where
+    /// `SLOTWAY_NO_SKIP` is set, as `tests/run.sh` does, it fails.
+    ///
+    /// # Panics
+    /// As said.
+    #[track_caller]
+    #[must_use]
+    #[allow(clippy::print_stdout, reason = "a test says what it skips")]
+    pub fn is_installed(self) -> bool {
+        let Err(reason) = self.binary() else { return true };
+        assert!(env::var_os("SLOTWAY_NO_SKIP").is_none(), "{reason}");
+        println!("skipped: {reason}; tests/run.sh installs it");
+        false
     }
 }
 

@@ -7,16 +7,17 @@ use super::local::{self, Answer};
 use super::monitor::{self, Feed};
 use super::plans::Plans;
 use super::retry::Retries;
-use super::send::{open_plain, send, send_everywhere, send_scan, send_split};
+use super::send::{open_plain, send, send_everywhere, send_scan, send_series, send_split};
 use super::spares::Spares;
 use super::{private, subscribe, transaction};
 use crate::backend::lane::Lane;
 use crate::backend::pool::Pool;
 use crate::cluster::slot::Slot;
+use crate::cluster::slot_map::Generation;
 use crate::command::key_count::KeysError;
 use crate::command::keys;
 use crate::command::spec::{Flags, Refused, Spec, Treatment};
-use crate::command::table::Lookup;
+use crate::command::table::{Lookup, Table};
 use crate::command::{blocking, spec};
 use crate::metrics::WorkerMetrics;
 use crate::moment::Moment;
@@ -31,8 +32,10 @@ use crate::shared::Shared;
 
 /// What handling requests needs of the worker.
 pub struct Turn<'a> {
-    /// Settings, commands and identity: the same for all workers.
+    /// Settings and identity: the same for all workers.
     pub shared: &'a Shared,
+    /// Every command, learned ones included.
+    pub commands: &'a Table,
     /// The way to the backends.
     pub pool: &'a mut Pool,
     /// Connections that belong to one client.
@@ -124,10 +127,11 @@ pub fn refuse(client: &mut Client, refusal: &Refusal, turn: &mut Turn<'_>) {
 }
 
 fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<Flow, Refusal> {
-    let shared = turn.shared;
-    let spec = match shared.commands.find(request) {
+    let commands = turn.commands;
+    let spec = match commands.find(request) {
         Lookup::Found(spec) => spec,
-        other => return Err(unknown(client, request, other)),
+        _ if !client.session.is_logged_in() => return Err(Refusal::NoAuth),
+        lookup => return Err(unknown(lookup, request, turn)),
     };
     client.session.last_command = spec.number;
     if !spec.takes(request.len()) {
@@ -162,7 +166,8 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
             return transaction::handle(client, command, spec, request, turn);
         }
         Treatment::FixedShard => send(client, turn.fixed_slot(), request.frame(), turn),
-        Treatment::Split(split) => send_split(client, request, split, turn)?,
+        Treatment::Split(split) => send_split(client, spec, request, split, turn)?,
+        Treatment::Series => send_series(client, spec, request, turn)?,
         Treatment::EveryShard(policy) => {
             send_everywhere(client, request.frame(), MergeKind::Policy(policy), turn)?;
         }
@@ -181,14 +186,20 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     Ok(Flow::Done)
 }
 
-fn unknown(client: &Client, request: &Request<'_>, found: Lookup<'_>) -> Refusal {
-    match found {
-        _ if !client.session.is_logged_in() => Refusal::NoAuth,
-        Lookup::UnknownSubcommand { container } => Refusal::UnknownSubcommand {
-            name: printable(request.arg(1).unwrap_or_default(), 128),
-            container: container.name.to_uppercase(),
-        },
-        _ => Refusal::unknown_command(request.name(), request.args_from(1)),
+/// What is said to a command that is in no table. The servers may have learned it since they were last asked: they are
+/// asked again, for the next time.
+fn unknown(lookup: Lookup<'_>, request: &Request<'_>, turn: &Turn<'_>) -> Refusal {
+    let topology = &turn.shared.topology;
+    if !topology.knows_commands() || turn.pool.generation() == Generation::default() {
+        return Refusal::NotReady;
+    }
+    topology.request_commands();
+    let Lookup::UnknownSubcommand { container } = lookup else {
+        return Refusal::unknown_command(request.name(), request.args_from(1));
+    };
+    Refusal::UnknownSubcommand {
+        name: printable(request.arg(1).unwrap_or_default(), 128),
+        container: container.name.to_uppercase(),
     }
 }
 
@@ -255,6 +266,8 @@ pub(super) fn unsupported(spec: &Spec, why: Refused) -> Refusal {
     let why = match why {
         Refused::Subscribe => "its subscriptions are of a kind that is not known here",
         Refused::Wait => "it speaks of the writes of one connection, and backend connections are shared",
+        Refused::Connection => "it changes its connection, and backend connections are shared",
+        Refused::EveryShard => "it concerns every shard, and their answers can't be made one",
         Refused::NodeAdmin => "it acts on one node or on the cluster's shape; send it to the node",
     };
     Refusal::Unsupported { name: spec.name.to_string(), why }

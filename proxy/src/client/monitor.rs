@@ -56,7 +56,7 @@ pub(super) fn restrict(client: &Client, spec: &Spec) -> Result<(), Refusal> {
 /// Writes down a request that was handled; `refusal` where its answer is an error of ours. What the servers
 /// reject before they run it is not shown, nor what they hide.
 pub(super) fn note(client: &Client, request: &Request<'_>, refusal: Option<&Refusal>, turn: &mut Turn<'_>) {
-    let Lookup::Found(spec) = turn.shared.commands.find(request) else { return };
+    let Lookup::Found(spec) = turn.commands.find(request) else { return };
     let hidden = [Flags::ADMIN, Flags::SKIP_MONITOR].iter().any(|flag| spec.flags.contains(*flag));
     let is_local = matches!(spec.treatment, Treatment::Local(_));
     let ran = is_local && spec.takes(request.len()) && (client.session.is_logged_in() || is_login(spec));

@@ -2,14 +2,14 @@
 //! queued on links, or parked.
 
 use super::connection::Client;
-use super::dispatch::Turn;
+use super::dispatch::{Turn, slot_of, unsupported};
 use super::replies::{Expect, Piece};
 use super::retry::{Parked, Target};
 use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
 use crate::backend::pool::Sent;
 use crate::cluster::slot::Slot;
-use crate::command::spec::{Merge as Policy, Split};
+use crate::command::spec::{Merge as Policy, Refused, Spec, Split};
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
 use crate::route::cursor::{self, Place};
@@ -25,15 +25,20 @@ pub(super) fn send(client: &mut Client, slot: Slot, frame: &[u8], turn: &mut Tur
 
 pub(super) fn send_split(
     client: &mut Client,
+    spec: &Spec,
     request: &Request<'_>,
     split: Split,
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
-    if split == Split::Pairs && request.len().is_multiple_of(2) {
-        return Err(Refusal::WrongArity { name: "mset".into() });
+    if !split::takes(split, request.len()) {
+        return Err(Refusal::WrongArity { name: spec.name.to_string() });
     }
     match split::cut(request, split, turn.shared.together, turn.pool.slot_map()) {
         Cut::Whole(slot) => send(client, slot, request.frame(), turn),
+        Cut::Undivided => {
+            let slot = slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
+            send(client, slot, request.frame(), turn);
+        }
         Cut::Parts { parts, kind } => {
             turn.metrics.commands_split.add(1);
             let lane = turn.lane(client);
@@ -44,6 +49,20 @@ pub(super) fn send_split(
         }
     }
     Ok(())
+}
+
+/// What asks for the time series of every shard. Groups would have to be reduced over all of them.
+pub(super) fn send_series(
+    client: &mut Client,
+    spec: &Spec,
+    request: &Request<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<(), Refusal> {
+    let groups = request.args_from(1).any(|arg| arg.eq_ignore_ascii_case(b"GROUPBY"));
+    if groups && turn.pool.slot_map().shard_slots().len() > 1 {
+        return Err(unsupported(spec, Refused::EveryShard));
+    }
+    send_everywhere(client, request.frame(), MergeKind::Policy(Policy::Concat), turn)
 }
 
 pub(super) fn send_everywhere(
@@ -85,8 +104,10 @@ pub(super) fn send_scan(
         map.shard_slots().iter().copied().find(|first| *first > slot && map.owner(*first) != map.owner(slot));
     let kind = MergeKind::Cursor { shard: Place { slot, next } };
     let cursor = cursor.to_string();
-    let mut frame =
-        format!("*{}\r\n$4\r\nSCAN\r\n${}\r\n{cursor}\r\n", request.len(), cursor.len()).into_bytes();
+    let mut frame = format!("*{}\r\n", request.len()).into_bytes();
+    // SCAN, or a module's command of the same form.
+    frame.extend_from_slice(request.raw_arg(0));
+    frame.extend_from_slice(format!("${}\r\n{cursor}\r\n", cursor.len()).as_bytes());
     for index in 2..request.len() {
         frame.extend_from_slice(request.raw_arg(index));
     }

@@ -225,8 +225,12 @@ fn place(spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Result<Option<S
         // Published to the shard that everybody listens at.
         Treatment::FixedShard if turn.shared.together == Together::Shard => Ok(Some(turn.fixed_slot())),
         Treatment::FixedShard | Treatment::Transaction(Command::Unwatch) => Ok(None),
-        Treatment::EveryShard(_) | Treatment::Scan | Treatment::RandomKey if one_shard => Ok(None),
-        Treatment::EveryShard(_) | Treatment::Scan | Treatment::RandomKey => {
+        Treatment::EveryShard(_) | Treatment::Series | Treatment::Scan | Treatment::RandomKey
+            if one_shard =>
+        {
+            Ok(None)
+        }
+        Treatment::EveryShard(_) | Treatment::Series | Treatment::Scan | Treatment::RandomKey => {
             refuse("it speaks of all shards, and a transaction runs on one")
         }
         Treatment::Local(Local::Ping | Local::Echo | Local::Time) => Ok(None),

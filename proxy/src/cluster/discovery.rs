@@ -1,5 +1,6 @@
 //! ◆ Discovery: one task for the process that asks nodes for the topology, when [`refresh`](super::refresh)
-//! says so, and publishes each new slot map. While nobody answers, the last good map stays.
+//! says so, and publishes each new slot map; and for their commands, when [`learning`](super::learning) says so. While
+//! nobody answers, the last good map stays.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use super::learning::Learning;
 use super::link::{Link, LinkError};
 use super::published::Topology;
 use super::refresh::{Candidates, Judge, Schedule, Verdict, View};
@@ -24,6 +26,8 @@ use super::slot_map::{Endpoint, Shard};
 use super::topology::{TopologyError, parse_shards, parse_slots, served_slots, static_map};
 use crate::backend::handshake::{Handshake, HandshakeError, Progress, ServerIdentity};
 use crate::backoff::Backoff;
+use crate::command::learned::{self, LearnError};
+use crate::command::spec::Spec;
 use crate::config::settings::{BackendKind, ClusterSettings};
 use crate::dns::resolver::{DnsError, Resolver};
 use crate::resp::protocol::Protocol;
@@ -66,6 +70,7 @@ struct Task {
     schedule: Schedule,
     candidates: Candidates,
     judge: Judge,
+    learning: Learning,
     backoff: Backoff,
     /// RESP3, whose HELLO tells the server's version, until a server turns out not to have it.
     protocol: Protocol,
@@ -78,6 +83,17 @@ struct Answer {
     server: Option<ServerIdentity>,
     /// `None` of servers that form no cluster.
     topology: Option<(Vec<Shard>, View)>,
+}
+
+/// Why a node told no commands.
+#[derive(Debug, thiserror::Error)]
+enum LearnFailure {
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Learn(#[from] LearnError),
 }
 
 /// Why a node gave no topology.
@@ -105,6 +121,10 @@ enum AskError {
 const MAX_ASKED: usize = 16;
 /// Most addresses of a name tried in one go.
 const MAX_ADDRESSES: usize = 4;
+/// Most bytes of an answer to COMMAND: Redis 7.4 with all its modules needs 260 KB.
+const MAX_COMMANDS: usize = 4 << 20;
+/// How long an answer to COMMAND may take: the first map waits for it.
+const COMMANDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Task {
     fn new(settings: &ClusterSettings, resolver: Arc<Resolver>, topology: Arc<Topology>) -> Self {
@@ -127,6 +147,7 @@ impl Task {
             schedule: Schedule::new(settings.refresh_interval, settings.refresh_min_interval, now),
             candidates: Candidates::new(&seeds),
             judge: Judge::default(),
+            learning: Learning::default(),
             backoff: Backoff::new(first, largest),
             protocol: Protocol::Resp3,
             shards,
@@ -164,8 +185,13 @@ impl Task {
     /// Until the next refresh is to begin.
     async fn wait(&mut self) {
         loop {
+            let refresh = self.schedule.next_deadline();
+            // While nobody answers, nobody is asked more often for a command's sake.
+            let learning = self.learning.next_deadline().filter(|_| self.backoff.failures() == 0);
+            let next = learning.map_or(refresh, |learning| learning.min(refresh));
             tokio::select! {
-                () = sleep_until(self.schedule.next_deadline().into()) => return,
+                () = sleep_until(next.into()) => return,
+                () = self.topology.commands_requested() => self.learning.on_request(),
                 () = self.topology.refresh_requested() => {
                     // Where nothing can change a reason is none.
                     if self.is_cluster {
@@ -185,9 +211,17 @@ impl Task {
             asked += 1;
             let Some(node) = self.candidates.choose() else { break };
             match self.ask(&node).await {
-                Ok(answer) => {
+                Ok((answer, mut link)) => {
                     self.candidates.on_success(&node);
+                    if !self.topology.is_ready() {
+                        // Before the first map, so that whoever has the map has the commands. Later ones do not wait.
+                        let identity = answer.server.clone().unwrap_or_default();
+                        let shards = answer.topology.as_ref().map(|(shards, _)| shards.clone());
+                        self.learn(&node, &mut link, &identity, &shards.unwrap_or_default()).await;
+                    }
                     if self.take(&node, answer) {
+                        let (identity, shards) = (self.topology.server(), self.shards.clone());
+                        self.learn(&node, &mut link, &identity, &shards).await;
                         return Ok(());
                     }
                     last = (node.to_string(), AskError::Doubted);
@@ -227,7 +261,32 @@ impl Task {
         true
     }
 
-    async fn ask(&mut self, node: &Endpoint) -> Result<Answer, AskError> {
+    /// Asks a node for its commands, where it is time to, and adds them to the table.
+    async fn learn(
+        &mut self,
+        node: &Endpoint,
+        link: &mut Link<TcpStream>,
+        identity: &ServerIdentity,
+        shards: &[Shard],
+    ) {
+        if !self.learning.begins(Instant::now().into_std(), identity, shards) {
+            return;
+        }
+        let commands = ask_commands(link, COMMANDS_TIMEOUT.min(self.settings.command_timeout)).await;
+        let news = self.learning.on_answer(commands.is_ok());
+        let mut learned = None;
+        match commands {
+            Ok(rows) => learned = self.topology.commands().with_learned(rows),
+            Err(error) if news => warn!(%node, %error, "node does not tell its commands"),
+            Err(error) => debug!(%node, %error, "node does not tell its commands"),
+        }
+        if let Some((table, new)) = &learned {
+            info!(%node, new, learned = table.learned(), "commands learned");
+        }
+        self.topology.publish_commands(learned.map(|(table, _)| table));
+    }
+
+    async fn ask(&mut self, node: &Endpoint) -> Result<(Answer, Link<TcpStream>), AskError> {
         let (mut link, server) = match self.connect(node).await {
             Err(AskError::Handshake(HandshakeError::Protocol(reason)))
                 if self.protocol == Protocol::Resp3 =>
@@ -244,7 +303,8 @@ impl Task {
             let topology = if self.is_cluster { Some(ask_topology(&mut link, node).await?) } else { None };
             Ok(Answer { server, topology })
         };
-        timeout(limit, questions).await.unwrap_or(Err(AskError::Timeout(limit)))
+        let answer = timeout(limit, questions).await.unwrap_or(Err(AskError::Timeout(limit)))?;
+        Ok((answer, link))
     }
 
     /// Tries the node's addresses in turn.
@@ -304,4 +364,13 @@ async fn ask_topology(link: &mut Link<TcpStream>, node: &Endpoint) -> Result<(Ve
     let info = String::from_utf8_lossy(info.text().unwrap_or_default());
     let view = View::new(served_slots(&shards), &info);
     Ok((shards, view))
+}
+
+/// COMMAND. What comes of it is no reason to do without the topology, so it is asked last.
+async fn ask_commands(link: &mut Link<TcpStream>, limit: Duration) -> Result<Vec<Spec>, LearnFailure> {
+    let question = async {
+        link.send(b"*1\r\n$7\r\nCOMMAND\r\n").await?;
+        Ok(learned::read(&link.reply_within(MAX_COMMANDS).await?)?)
+    };
+    timeout(limit, question).await.unwrap_or(Err(LearnFailure::Timeout(limit)))
 }

@@ -20,9 +20,9 @@ pub(super) enum LinkError {
     /// The node sends no RESP.
     #[error(transparent)]
     Frame(#[from] ReplyError),
-    /// A reply of more than [`MAX_REPLY`] bytes.
-    #[error("reply of more than {MAX_REPLY} bytes")]
-    TooLong,
+    /// A reply of more than so many bytes.
+    #[error("reply of more than {0} bytes")]
+    TooLong(usize),
 }
 
 /// A connection with the replies that came before they were asked for.
@@ -47,14 +47,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     /// The next reply, its bytes only.
     pub(super) async fn reply(&mut self) -> Result<Vec<u8>, LinkError> {
+        self.reply_within(MAX_REPLY).await
+    }
+
+    /// As [`Self::reply`], of at most about so many bytes.
+    pub(super) async fn reply_within(&mut self, most: usize) -> Result<Vec<u8>, LinkError> {
         let mut scanner = ReplyScanner::default();
         loop {
             if let ReplyScan::Complete(end) = scanner.scan(&self.buffer)? {
                 let rest = self.buffer.split_off(end);
                 return Ok(mem::replace(&mut self.buffer, rest));
             }
-            if self.buffer.len() >= MAX_REPLY {
-                return Err(LinkError::TooLong);
+            if self.buffer.len() >= most {
+                return Err(LinkError::TooLong(most));
             }
             self.buffer.reserve(ROOM);
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
@@ -94,7 +99,7 @@ mod tests {
             while far.write_all(&more).await.is_ok() {}
         };
         let reads = async {
-            assert!(matches!(link.reply().await, Err(LinkError::TooLong)));
+            assert!(matches!(link.reply().await, Err(LinkError::TooLong(MAX_REPLY))));
             drop(link);
         };
         tokio::join!(writes, reads);

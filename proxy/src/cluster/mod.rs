@@ -4,6 +4,7 @@ pub mod slot;
 pub mod slot_map;
 
 pub mod discovery;
+pub mod learning;
 mod link;
 pub mod published;
 pub mod refresh;

@@ -1,4 +1,4 @@
-//! What discovery publishes and every worker reads: the current slot map, and the servers' identity.
+//! What discovery publishes and every worker reads: the current slot map, the commands, and the servers' identity.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +8,22 @@ use tokio::sync::{Notify, watch};
 
 use super::slot_map::{Generation, Shard, SlotMap};
 use crate::backend::handshake::ServerIdentity;
+use crate::command::table::Table;
 
 /// The process's one picture of its cluster. Readers take whole snapshots; nobody waits for a lock.
 pub struct Topology {
     map: ArcSwap<SlotMap>,
     server: ArcSwap<ServerIdentity>,
+    /// Every command that the proxy knows: at first those of the checked-in facts.
+    commands: watch::Sender<Arc<Table>>,
+    /// Whether a server has been asked for its commands, whatever came of it.
+    commands_asked: AtomicBool,
     /// Set when there is a reason to refresh, until discovery saw it.
     wanted: AtomicBool,
     wake: Notify,
+    /// The same for the commands.
+    commands_wanted: AtomicBool,
+    commands_wake: Notify,
     generation: watch::Sender<Generation>,
 }
 
@@ -26,8 +34,12 @@ impl Topology {
         Self {
             map: ArcSwap::from_pointee(SlotMap::empty()),
             server: ArcSwap::default(),
+            commands: watch::Sender::new(Arc::new(Table::builtin())),
             wanted: AtomicBool::new(false),
+            commands_asked: AtomicBool::new(false),
             wake: Notify::new(),
+            commands_wanted: AtomicBool::new(false),
+            commands_wake: Notify::new(),
             generation: watch::Sender::default(),
         }
     }
@@ -57,6 +69,32 @@ impl Topology {
         }
     }
 
+    /// Every command, with what was learned so far. Not for the path of a request: whoever has requests holds one,
+    /// and [watches](Self::watch_commands).
+    #[must_use]
+    pub fn commands(&self) -> Arc<Table> {
+        self.commands.borrow().clone()
+    }
+
+    /// Whether a command that is not in the table is unknown, and not only not learned yet.
+    #[must_use]
+    pub fn knows_commands(&self) -> bool {
+        self.commands_asked.load(Ordering::Acquire)
+    }
+
+    /// Tells of each new table of commands.
+    #[must_use]
+    pub fn watch_commands(&self) -> watch::Receiver<Arc<Table>> {
+        self.commands.subscribe()
+    }
+
+    /// Somebody said a command that is not in the table. As cheap as [`Self::request_refresh`].
+    pub fn request_commands(&self) {
+        if !self.commands_wanted.swap(true, Ordering::AcqRel) {
+            self.commands_wake.notify_one();
+        }
+    }
+
     /// Tells of each new map by its generation.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Generation> {
@@ -83,6 +121,22 @@ impl Topology {
     /// Discovery only: says what the servers are.
     pub(super) fn identify(&self, server: ServerIdentity) {
         self.server.store(Arc::new(server));
+    }
+
+    /// Discovery only: a server was asked for its commands; a table that is new replaces the old one.
+    pub(super) fn publish_commands(&self, table: Option<Table>) {
+        if let Some(table) = table {
+            self.commands.send_replace(Arc::new(table));
+        }
+        // Behind it, so that who reads this finds the table.
+        self.commands_asked.store(true, Ordering::Release);
+    }
+
+    /// Discovery only: waits for an unknown command.
+    pub(super) async fn commands_requested(&self) {
+        while !self.commands_wanted.swap(false, Ordering::AcqRel) {
+            self.commands_wake.notified().await;
+        }
     }
 
     /// Discovery only: waits for a reason to refresh.

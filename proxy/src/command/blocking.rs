@@ -92,7 +92,11 @@ fn timeout(spec: &Spec, request: &Request<'_>) -> Option<Timeout> {
     match &*spec.name {
         "xread" | "xreadgroup" => options::blocks(request).last().map(|index| Timeout::Millis(index + 1)),
         "blmpop" | "bzmpop" => Some(Timeout::Seconds(1)),
-        _ => Some(Timeout::Seconds(request.len() - 1)),
+        "blpop" | "brpop" | "bzpopmin" | "bzpopmax" | "blmove" | "brpoplpush" => {
+            Some(Timeout::Seconds(request.len() - 1))
+        }
+        // A learned command: the servers don't tell where its timeout stands.
+        _ => None,
     }
 }
 

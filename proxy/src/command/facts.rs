@@ -81,7 +81,7 @@ fn parse_row(line: &str) -> Result<Spec, FactsError> {
     let facts = Facts {
         categories: words(column("acl-categories")?),
         triple: parse_triple(column("first,last,step")?)?,
-        key_specs: list(column("key-specs")?, ';').map(parse_key_spec).collect::<Result<_, _>>()?,
+        key_specs: parse_key_specs(column("key-specs")?)?.into(),
         tips: words(column("tips")?),
         group: column("group")?.into(),
         since: column("since")?.into(),
@@ -99,6 +99,11 @@ fn parse_triple(column: &str) -> Result<[i16; 3], FactsError> {
     let mut numbers = column.split(',').map(number);
     let mut next = || numbers.next().unwrap_or(Err(FactsError::Column("first,last,step")));
     Ok([next()?, next()?, next()?])
+}
+
+/// The key specs of such a column.
+pub(super) fn parse_key_specs(column: &str) -> Result<Vec<FlaggedKeySpec>, FactsError> {
+    list(column, ';').map(parse_key_spec).collect()
 }
 
 fn parse_key_spec(text: &str) -> Result<FlaggedKeySpec, FactsError> {

@@ -6,6 +6,10 @@ pub mod facts;
 
 pub mod table;
 
+pub mod learned;
+
+mod modules;
+
 pub mod treatment;
 
 pub mod keys;

@@ -25,6 +25,7 @@ pub fn of(spec: &Spec) -> Promise {
         }
         Treatment::Cross(cross) => crossing(cross),
         Treatment::EveryShard(merge) => (every(merge), "each shard at a moment of its own"),
+        Treatment::Series => (every(Merge::Concat), "each shard at a moment of its own; GROUPBY is refused"),
         Treatment::FixedShard => ("one fixed shard", "the same on every shard, or anyone's to answer"),
         Treatment::Scan => ("shard after shard", "what is there all the time is returned at least once"),
         Treatment::RandomKey => ("every shard; one of the answers", "a key, where there is one"),
@@ -59,7 +60,10 @@ fn cut(split: Split) -> &'static str {
     match split {
         Split::Gather => "cut by slots; values in the caller's order",
         Split::Sum => "cut by slots; numbers added up",
-        Split::Pairs => "cut by slots",
+        Split::Pairs | Split::Triples => "cut by slots",
+        Split::Counted => "cut by slots; with NX or XX whole",
+        Split::GatherPath => "cut by slots, the path with each part; values in the caller's order",
+        Split::GatherTriples => "cut by slots; answers in the caller's order",
     }
 }
 
@@ -104,6 +108,10 @@ fn blocking(spec: &Spec) -> (&'static str, &'static str) {
     let crosses = matches!(&*spec.name, "blmove" | "brpoplpush");
     let route = "tried over the shared connection, then a private one";
     match () {
+        // Learned: no form of it is known that does not wait.
+        () if &*spec.facts.group == "module" => {
+            ("a private connection", "atomic; keys of several slots: CROSSSLOT")
+        }
         () if crosses => (
             route,
             "atomic in one slot; over several best effort in order: nobody else gets the element, nothing is lost",
@@ -127,6 +135,8 @@ fn refused(why: Refused) -> &'static str {
     match why {
         Refused::Subscribe => "a kind of subscription that is not known here",
         Refused::Wait => "speaks of the writes of one connection, and backend connections are shared",
+        Refused::Connection => "changes its connection, and backend connections are shared",
+        Refused::EveryShard => "concerns every shard, and their answers can't be made one",
         Refused::NodeAdmin => "acts on one node or on the cluster's shape: send it to the node",
     }
 }

@@ -133,6 +133,8 @@ pub enum Treatment {
     EveryShard(Merge),
     /// To one fixed primary: what has no key but means the same on each.
     FixedShard,
+    /// TS.MRANGE and its like: to every primary, whose answers stand behind each other, unless it asks for groups.
+    Series,
     /// SCAN: shard by shard behind one opaque cursor.
     Scan,
     /// RANDOMKEY: a random shard first, the others where it is empty.
@@ -231,6 +233,14 @@ pub enum Split {
     Sum,
     /// MSET: key-value pairs; one OK.
     Pairs,
+    /// MSETEX: a count, that many pairs, then options; one integer. With NX or XX it stays whole.
+    Counted,
+    /// JSON.MGET: as MGET, with a path behind the keys.
+    GatherPath,
+    /// JSON.MSET: key, path and value; one OK.
+    Triples,
+    /// TS.MADD: key, timestamp and value; an array element for each.
+    GatherTriples,
 }
 
 /// How the replies of every shard become one: the servers' `response_policy` tips.
@@ -313,6 +323,10 @@ pub enum Refused {
     Subscribe,
     /// WAIT, WAITAOF: would speak of a connection that others share.
     Wait,
+    /// Changes the connection that it comes over, which others share.
+    Connection,
+    /// Concerns every shard, and their answers can't be made one.
+    EveryShard,
     /// Acts on one node or on the cluster's shape (SHUTDOWN, REPLICAOF, MIGRATE, CLUSTER RESET ...).
     NodeAdmin,
 }

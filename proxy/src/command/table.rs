@@ -1,22 +1,29 @@
 //! The table of commands: every request's command is looked up here, by name in any case, in one probe and
 //! without allocating.
 
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
 
 use hashbrown::HashTable;
 
 use super::facts;
-use super::spec::Spec;
+use super::spec::{Keys, Refused, Spec, Treatment};
 use crate::resp::request::Request;
 
 /// No command's name is longer, with its container and the bar; what is longer is not looked up.
-const LONGEST_NAME: usize = 64;
+pub const LONGEST_NAME: usize = 64;
 
-/// All commands that the proxy knows. Immutable; built once and shared.
+/// Most rows that are learned; servers with all their modules have some 400.
+const MOST_LEARNED: usize = 4_096;
+
+/// All commands that the proxy knows. Immutable and shared; replaced whole when commands were learned.
 #[derive(Debug)]
 pub struct Table {
-    /// Sorted by name, so a container's subcommands stand together.
+    /// First our own, sorted by name, so a container's subcommands stand together; behind them what was learned, in
+    /// the order in which it was, so that no row's number ever changes.
     rows: Box<[Spec]>,
+    /// How many are our own.
+    own: usize,
     /// Top-level commands, as indices of `rows`.
     commands: HashTable<u16>,
     /// Subcommands by their full name. Apart, since `config|get` as argument 0 is no command.
@@ -54,6 +61,61 @@ impl Table {
         rows.reverse();
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         rows.dedup_by(|a, b| a.name == b.name);
+        let own = rows.len();
+        Self::of_rows(rows, own)
+    }
+
+    /// The table with what `learned` adds to it, and how many of its commands are new; `None` where that is nothing.
+    /// Our own rows stay as they are, whatever a server says of them; a learned row that changed is replaced. A
+    /// subcommand belongs to a container of this table, or to a learned one.
+    #[must_use]
+    pub fn with_learned(&self, learned: Vec<Spec>) -> Option<(Self, usize)> {
+        let mut rows = self.rows.to_vec();
+        let mut places: HashMap<Box<str>, usize> =
+            (0..).zip(&rows).map(|(index, row)| (row.name.clone(), index)).collect();
+        let (mut added, mut changed) = (0, false);
+        for mut row in learned {
+            // Known by its number and as a container only once it stands in a table.
+            let place = places.get(&row.name).copied();
+            if let Some(old) = place.and_then(|place| self.rows.get(place)) {
+                (row.number, row.container) = (old.number, old.container);
+            }
+            if row.keys == Keys::None && self.is_own_subcommand(&row, &places) {
+                // What CLIENT or CLUSTER learned to do is about a connection or a node, whatever facts say.
+                row.treatment = Treatment::Refused(Refused::NodeAdmin);
+            }
+            match place {
+                Some(place) if place < self.own => {}
+                Some(place) => {
+                    changed |= rows[place] != row;
+                    rows[place] = row;
+                }
+                None if rows.len() >= self.own + MOST_LEARNED => break,
+                None if !self.takes_in(&row, &rows, &places) => {}
+                None => {
+                    places.insert(row.name.clone(), rows.len());
+                    rows.push(row);
+                    added += 1;
+                }
+            }
+        }
+        (added > 0 || changed).then(|| (Self::of_rows(rows, self.own), added))
+    }
+
+    /// Whether a row is a command, or a subcommand of what is a container: nothing of ours becomes one.
+    fn takes_in(&self, row: &Spec, rows: &[Spec], places: &HashMap<Box<str>, usize>) -> bool {
+        let Some((container, _)) = row.name.split_once('|') else { return true };
+        let place = places.get(container).copied();
+        place.is_some_and(|place| place >= self.own || rows[place].container)
+    }
+
+    /// Whether a row is a subcommand of a container of ours.
+    fn is_own_subcommand(&self, row: &Spec, places: &HashMap<Box<str>, usize>) -> bool {
+        let container = row.name.split_once('|').and_then(|(container, _)| places.get(container));
+        container.is_some_and(|place| *place < self.own)
+    }
+
+    fn of_rows(mut rows: Vec<Spec>, own: usize) -> Self {
         mark_containers(&mut rows);
         for (row, number) in rows.iter_mut().zip(1..) {
             row.number = NonZeroU16::new(number);
@@ -64,7 +126,13 @@ impl Table {
             let rehash = |&other: &u16| hash(HASH_START, rows[usize::from(other)].name.as_bytes());
             names.insert_unique(hash(HASH_START, row.name.as_bytes()), index, rehash);
         }
-        Self { rows: rows.into(), commands, subcommands }
+        Self { rows: rows.into(), own, commands, subcommands }
+    }
+
+    /// How many of the rows were learned.
+    #[must_use]
+    pub fn learned(&self) -> usize {
+        self.rows.len() - self.own
     }
 
     /// The command of `request`.
@@ -99,19 +167,22 @@ impl Table {
         row.map_or("NULL", |row| &row.name)
     }
 
-    /// Every row, sorted by name: a container stands before its subcommands.
+    /// Every row: our own, sorted by name, then the learned ones. A container stands before its subcommands.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Spec> {
         self.rows.iter()
     }
 
     /// The rows of a container's subcommands; none where `container` is none.
-    #[must_use]
-    pub fn subcommands(&self, container: &Spec) -> &[Spec] {
+    pub fn subcommands<'t>(&'t self, container: &Spec) -> impl Iterator<Item = &'t Spec> + Clone + use<'t> {
         let prefix = format!("{}|", container.name);
-        let start = self.rows.partition_point(|row| *row.name < *prefix);
-        let rest = self.rows.get(start..).unwrap_or_default();
+        let (own, learned) = self.rows.split_at(self.own);
+        let start = own.partition_point(|row| *row.name < *prefix);
+        let rest = own.get(start..).unwrap_or_default();
         let count = rest.iter().take_while(|row| row.name.starts_with(&prefix)).count();
-        rest.get(..count).unwrap_or_default()
+        // Most have none at all, which their mark says at once.
+        let learned = if container.container { learned } else { &[] };
+        let learned = learned.iter().filter(move |row| row.name.starts_with(&prefix));
+        rest.get(..count).unwrap_or_default().iter().chain(learned)
     }
 
     fn command(&self, name: &[u8]) -> Option<&Spec> {
@@ -143,16 +214,17 @@ impl Table {
 }
 
 fn mark_containers(rows: &mut [Spec]) {
-    let names: Vec<_> = rows.iter().filter_map(|row| Some(row.name.split_once('|')?.0.to_owned())).collect();
+    let names: HashSet<Box<str>> =
+        rows.iter().filter_map(|row| Some(row.name.split_once('|')?.0.into())).collect();
     for row in rows {
-        row.container = names.iter().any(|name| **name == *row.name);
+        row.container = names.contains(&row.name);
     }
 }
 
 const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// Goes on hashing with `bytes`, letters in either case alike. FNV-1a, mixed once a byte: names are a few
-/// bytes long, and the table is made of our own rows, so nobody can choose names that collide.
+/// bytes long, and the rows are our own and the servers', so no client can choose names that collide.
 fn hash(begun: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(begun, |hash, &byte| (hash ^ u64::from(byte | 0x20)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -160,7 +232,8 @@ fn hash(begun: u64, bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::spec::{Keys, Treatment};
+    use crate::command::facts::Facts;
+    use crate::command::spec::Flags;
 
     fn find<'t>(table: &'t Table, name: &str, argument: Option<&str>) -> Lookup<'t> {
         table.find_names(name.as_bytes(), argument.map(str::as_bytes))
@@ -216,10 +289,61 @@ mod tests {
         let table = Table::builtin();
         let names = |name: &str| -> Vec<_> {
             let container = table.by_full_name(name.as_bytes()).unwrap();
-            table.subcommands(container).iter().map(|row| &*row.name).collect()
+            table.subcommands(container).map(|row| &*row.name).collect()
         };
         assert_eq!(names("object").len(), 5);
         assert!(names("cluster").iter().all(|name| name.starts_with("cluster|")));
         assert!(names("get").is_empty());
+    }
+
+    fn row(name: &str) -> Spec {
+        Spec::new(name, -1, Flags::READONLY, Facts::default())
+    }
+
+    #[test]
+    fn learned_rows_stand_behind_our_own_and_keep_their_numbers() {
+        let own = Table::builtin();
+        let (first, added) = own.with_learned(vec![row("x.b"), row("box"), row("box|a")]).unwrap();
+        assert_eq!((added, first.learned()), (3, 3));
+        let (second, added) = first.with_learned(vec![row("a.a"), row("x.b"), row("box|b")]).unwrap();
+        assert_eq!((added, second.learned()), (2, 5));
+        for name in ["get", "zunion", "config|get"] {
+            let number = |table: &Table| table.by_full_name(name.as_bytes()).unwrap().number;
+            assert_eq!((number(&first), number(&second)), (number(&own), number(&own)), "{name}");
+        }
+        let number = |table: &Table, name: &str| table.by_full_name(name.as_bytes()).unwrap().number;
+        assert_eq!(number(&second, "x.b"), number(&first, "x.b"));
+        assert_eq!(second.name_of(number(&second, "A.a")), "a.a");
+        let container = second.by_full_name(b"box").unwrap();
+        let subcommands: Vec<_> = second.subcommands(container).map(|row| &*row.name).collect();
+        assert_eq!(subcommands, ["box|a", "box|b"]);
+        assert!(second.with_learned(vec![row("x.b"), row("box"), row("box|b")]).is_none(), "nothing new");
+    }
+
+    #[test]
+    fn a_server_cannot_change_what_is_ours() {
+        let own = Table::builtin();
+        let hostile = ["get", "get|foo", "nobody|sub", "config|get"].map(row).to_vec();
+        assert!(own.with_learned(hostile).is_none());
+        let (table, _) = own.with_learned(vec![row("config|new"), row("get"), row("get|foo")]).unwrap();
+        assert!(!table.by_full_name(b"get").unwrap().container);
+        assert_eq!(table.learned(), 1);
+        let new = table.by_full_name(b"config|new").unwrap();
+        assert_eq!(new.treatment, Treatment::Refused(Refused::NodeAdmin));
+        assert!(table.with_learned(vec![row("config|new")]).is_none(), "nothing new");
+    }
+
+    #[test]
+    fn a_learned_row_that_changed_is_replaced() {
+        let (table, _) = Table::builtin().with_learned(vec![row("x.a"), row("x.b")]).unwrap();
+        let changed = Spec::new("x.a", 2, Flags::WRITE, Facts::default());
+        let (table, added) = table.with_learned(vec![changed]).unwrap();
+        assert_eq!((added, table.learned(), table.by_full_name(b"x.a").unwrap().arity), (0, 2, 2));
+    }
+
+    #[test]
+    fn what_is_learned_is_bounded() {
+        let rows = (0..10_000).map(|number| row(&format!("x.{number}"))).collect();
+        assert_eq!(Table::builtin().with_learned(rows).unwrap().0.learned(), MOST_LEARNED);
     }
 }

@@ -2,6 +2,7 @@
 //! without keys, about which facts say too little, are listed in one reviewed table with the reasons.
 
 use super::facts::Facts;
+use super::modules;
 use super::spec::Cross as C;
 use super::spec::Local as L;
 use super::spec::Merge as M;
@@ -18,13 +19,11 @@ use super::spec::{Flags, Split as S};
 
 /// The treatment of the command `name`.
 pub(super) fn treatment_of(name: &str, flags: Flags, facts: &Facts) -> Treatment {
-    REVIEWED
-        .iter()
-        .find(|(_, names)| names.contains(&name))
-        .map_or_else(|| from_facts(name, flags, facts), |(treatment, _)| *treatment)
+    let reviewed = REVIEWED.iter().find(|(_, names)| names.contains(&name)).map(|(treatment, _)| *treatment);
+    reviewed.or_else(|| modules::treatment(name)).unwrap_or_else(|| from_facts(name, flags, facts))
 }
 
-/// What the facts alone say, for commands that nobody reviewed: those with keys, and module commands.
+/// What the facts alone say, for commands that nobody reviewed: those with keys, and learned ones.
 fn from_facts(name: &str, flags: Flags, facts: &Facts) -> Treatment {
     let is_keyed = !facts.key_specs.is_empty() || facts.triple[0] > 0;
     let reads_streams = matches!(name, "xread" | "xreadgroup");
@@ -33,7 +32,10 @@ fn from_facts(name: &str, flags: Flags, facts: &Facts) -> Treatment {
         _ if flags.contains(Flags::PUBSUB) && !is_keyed => Refused(R::Subscribe),
         _ if is_keyed => Keyed,
         _ if flags.contains(Flags::ADMIN) => Refused(R::NodeAdmin),
-        Some("all_shards" | "all_nodes") => merge_of(facts).map_or(Refused(R::NodeAdmin), EveryShard),
+        _ if facts.categories.iter().any(|category| &**category == "connection") => Refused(R::Connection),
+        // Without a response policy the servers mean: arrays, one behind the other.
+        Some("all_shards" | "all_nodes") if facts.tip("response_policy").is_none() => EveryShard(M::Concat),
+        Some("all_shards" | "all_nodes") => merge_of(facts).map_or(Refused(R::EveryShard), EveryShard),
         // A help text is the same everywhere, as is what a keyless module command computes.
         _ => FixedShard,
     }
@@ -56,6 +58,8 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
     (SplitBy(S::Gather), &["mget"]),
     (SplitBy(S::Sum), &["del", "unlink", "exists", "touch"]),
     (SplitBy(S::Pairs), &["mset"]),
+    // With NX or XX it is all-or-nothing and stays whole: CROSSSLOT where it crosses.
+    (SplitBy(S::Counted), &["msetex"]),
     // In one slot as they are; over several in steps (`route/plan/`), each the best that can be had without a
     // transaction over shards: best effort, in order, copies before anything is removed.
     (
@@ -346,7 +350,7 @@ mod tests {
     use crate::command::table::Table;
 
     fn reviewed(name: &str) -> bool {
-        REVIEWED.iter().any(|(_, names)| names.contains(&name))
+        REVIEWED.iter().any(|(_, names)| names.contains(&name)) || modules::treatment(name).is_some()
     }
 
     #[test]

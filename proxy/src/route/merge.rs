@@ -128,13 +128,18 @@ fn gather(replies: &[&[u8]], order: &[u16]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Joins arrays or sets; the shape is the first one's, which RESP2 writes as an array always.
+/// Joins arrays, sets or maps; the shape is that of the first that has anything, which RESP2 writes as an array always.
 fn concat(replies: &[&[u8]], protocol: Protocol) -> Option<Vec<u8>> {
     let columns = replies.iter().map(|reply| Elements::new(reply)).collect::<Option<Vec<_>>>()?;
     let count: usize = columns.iter().map(|column| column.count).sum();
-    let kind = match protocol {
-        Protocol::Resp2 => b'*',
-        Protocol::Resp3 => *replies.first()?.first()?,
+    let filled = replies.iter().zip(&columns).filter(|(_, column)| column.count > 0);
+    let mut kinds = filled.filter_map(|(reply, _)| reply.first().copied());
+    let kind = kinds.next().or_else(|| replies.first()?.first().copied())?;
+    let (kind, count) = match (kind, protocol) {
+        _ if kinds.any(|other| (other == b'%') != (kind == b'%')) => return None,
+        (_, Protocol::Resp2) => (b'*', count),
+        (b'%', Protocol::Resp3) => (kind, count / 2),
+        (_, Protocol::Resp3) => (kind, count),
     };
     let mut out = vec![kind];
     out.extend_from_slice(format!("{count}\r\n").as_bytes());
@@ -204,6 +209,24 @@ mod tests {
             merge(MergeKind::Policy(Policy::Concat), &parts),
             "*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n"
         );
+    }
+
+    #[test]
+    fn maps_are_joined_and_an_empty_shard_does_not_change_the_shape() {
+        let joined = |parts: &[&str]| {
+            let mut merge = Merge::new(MergeKind::Policy(Policy::Concat), parts.len(), Protocol::Resp3);
+            for (part, bytes) in (0..).zip(parts) {
+                merge.fill(part, bytes.as_bytes(), false);
+            }
+            String::from_utf8(merge.finish()).unwrap()
+        };
+        assert_eq!(
+            joined(&["%0\r\n", "%1\r\n+a\r\n:1\r\n", "%1\r\n+b\r\n:2\r\n"]),
+            "%2\r\n+a\r\n:1\r\n+b\r\n:2\r\n"
+        );
+        assert_eq!(joined(&["*0\r\n", "%1\r\n+a\r\n:1\r\n"]), "%1\r\n+a\r\n:1\r\n");
+        assert!(joined(&["*1\r\n:1\r\n", "%1\r\n+a\r\n:1\r\n"]).starts_with("-ERR slotway:"));
+        assert_eq!(joined(&["%0\r\n", "%0\r\n"]), "%0\r\n");
     }
 
     #[test]

@@ -38,6 +38,7 @@ use crate::client::dispatch::Turn;
 use crate::client::local::Question;
 use crate::client::session::Session;
 use crate::client::task::ClientTask;
+use crate::command::table::Table;
 use crate::dns::resolver::Resolver;
 use crate::metrics::WorkerMetrics;
 use crate::permit::Permit;
@@ -47,6 +48,8 @@ use crate::shared::Shared;
 /// One thread's state. Borrowed whole by whichever task runs: the tasks of a thread take turns.
 pub struct Worker {
     shared: Arc<Shared>,
+    /// Every command, as last published.
+    commands: Arc<Table>,
     /// The clients.
     pub clients: Clients,
     pool: Pool,
@@ -156,10 +159,16 @@ fn is_drained(worker: &RefCell<Worker>, end: Instant) -> bool {
 
 async fn follow_topology(worker: Rc<RefCell<Worker>>) {
     let topology = worker.borrow().shared.topology.clone();
-    let mut changes = topology.watch();
+    let (mut maps, mut tables) = (topology.watch(), topology.watch_commands());
     loop {
+        // The commands first: whoever has the map finds them.
+        worker.borrow_mut().switch_commands(tables.borrow_and_update().clone());
         worker.borrow_mut().switch_map();
-        if changes.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = maps.changed() => changed,
+            changed = tables.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }
@@ -212,6 +221,7 @@ impl Worker {
                 next_pulse: 0,
                 shed_by: 0,
                 this: this.clone(),
+                commands: shared.topology.commands(),
                 shared,
             })
         })
@@ -235,11 +245,12 @@ impl Worker {
     /// A client together with what handling its requests needs, and the read buffer; `None` once it is gone.
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
         let now = self.now();
-        let Self { shared, clients, pool, private, scratch, questions, metrics, .. } = self;
+        let Self { shared, commands, clients, pool, private, scratch, questions, metrics, .. } = self;
         let (client, spares, retries, plans, pubsub, feed) = clients.parts(key, generation)?;
         let random = fastrand::u32(..);
         let turn = Turn {
             shared,
+            commands,
             pool,
             private,
             spares,
@@ -254,6 +265,14 @@ impl Worker {
             key,
         };
         Some((client, turn, scratch))
+    }
+
+    fn switch_commands(&mut self, commands: Arc<Table>) {
+        if self.index == 0 {
+            // Of the process, so one worker's number is enough.
+            self.metrics.commands_learned.set(commands.learned() as u64);
+        }
+        self.commands = commands;
     }
 
     fn switch_map(&mut self) {

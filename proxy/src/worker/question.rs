@@ -75,7 +75,7 @@ impl Worker {
             let status = client.status();
             let matches = filter.matches(&client.session, status.counts, user, now);
             matches.then(|| {
-                list::line(&client.session, &status, user, &self.shared.commands, now, client.output_bytes())
+                list::line(&client.session, &status, user, &self.commands, now, client.output_bytes())
             })
         };
         self.clients.iter().filter_map(line).collect()

@@ -121,7 +121,7 @@ pub fn answer(
         }
         Local::Accept => writer.simple("OK"),
         Local::Info => return Ok(info::info(request, turn)),
-        Local::Command => command::answer(&turn.shared.commands, spec, request, &mut writer),
+        Local::Command => command::answer(turn.commands, spec, request, &mut writer),
         Local::Client => return client::answer(session, status, spec, request, turn, out),
         Local::Cluster => {
             cluster::answer(spec, request, &turn.shared.own_node(*session.local), &mut writer);

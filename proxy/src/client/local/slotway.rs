@@ -46,7 +46,7 @@ const HELP: &[&str] = &[
 
 /// What the given commands, or all, are promised: a name, where it goes, and what can be relied on.
 fn commands(request: &Request<'_>, turn: &Turn<'_>, writer: &mut ReplyWriter<'_>) -> Result<(), Refusal> {
-    let table = &turn.shared.commands;
+    let table = turn.commands;
     let named = request
         .args_from(2)
         .map(|name| {

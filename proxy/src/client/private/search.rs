@@ -83,7 +83,7 @@ pub(super) fn go_on(client: &mut Client, turn: &mut Turn<'_>) -> bool {
 
 /// Cuts the request into groups, once its ids are known.
 fn cut(job: &mut Job, turn: &Turn<'_>) -> bool {
-    let groups = with_request(&job.request, |request| match turn.shared.commands.find(request) {
+    let groups = with_request(&job.request, |request| match turn.commands.find(request) {
         Lookup::Found(spec) => groups::of(spec, request, |a, b| turn.are_together(a, b)),
         _ => None,
     });
@@ -115,7 +115,7 @@ fn plan(client: &mut Client, turn: &Turn<'_>) -> Option<Begun> {
         return with_request(&frame, |request| element::begin(request, &names).ok());
     }
     let (together, map) = (turn.shared.together, turn.pool.slot_map().clone());
-    let find = |request: &Request<'_>| match turn.shared.commands.find(request) {
+    let find = |request: &Request<'_>| match turn.commands.find(request) {
         Lookup::Found(spec) if spec.keys == Keys::Streams => Some(spec),
         _ => None,
     };

@@ -168,7 +168,7 @@ fn led_by(job: &mut Job, lane: &mut Lane, database: u16) -> Vec<u8> {
 
 /// The request with what is left of its time.
 fn with_left(request: &[u8], left: u64, turn: &Turn<'_>) -> Option<Vec<u8>> {
-    with_request(request, |request| match turn.shared.commands.find(request) {
+    with_request(request, |request| match turn.commands.find(request) {
         Lookup::Found(spec) => Some(blocking::with_patience(spec, request, left)),
         _ => None,
     })

@@ -52,7 +52,7 @@ pub(super) fn try_again(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let generation = client.generation;
     let Some(job) = client.job_mut() else { return false };
     let origin = Origin { client: turn.key, generation, ticket: job.ticket, part: 0 };
-    let find = |request: &Request<'_>| match turn.shared.commands.find(request) {
+    let find = |request: &Request<'_>| match turn.commands.find(request) {
         Lookup::Found(spec) if turn.private.tries_first() => blocking::twin(spec, request),
         _ => None,
     };

@@ -13,12 +13,13 @@ use super::start;
 use super::tracking::{self, FORGET_ALL, Options, Tracking};
 use crate::backend::framing::Cut;
 use crate::cluster::slot_map::Endpoint;
-use crate::command::spec::{Local, Spec, Split, Treatment};
+use crate::command::spec::{Local, Spec, Treatment};
 use crate::private::pool::NodeId;
 use crate::refusal::Refusal;
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
+use crate::route::split;
 
 /// Milliseconds until a primary that could not be told is tried again.
 const RETRY: u64 = 1_000;
@@ -109,7 +110,9 @@ pub(in super::super) fn route(
     match spec.treatment {
         Treatment::Local(Local::Hello | Local::Select | Local::Reset) if !is_alone => Ok(Some(Flow::Later)),
         Treatment::Keyed | Treatment::Cross(_) | Treatment::Split(_) => {
-            if matches!(spec.treatment, Treatment::Split(Split::Pairs)) && request.len().is_multiple_of(2) {
+            if let Treatment::Split(split) = spec.treatment
+                && !split::takes(split, request.len())
+            {
                 return Err(Refusal::WrongArity { name: spec.name.to_string() });
             }
             let slot = dispatch::slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());

@@ -70,13 +70,12 @@ fn write_info(table: &Table, spec: &Spec, reply: &mut ReplyWriter<'_>) {
     facts.key_specs.iter().for_each(|flagged| write_key_spec(flagged, reply));
     let subcommands = table.subcommands(spec);
     // None are an empty set with Redis 7, some an array.
-    if subcommands.is_empty() {
-        reply.set(0)
-    } else {
-        reply.array(subcommands.len())
+    match subcommands.clone().count() {
+        0 => reply.set(0),
+        count => reply.array(count),
     }
     // A subcommand has none itself, so this goes one level deep.
-    subcommands.iter().for_each(|subcommand| write_info(table, subcommand, reply));
+    subcommands.for_each(|subcommand| write_info(table, subcommand, reply));
 }
 
 fn write_key_spec(flagged: &FlaggedKeySpec, reply: &mut ReplyWriter<'_>) {
@@ -126,7 +125,8 @@ fn write_search_head(kind: &str, len: usize, reply: &mut ReplyWriter<'_>) {
     reply.map(len);
 }
 
-/// COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]. No command of ours is a module's.
+/// COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]. Of which module a learned command is,
+/// the servers do not say.
 fn list(table: &Table, request: &Request<'_>, reply: &mut ReplyWriter<'_>) {
     let is = |index: usize, word: &str| {
         request.arg(index).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
