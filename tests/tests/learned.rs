@@ -52,6 +52,10 @@ const STACK: &[&str] = &[
     "CMS.INITBYDIM {c}2 100 5",
     "CMS.INCRBY {c}1 x 3 y 1",
     "CMS.MERGE {c}2 1 {c}1",
+    "CMS.INITBYDIM cx 100 5",
+    "CMS.MERGE cx 2 {c}1 {c}2",
+    "CMS.QUERY cx a",
+    "CMS.MERGE cx 1 none",
     "CMS.QUERY {c}2 x y z",
     "TOPK.RESERVE topk 2",
     "TOPK.ADD topk a b a",
@@ -60,6 +64,8 @@ const STACK: &[&str] = &[
     "TDIGEST.CREATE {t}2",
     "TDIGEST.ADD {t}1 1 2 3",
     "TDIGEST.MERGE {t}2 1 {t}1",
+    "TDIGEST.MERGE tx 2 {t}1 {t}2",
+    "TDIGEST.MAX tx",
     "TDIGEST.QUANTILE {t}2 0.5",
     "TS.CREATE s1 LABELS room a floor 1",
     "TS.CREATE s2 LABELS room b floor 1",
@@ -110,7 +116,6 @@ fn the_modules_of_redis_stack_answer_as_on_one_server() {
                 "ERR slotway: 'ts.mrange' is not supported",
             ),
             ("TIMESERIES.REFRESHCLUSTER", "ERR slotway: 'timeseries.refreshcluster' is not supported"),
-            ("CMS.MERGE {c}2 1 x", "CROSSSLOT"),
             ("TS.CREATERULE s1 s2 AGGREGATION avg 1000", "CROSSSLOT"),
         ] {
             assert!(ours.cmd(line).error().starts_with(error), "RESP{protocol}: {line}");

@@ -2,10 +2,12 @@
 //! their keys stand, and what is done with them. Every other learned command follows the server's facts.
 
 use super::facts::{FlaggedKeySpec, parse_key_specs};
+use super::spec::Cross as C;
 use super::spec::Merge as M;
 use super::spec::Refused as R;
 use super::spec::Split as S;
-use super::spec::Treatment::{self, EveryShard, Keyed, Refused, Scan, Series, Split as SplitBy};
+use super::spec::Target;
+use super::spec::Treatment::{self, Cross, EveryShard, Keyed, Refused, Scan, Series, Split as SplitBy};
 
 /// Where keys stand, as a column of `facts.txt`, for commands whose servers tell the first key only.
 const KEYS: &[(&str, &[&str])] = &[
@@ -23,6 +25,8 @@ pub(super) const REVIEWED: &[(Treatment, &[&str])] = &[
     (SplitBy(S::GatherPath), &["json.mget"]),
     (SplitBy(S::Triples), &["json.mset"]),
     (SplitBy(S::GatherTriples), &["ts.madd"]),
+    // As PFMERGE: sketches of other slots are copied to where they are merged.
+    (Cross(C::Gather(Target::First)), &["cms.merge", "tdigest.merge"]),
     // No keys, but every shard has series that match: each answers for its own, and the answers stand behind each
     // other, as the server has them in no order either. GROUPBY reduces over series of all shards: refused.
     (Series, &["ts.mget", "ts.mrange", "ts.mrevrange"]),
