@@ -84,6 +84,11 @@ const STACK: &[&str] = &[
     "FT.SUGADD sug hello 1",
     "FT.SUGGET sug he",
     "JSON.NOSUCH a",
+    "MULTI",
+    "JSON.SET {m}a $ 1",
+    "BF.ADD {m}b x",
+    "JSON.MGET {m}a {m}c $",
+    "EXEC",
 ];
 
 /// As [`STACK`], but elements come in any order.

@@ -187,20 +187,23 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
 }
 
 /// What is said to a command that is in no table. The servers may have learned it since they were last asked: they are
-/// asked again, for the next time.
+/// asked again, for the next time. Not for a subcommand of ours, such as what clients say of CLIENT when they connect.
 fn unknown(lookup: Lookup<'_>, request: &Request<'_>, turn: &Turn<'_>) -> Refusal {
     let topology = &turn.shared.topology;
+    if let Lookup::UnknownSubcommand { container } = lookup {
+        if container.flags.contains(Flags::MODULE) {
+            topology.request_commands();
+        }
+        return Refusal::UnknownSubcommand {
+            name: printable(request.arg(1).unwrap_or_default(), 128),
+            container: container.name.to_uppercase(),
+        };
+    }
     if !topology.knows_commands() || turn.pool.generation() == Generation::default() {
         return Refusal::NotReady;
     }
     topology.request_commands();
-    let Lookup::UnknownSubcommand { container } = lookup else {
-        return Refusal::unknown_command(request.name(), request.args_from(1));
-    };
-    Refusal::UnknownSubcommand {
-        name: printable(request.arg(1).unwrap_or_default(), 128),
-        container: container.name.to_uppercase(),
-    }
+    Refusal::unknown_command(request.name(), request.args_from(1))
 }
 
 /// Whether a command waits for EXEC, once MULTI was said.
