@@ -117,7 +117,7 @@ impl Target {
                 (command, cluster)
             }
             Kind::Twemproxy(path) => {
-                (proxies::twemproxy(path, &addresses(standalone), listen, stage.dir)?, standalone)
+                (proxies::twemproxy(path, &addresses(standalone), false, listen, stage.dir)?, standalone)
             }
             Kind::Envoy(path) => (proxies::envoy(path, &addresses(cluster), listen, stage.dir)?, cluster),
             Kind::Peer(peer) => {

@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest bulk string that is taken.
 const LONGEST: usize = 1 << 20;
 
-/// The reply to the command `argv`: a status, an integer or a bulk string as text.
+/// The reply to the command `argv`: a status, an integer or a bulk string as text; of an array its length.
 pub fn ask(node: SocketAddr, argv: &[&str]) -> Result<String, Failure> {
     let doing = || format!("asking {node} for {}", argv.first().unwrap_or(&""));
     let mut stream = TcpStream::connect_timeout(&node, TIMEOUT).map_err(Failure::io(doing()))?;
@@ -28,13 +28,17 @@ pub fn ask(node: SocketAddr, argv: &[&str]) -> Result<String, Failure> {
     reader.read_line(&mut line).map_err(Failure::io(doing()))?;
     let line = line.trim_end();
     match line.split_at_checked(1) {
-        Some(("+" | ":", text)) => Ok(text.to_owned()),
+        Some(("+" | ":" | "*", text)) => Ok(text.to_owned()),
         Some(("$", len)) => {
             let len = len.parse().ok().filter(|len| *len <= LONGEST).unwrap_or(0);
             let mut text = vec![0; len];
             reader.read_exact(&mut text).map_err(Failure::io(doing()))?;
             Ok(String::from_utf8_lossy(&text).into_owned())
         }
-        _ => Err(Failure::Unexpected(format!("{node} answered {argv:?} with {line:?}"))),
+        _ => Err(Failure::Answered {
+            node,
+            command: argv.first().copied().unwrap_or_default().to_owned(),
+            line: line.to_owned(),
+        }),
     }
 }

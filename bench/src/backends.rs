@@ -1,5 +1,5 @@
 //! The servers behind the proxies: a cluster of three primaries, and three standalone servers for what knows
-//! no cluster.
+//! no cluster; or, for searches, a cluster of servers that have them.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,8 +8,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::failure::Failure;
-use crate::load::generator::Target;
-use crate::load::workload::{Codec, Workload};
+use crate::load::codec::Codec;
+use crate::load::target::Target;
+use crate::load::workload::Workload;
 use slotway::cluster::slot::{SLOT_COUNT, Slot};
 
 use crate::ask::ask;
@@ -57,6 +58,30 @@ impl Backends {
         let backends = Self { cluster, standalone };
         backends.form_cluster(stop)?;
         Ok(backends)
+    }
+
+    /// Starts a cluster of servers that know FT.SEARCH, and nothing beside it; `first_port` as in
+    /// [`start`](Self::start), behind whose six ports these have three.
+    pub fn start_search(
+        stack_server: &Path,
+        first_port: Option<u16>,
+        dir: &Path,
+        cores: Cores,
+        stop: &AtomicBool,
+    ) -> Result<Self, Failure> {
+        let mut cluster = Vec::new();
+        for index in 0..SERVERS {
+            let port = first_port.map_or_else(free_port, |first| Ok(first + 2 * SERVERS + index))?;
+            cluster.push(Server::start(stack_server, dir, port, true, cores, stop)?);
+        }
+        let backends = Self { cluster, standalone: Vec::new() };
+        backends.form_cluster(stop)?;
+        Ok(backends)
+    }
+
+    /// Every server.
+    pub fn all(&self) -> impl Iterator<Item = &Server> {
+        self.cluster.iter().chain(&self.standalone)
     }
 
     /// The cluster as a cluster-aware client of `workload` sees it.

@@ -1,6 +1,7 @@
 //! Why a benchmark run ended early. Any of these aborts it: a figure from a run with errors means nothing.
 
 use std::io;
+use std::net::SocketAddr;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,16 @@ pub enum Failure {
         wanted: String,
         /// The beginning of what came.
         got: String,
+    },
+    /// A server or proxy answered a single question with an error, or something else that was not asked for.
+    #[error("{node} answered {command} with {line:?}")]
+    Answered {
+        /// Who was asked.
+        node: SocketAddr,
+        /// The command's name.
+        command: String,
+        /// The first line of the answer.
+        line: String,
     },
     /// The target closed a connection.
     #[error("the target closed a connection with {open} requests in flight")]

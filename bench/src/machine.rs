@@ -17,6 +17,7 @@ pub fn setting(programs: &Programs) -> Value {
         "memory_gib": memory_gib(),
         "kernel": read("/proc/sys/kernel/osrelease"),
         "redis_server": version(&programs.redis_server, "--version"),
+        "stack_server": version(&programs.stack_server(), "--version"),
         "twemproxy": version(&programs.nutcracker, "--version"),
         "envoy": version(&programs.envoy, "--version"),
     })

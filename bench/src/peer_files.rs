@@ -3,8 +3,10 @@
 
 use std::net::SocketAddr;
 
-/// Twemproxy: consistent hashing over `servers`, which all stay in it whatever happens.
-pub fn twemproxy_yaml(listen: SocketAddr, servers: &[SocketAddr]) -> String {
+/// Twemproxy: consistent hashing over `servers`, which all stay in it whatever happens; `by_tag` by the braces of a key,
+/// which it is to look for then.
+pub fn twemproxy_yaml(listen: SocketAddr, servers: &[SocketAddr], by_tag: bool) -> String {
+    let tag = if by_tag { "  hash_tag: \"{}\"\n" } else { "" };
     let servers: String = servers
         .iter()
         .enumerate()
@@ -13,7 +15,7 @@ pub fn twemproxy_yaml(listen: SocketAddr, servers: &[SocketAddr]) -> String {
     format!(
         "pool:\n  listen: {listen}\n  redis: true\n  hash: fnv1a_64\n  distribution: ketama\n  \
          auto_eject_hosts: false\n  preconnect: true\n  server_connections: 1\n  backlog: 2048\n  \
-         timeout: 30000\n  servers:\n{servers}"
+         timeout: 30000\n{tag}  servers:\n{servers}"
     )
 }
 

@@ -34,14 +34,15 @@ pub fn slotway(
     command
 }
 
-/// Twemproxy before standalone servers; its file goes to `dir`.
+/// Twemproxy before standalone servers, with hash tags where asked for; its file goes to `dir`.
 pub fn twemproxy(
     program: &Path,
     servers: &[SocketAddr],
+    by_tag: bool,
     listen: SocketAddr,
     dir: &Path,
 ) -> Result<Command, Failure> {
-    let file = write(dir, "twemproxy.yml", &twemproxy_yaml(listen, servers))?;
+    let file = write(dir, "twemproxy.yml", &twemproxy_yaml(listen, servers, by_tag))?;
     let mut command = Command::new(program);
     command.arg("--conf-file").arg(file).args(["--stats-addr", "127.0.0.1", "--stats-port"]);
     command.arg(free_port()?.to_string());

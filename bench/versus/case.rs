@@ -1,15 +1,31 @@
 //! What is measured, and the goals: the rows of the table.
 
 use slotway_bench::load::generator::Plan;
-use slotway_bench::load::workload::{Mix, Workload};
+use slotway_bench::load::workload::{Content, Mix, Workload};
 
 /// 100,000 keys with values of 64 bytes, four reads for each write.
-const SMALL: Workload = Workload { prefix: "key:", keys: 100_000, value_bytes: 64, mix: Mix::GetSet(80) };
+const SMALL: Workload =
+    Workload { prefix: "key:", keys: 100_000, content: Content::Value(64), mix: Mix::GetSet(80) };
 
 /// 10,000 keys (160 MB) are enough to leave every cache.
-const BIG: Workload = Workload { prefix: "big:", keys: 10_000, value_bytes: 16_384, mix: Mix::GetSet(80) };
+const BIG: Workload =
+    Workload { prefix: "big:", keys: 10_000, content: Content::Value(16_384), mix: Mix::GetSet(80) };
 
-/// A row of the table: what is asked, how often.
+/// 10,000 sets of ten integers in 5,000 pairs, both of a pair in one slot.
+const TAGGED_SETS: Workload =
+    Workload { prefix: "tagged:", keys: 10_000, content: Content::TaggedSet, mix: Mix::Union };
+
+/// The same with each in a slot of its own.
+const SETS: Workload = Workload { prefix: "set:", content: Content::Set, ..TAGGED_SETS };
+
+/// As many vectors as a server compares in some ten microseconds: the proxy's part stays visible.
+const VECTORS: Workload =
+    Workload { prefix: VECTOR_PREFIX, keys: 3_000, content: Content::Vector, mix: Mix::Nearest };
+
+/// What the names of all hashes with vectors begin with.
+pub(crate) const VECTOR_PREFIX: &str = "vector:";
+
+/// A table: what is asked, how often.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     /// As `--case` takes it.
@@ -20,6 +36,21 @@ pub(crate) struct Case {
     pub(crate) plan: Plan,
     /// How it is measured.
     pub(crate) kind: Kind,
+    /// What the servers have beside keys.
+    pub(crate) needs: Needs,
+    /// The targets that can't take part, each with the reason; of others it is seen when they are asked.
+    pub(crate) without: &'static [(&'static str, &'static str)],
+}
+
+/// What is prepared at the servers before keys are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Needs {
+    /// Nothing.
+    Nothing,
+    /// The script, at each of them.
+    Script,
+    /// Servers that can search, in a cluster of their own, and an index.
+    Search,
 }
 
 /// How a case is measured.
@@ -41,40 +72,52 @@ const fn plan(clients: usize, pipeline: usize, workload: Workload) -> Plan {
     Plan { clients, pipeline, workload }
 }
 
-/// Every case, in the order of the table.
+/// A case under load that anybody can take part in.
+const fn load(name: &'static str, title: &'static str, requests: u64, plan: Plan) -> Case {
+    let kind = Kind::Load { requests, second_generator: false };
+    Case { name, title, plan, kind, needs: Needs::Nothing, without: &[] }
+}
+
+/// The same, and redis-benchmark can ask it too.
+const fn asked_by_both(name: &'static str, title: &'static str, requests: u64, plan: Plan) -> Case {
+    Case { kind: Kind::Load { requests, second_generator: true }, ..load(name, title, requests, plan) }
+}
+
+const MGET: Workload = Workload { mix: Mix::Mget(10), ..SMALL };
+const SCRIPT: Workload = Workload { mix: Mix::Script, ..SMALL };
+
+/// Every case, in the order of the report.
 pub(crate) const CASES: &[Case] = &[
+    asked_by_both("p1-c50", "50 clients, pipeline 1", 200_000, plan(50, 1, SMALL)),
+    asked_by_both("p1-c1000", "1,000 clients, pipeline 1", 200_000, plan(1000, 1, SMALL)),
+    asked_by_both("p16-c50", "50 clients, pipeline 16", 1_000_000, plan(50, 16, SMALL)),
+    load("mget10", "50 clients, MGET of 10 keys", 100_000, plan(50, 1, MGET)),
+    load("value16k", "50 clients, 16 KiB values", 100_000, plan(50, 1, BIG)),
     Case {
-        name: "p1-c50",
-        title: "50 clients, pipeline 1",
-        plan: plan(50, 1, SMALL),
-        kind: Kind::Load { requests: 200_000, second_generator: true },
+        needs: Needs::Script,
+        ..load("evalsha", "50 clients, EVALSHA of a script that GETs its key", 100_000, plan(50, 1, SCRIPT))
+    },
+    load("sunion-slot", "50 clients, SUNION of two sets in one slot", 100_000, plan(50, 1, TAGGED_SETS)),
+    Case {
+        without: &[
+            ("twemproxy", "sends SUNION whole to the server of its first key"),
+            ("direct", "a node takes no keys of two slots"),
+        ],
+        ..load("sunion-cross", "50 clients, SUNION of two sets in two slots", 50_000, plan(50, 1, SETS))
     },
     Case {
-        name: "p1-c1000",
-        title: "1,000 clients, pipeline 1",
-        plan: plan(1000, 1, SMALL),
-        kind: Kind::Load { requests: 200_000, second_generator: true },
+        needs: Needs::Search,
+        without: &[
+            ("slotway-shards", "the servers that search are a cluster"),
+            ("twemproxy", NO_SEARCH),
+            ("envoy", NO_SEARCH),
+        ],
+        ..load("knn", "50 clients, FT.SEARCH of the 10 nearest vectors", 20_000, plan(50, 1, VECTORS))
     },
-    Case {
-        name: "p16-c50",
-        title: "50 clients, pipeline 16",
-        plan: plan(50, 16, SMALL),
-        kind: Kind::Load { requests: 1_000_000, second_generator: true },
-    },
-    Case {
-        name: "mget10",
-        title: "50 clients, MGET of 10 keys",
-        plan: plan(50, 1, Workload { mix: Mix::Mget(10), ..SMALL }),
-        kind: Kind::Load { requests: 100_000, second_generator: false },
-    },
-    Case {
-        name: "value16k",
-        title: "50 clients, 16 KiB values",
-        plan: plan(50, 1, BIG),
-        kind: Kind::Load { requests: 100_000, second_generator: false },
-    },
-    Case { name: "idle", title: "idle clients", plan: plan(1, 1, SMALL), kind: Kind::Idle },
+    Case { kind: Kind::Idle, ..load("idle", "idle clients", 0, plan(1, 1, SMALL)) },
 ];
+
+const NO_SEARCH: &str = "knows no FT.SEARCH";
 
 /// A figure that goals speak of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,6 +161,13 @@ pub(crate) const GOALS: &[Goal] = &[
     Goal { case: "idle", measure: Measure::IdleBytes, peer: None, limit: 1000.0 },
 ];
 
+impl Case {
+    /// Why `target` can't take part.
+    pub(crate) fn bars(&self, target: &str) -> Option<&'static str> {
+        self.without.iter().find(|(name, _)| *name == target).map(|(_, reason)| *reason)
+    }
+}
+
 impl Measure {
     /// For the report.
     pub(crate) fn name(self) -> &'static str {
@@ -132,9 +182,29 @@ impl Measure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contender::BUILT_IN;
 
     #[test]
     fn every_goal_speaks_of_a_case() {
         assert!(GOALS.iter().all(|goal| CASES.iter().any(|case| case.name == goal.case)));
+    }
+
+    #[test]
+    fn whom_a_case_bars_is_a_target_and_slotway_never_is() {
+        let barred = CASES.iter().flat_map(|case| case.without).map(|(name, _)| *name);
+        assert!(barred.clone().all(|name| BUILT_IN.contains(&name)));
+        assert!(barred.clone().all(|name| name != "slotway"));
+    }
+
+    #[test]
+    fn sets_come_in_pairs_and_keys_of_one_prefix_hold_the_same() {
+        for case in CASES {
+            let workload = case.plan.workload;
+            assert!(workload.mix != Mix::Union || workload.keys % 2 == 0, "{}", case.name);
+            let alike = |other: &&Case| other.plan.workload.prefix == workload.prefix;
+            assert!(CASES.iter().filter(alike).all(|other| {
+                other.plan.workload.content == workload.content && other.plan.workload.keys == workload.keys
+            }));
+        }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 
 use slotway_bench::backends::{Backends, addresses, pids};
 use slotway_bench::failure::Failure;
-use slotway_bench::load::generator::Target;
-use slotway_bench::load::workload::Workload;
+use slotway_bench::load::target::Target;
+use slotway_bench::load::workload::{Content, Workload};
 use slotway_bench::peer::Peer;
 use slotway_bench::process::{Cores, Process, free_port};
 use slotway_bench::programs::{ENVOY_REMEDY, SLOTWAY_REMEDY, TWEMPROXY_REMEDY, find, missing};
@@ -17,7 +17,7 @@ use slotway_bench::proxies::{self, READY};
 use crate::options::Options;
 
 /// Who needs no `--peer`.
-const BUILT_IN: [&str; 5] = ["slotway", "slotway-shards", "twemproxy", "envoy", "direct"];
+pub(crate) const BUILT_IN: [&str; 5] = ["slotway", "slotway-shards", "twemproxy", "envoy", "direct"];
 
 /// Something that requests can be sent to.
 #[derive(Clone, Debug)]
@@ -91,9 +91,10 @@ impl Contender {
         (chosen, left_out)
     }
 
-    /// Starts it and waits until it serves.
+    /// Starts it for keys that hold `content`, and waits until it serves.
     pub(crate) fn start(
         &self,
+        content: Content,
         backends: &Backends,
         dir: &Path,
         cores: Cores,
@@ -104,7 +105,8 @@ impl Contender {
             Kind::Direct => None,
             _ => Some(SocketAddr::from(([127, 0, 0, 1], free_port()?))),
         };
-        let command = address.map(|address| self.command(address, backends, dir)).transpose()?.flatten();
+        let command =
+            address.map(|address| self.command(address, content, backends, dir)).transpose()?.flatten();
         let mut process =
             command.map(|command| Process::start(&self.name, command, dir, cores)).transpose()?;
         if let (Some(process), Some(address)) = (&mut process, address) {
@@ -124,6 +126,7 @@ impl Contender {
     fn command(
         &self,
         address: SocketAddr,
+        content: Content,
         backends: &Backends,
         dir: &Path,
     ) -> Result<Option<Command>, Failure> {
@@ -132,7 +135,11 @@ impl Contender {
         Ok(Some(match &self.kind {
             Kind::Slotway(path) => proxies::slotway(path, "--cluster", &cluster(), address, 1),
             Kind::SlotwayShards(path) => proxies::slotway(path, "--shard", &standalone(), address, 1),
-            Kind::Twemproxy(path) => proxies::twemproxy(path, &standalone(), address, dir)?,
+            Kind::Twemproxy(path) => {
+                // Looking for tags costs it something: only where it needs them.
+                let by_tag = content == Content::TaggedSet;
+                proxies::twemproxy(path, &standalone(), by_tag, address, dir)?
+            }
             Kind::Envoy(path) => proxies::envoy(path, &cluster(), address, dir)?,
             Kind::Direct | Kind::Peer(_) => return Ok(None),
         }))

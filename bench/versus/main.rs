@@ -7,6 +7,8 @@ mod case;
 
 mod contender;
 
+mod prepare;
+
 mod run;
 
 mod sample;
@@ -24,15 +26,16 @@ use serde_json::{Value, json};
 use slotway_bench::backends::Backends;
 use slotway_bench::failure::Failure;
 use slotway_bench::process::{self, Cores};
+use slotway_bench::programs::{STACK_REMEDY, find, missing};
 use slotway_bench::scratch::ScratchDir;
 use slotway_bench::terminal::{print, progress, say};
 use slotway_bench::{machine, stop};
 
-use case::{CASES, Case};
+use case::{CASES, Case, Needs};
 use contender::Contender;
 use options::Options;
 use report::Measured;
-use run::Bench;
+use run::{Bench, Rounds};
 
 /// Exit code of a wrong command line.
 const USAGE: u8 = 64;
@@ -109,16 +112,34 @@ fn measure(
         backends: &backends,
         dir: &dir.0,
         cores: proxies,
+        servers_cores: others,
         files,
         stop,
         filled: HashSet::new(),
     };
     for case in cases {
-        let rounds = bench.run(case, contenders, progress)?;
-        measured.push(Measured { case: *case, rounds });
+        let rounds = match case.needs {
+            Needs::Search => search(&bench, case, contenders)?,
+            Needs::Nothing | Needs::Script => Some(bench.run(case, contenders, progress)?),
+        };
+        measured.extend(rounds.map(|rounds| Measured { case: *case, rounds }));
     }
     progress("");
     Ok(())
+}
+
+/// Runs `case` before a cluster that can search, which is there only meanwhile; `None` where no server can.
+fn search(bench: &Bench<'_>, case: &Case, contenders: &[Contender]) -> Result<Option<Vec<Rounds>>, Failure> {
+    let program = bench.options.programs.stack_server();
+    let Some(program) = find(&program) else {
+        say(&missing(case.name, &program, STACK_REMEDY));
+        return Ok(None);
+    };
+    let first_port = bench.options.backend_port;
+    let backends = Backends::start_search(&program, first_port, bench.dir, bench.servers_cores, &bench.stop)?;
+    let mut bench =
+        Bench { backends: &backends, stop: Arc::clone(&bench.stop), filled: HashSet::new(), ..*bench };
+    bench.run(case, contenders, progress).map(Some)
 }
 
 /// The cases asked for, or what is wrong with the command line.

@@ -10,7 +10,8 @@ use slotway_bench::programs::Programs;
 #[derive(Parser, Debug)]
 #[command(name = "versus", version)]
 pub(crate) struct Options {
-    /// Run only these cases (repeatable): p1-c50, p1-c1000, p16-c50, mget10, value16k, idle.
+    /// Run only these cases (repeatable): p1-c50, p1-c1000, p16-c50, mget10, value16k, evalsha, sunion-slot,
+    /// sunion-cross, knn, idle.
     #[arg(long = "case", value_name = "NAME")]
     pub(crate) cases: Vec<String>,
     /// Run only these targets (repeatable): slotway, slotway-shards, twemproxy, envoy, direct, or a peer's
@@ -38,8 +39,9 @@ pub(crate) struct Options {
     /// Another proxy that is already running and serves the same keys (repeatable).
     #[arg(long = "peer", value_name = "NAME=HOST:PORT:PID", value_parser = Peer::parse)]
     pub(crate) peers: Vec<Peer>,
-    /// First of six successive ports for the backends, so that a peer can be told of them beforehand: three
-    /// nodes of the cluster, then three standalone servers. Free ports by default.
+    /// First of nine successive ports for the backends, so that a peer can be told of them beforehand: three
+    /// nodes of the cluster, three standalone servers, and while the case knn runs three nodes of a cluster that
+    /// can search. Free ports by default.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=55_000))]
     pub(crate) backend_port: Option<u16>,
     /// The programs that are started.

@@ -59,7 +59,7 @@ fn case_json(measured: &Measured) -> Value {
                 "name": rounds.name,
                 "median": Sample::median_of(&rounds.samples), "rounds": rounds.samples,
                 "redis_benchmark": (!rounds.second.is_empty()).then(|| Sample::median_of(&rounds.second)),
-                "redis_benchmark_rounds": rounds.second,
+                "redis_benchmark_rounds": rounds.second, "absent": rounds.absent,
             })
         })
         .collect();
@@ -73,7 +73,13 @@ fn case_table(measured: &Measured, out: &mut String) {
         return;
     }
     let heading = format!("{} ({})", case.title, case.name);
-    load_table(&heading, measured.rounds.iter().map(|one| (one.name.as_str(), &one.samples)), out);
+    let present = measured.rounds.iter().filter(|one| one.absent.is_none());
+    load_table(&heading, present.map(|one| (one.name.as_str(), &one.samples)), out);
+    for one in &measured.rounds {
+        if let Some(reason) = &one.absent {
+            let _ = writeln!(out, "  {:<16}{:>11}  {reason}", one.name, "-");
+        }
+    }
     if measured.rounds.iter().any(|one| !one.second.is_empty()) {
         let heading = format!("{heading}, GET by redis-benchmark");
         load_table(&heading, measured.rounds.iter().map(|one| (one.name.as_str(), &one.second)), out);
@@ -182,7 +188,7 @@ mod tests {
 
     fn rounds(name: &str, cpus: &[f64]) -> Rounds {
         let samples = cpus.iter().map(|&cpu| Sample { proxy_cpu: Some(cpu), ..Sample::default() }).collect();
-        Rounds { name: name.to_owned(), samples, second: Vec::new() }
+        Rounds { name: name.to_owned(), samples, ..Rounds::default() }
     }
 
     #[test]
@@ -200,5 +206,14 @@ mod tests {
         let json = json(&measured, Value::Null);
         assert_eq!(json["goals"][0]["pass"], true);
         assert_eq!(json["cases"][0]["targets"][0]["median"]["proxy_cpu"], 9.5);
+    }
+
+    #[test]
+    fn who_could_not_take_part_has_a_dash_and_the_reason() {
+        let absent = Some("knows no FT.SEARCH".to_owned());
+        let rounds = vec![rounds("slotway", &[9.0]), Rounds { absent, ..rounds("envoy", &[]) }];
+        let text = text(&[Measured { case: CASES[0], rounds }]);
+        let line = text.lines().find(|line| line.trim_start().starts_with("envoy")).unwrap();
+        assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["envoy", "-", "knows", "no", "FT.SEARCH"]);
     }
 }

@@ -17,6 +17,7 @@ use slotway_bench::process::{Cores, Process, pause};
 use crate::case::{Case, Kind};
 use crate::contender::{Contender, Running};
 use crate::options::Options;
+use crate::prepare;
 use crate::sample::{Sample, per_million};
 
 /// Between a turn and the next: what closed connections leave to do is done.
@@ -37,6 +38,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) dir: &'a Path,
     /// Where proxies run.
     pub(crate) cores: Cores,
+    /// Where servers run.
+    pub(crate) servers_cores: Cores,
     /// How many files this process may open.
     pub(crate) files: u64,
     /// Raised by Ctrl-C.
@@ -46,7 +49,7 @@ pub(crate) struct Bench<'a> {
 }
 
 /// A contender's rounds in a case.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Rounds {
     /// The contender.
     pub(crate) name: String,
@@ -54,6 +57,8 @@ pub(crate) struct Rounds {
     pub(crate) samples: Vec<Sample>,
     /// The same asked by redis-benchmark.
     pub(crate) second: Vec<Sample>,
+    /// Why there is none of them.
+    pub(crate) absent: Option<String>,
 }
 
 impl Bench<'_> {
@@ -64,31 +69,43 @@ impl Bench<'_> {
         contenders: &[Contender],
         mut progress: impl FnMut(&str),
     ) -> Result<Vec<Rounds>, Failure> {
-        let mut running = Vec::new();
+        prepare::servers(case, self.backends).map_err(Failure::at(&format!("{}, preparing", case.name)))?;
         let mut results = Vec::new();
-        for contender in contenders {
-            let place = format!("{}, starting {}", case.name, contender.name);
-            let one = contender
-                .start(self.backends, self.dir, self.cores, &self.stop)
-                .map_err(Failure::at(&place))?;
-            results.push(Rounds { name: one.name.clone(), samples: Vec::new(), second: Vec::new() });
-            running.push(one);
+        let mut running = Vec::new();
+        for (index, contender) in contenders.iter().enumerate() {
+            let one = self.start(case, contender)?;
+            let absent = one.as_ref().err().cloned();
+            results.push(Rounds { name: contender.name.clone(), absent, ..Rounds::default() });
+            running.extend(one.ok().map(|one| (index, one)));
         }
-        for one in &running {
+        for (_, one) in &running {
             self.fill(one, case).map_err(Failure::at(&format!("{}, filling {}", case.name, one.name)))?;
         }
         let rounds = if case.kind == Kind::Idle { 1 } else { self.options.rounds };
         for round in 0..rounds {
             // Nobody is always behind the same one.
             for turn in 0..running.len() {
-                let index = (turn + round as usize) % running.len();
-                let place = format!("{}, round {}/{rounds}, {}", case.name, round + 1, running[index].name);
+                let (index, one) = &running[(turn + round as usize) % running.len()];
+                let place = format!("{}, round {}/{rounds}, {}", case.name, round + 1, one.name);
                 progress(&place);
-                self.turn(case, &running[index], round, &mut results[index]).map_err(Failure::at(&place))?;
+                self.turn(case, one, round, &mut results[*index]).map_err(Failure::at(&place))?;
                 pause(SETTLE, &self.stop)?;
             }
         }
         Ok(results)
+    }
+
+    /// Starts `contender`, or says why it can't take part in `case`.
+    fn start(&self, case: &Case, contender: &Contender) -> Result<Result<Running, String>, Failure> {
+        if let Some(reason) = case.bars(&contender.name) {
+            return Ok(Err(reason.to_owned()));
+        }
+        let place = format!("{}, starting {}", case.name, contender.name);
+        let content = case.plan.workload.content;
+        let one = contender
+            .start(content, self.backends, self.dir, self.cores, &self.stop)
+            .map_err(Failure::at(&place))?;
+        Ok(prepare::contender(case, &one).map_or(Ok(one), Err))
     }
 
     fn turn(&self, case: &Case, one: &Running, round: u64, to: &mut Rounds) -> Result<(), Failure> {

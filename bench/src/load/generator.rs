@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "I/O: drives sockets and measures time")]
 
 use std::io;
-use std::net::SocketAddr;
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
+use super::codec::{Codec, Piece};
 use super::histogram::Histogram;
 use super::lane::Lane;
-use super::workload::{Codec, Mix, Op, Ops, Piece, Workload};
+use super::target::Target;
+use super::workload::{Mix, Op, Ops, Workload};
+use super::{sets, vectors};
 use crate::failure::Failure;
 
 /// Bytes read at once: several 16 KiB values.
@@ -25,20 +28,6 @@ const EVENTS: usize = 1024;
 const STALL: Duration = Duration::from_secs(20);
 /// How often the stop flag is looked at while nothing happens.
 const TICK: Duration = Duration::from_millis(200);
-
-/// Who is asked.
-#[derive(Clone, Debug)]
-pub enum Target {
-    /// Something that takes any key: a proxy or a single server.
-    One(SocketAddr),
-    /// The nodes of a cluster, each client connected to all of them, as a cluster-aware client is.
-    Nodes {
-        /// Where they listen.
-        nodes: Vec<SocketAddr>,
-        /// For each key number the index of the node that serves it.
-        owners: Arc<[u8]>,
-    },
-}
 
 /// How many ask, and what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +56,8 @@ pub struct Load {
     target: Target,
     plan: Plan,
     codec: Codec,
+    /// What a search calls the index, node by node.
+    indexes: Vec<Vec<u8>>,
     /// The lanes of client `c` are those at [`Load::lanes_of`].
     lanes: Vec<Lane>,
     clients: Vec<Client>,
@@ -122,11 +113,13 @@ impl Load {
         }
         let idle = Client { since: Instant::now(), open: 0, pieces_left: vec![0; plan.pipeline] };
         let clients = vec![idle; plan.clients];
+        let indexes = target.indexes(&codec).into_iter().map(|(_, name)| name).collect();
         Ok(Self {
             poll,
             target,
             plan,
             codec,
+            indexes,
             lanes,
             clients,
             scratch: vec![0; SCRATCH],
@@ -225,29 +218,50 @@ impl Load {
         let first = self.lanes_of(client).start;
         match op {
             &Op::Get(key) => self.append_get(first, place, key),
-            &Op::Set(key) => {
+            &Op::Store(key) => {
                 let lane = &mut self.lanes[first + self.target.owner(key)];
-                self.codec.set(key, lane.out_mut());
-                lane.expect(place, Piece::Stored);
-                1
+                self.codec.store(key, lane.out_mut());
+                lane.expect(place, [Piece::Stored])
+            }
+            &Op::Script(key) => {
+                let lane = &mut self.lanes[first + self.target.owner(key)];
+                self.codec.script(key, lane.out_mut());
+                lane.expect(place, [Piece::Value(key)])
             }
             Op::Mget(keys) if self.target.width() == 1 => {
                 let lane = &mut self.lanes[first];
                 self.codec.mget(keys, lane.out_mut());
-                lane.expect(place, Piece::Head(keys.len()));
-                keys.iter().for_each(|&key| lane.expect(place, Piece::Value(key)));
-                keys.len() + 1
+                let values = keys.iter().map(|&key| Piece::Value(key));
+                lane.expect(place, iter::once(Piece::Head(keys.len())).chain(values))
             }
             // A cluster takes no keys of different slots in one command, and random keys share none.
             Op::Mget(keys) => keys.iter().map(|&key| self.append_get(first, place, key)).sum(),
+            &Op::Union(key) => {
+                let lane = &mut self.lanes[first + self.target.owner(key)];
+                self.codec.union(key, lane.out_mut());
+                let members = sets::union(key);
+                lane.expect(place, iter::once(Piece::Head(members.len())).chain(members.map(Piece::Member)))
+            }
+            // Of a cluster every node has its part; merging what they say is left out.
+            &Op::Nearest(key) => {
+                (0..self.target.width()).map(|node| self.append_nearest(first, node, place, key)).sum()
+            }
         }
     }
 
     fn append_get(&mut self, first_lane: usize, place: usize, key: u32) -> usize {
         let lane = &mut self.lanes[first_lane + self.target.owner(key)];
         self.codec.get(key, lane.out_mut());
-        lane.expect(place, Piece::Value(key));
-        1
+        lane.expect(place, [Piece::Value(key)])
+    }
+
+    fn append_nearest(&mut self, first_lane: usize, node: usize, place: usize, key: u32) -> usize {
+        let lane = &mut self.lanes[first_lane + node];
+        self.codec.nearest(key, &self.indexes[node], lane.out_mut());
+        let held = |key| self.target.owner(key) == node;
+        let ids: Vec<u32> = vectors::nearest(key, self.plan.workload.keys, held).collect();
+        let head = [Piece::Head(ids.len() + 1), Piece::Count(ids.len())];
+        lane.expect(place, head.into_iter().chain(ids.into_iter().map(Piece::Name)))
     }
 
     fn lanes_of(&self, client: usize) -> Range<usize> {
@@ -256,37 +270,7 @@ impl Load {
     }
 }
 
-impl Target {
-    /// Connections of each client.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        match self {
-            Self::One(_) => 1,
-            Self::Nodes { nodes, .. } => nodes.len(),
-        }
-    }
-
-    fn owner(&self, key: u32) -> usize {
-        match self {
-            Self::One(_) => 0,
-            Self::Nodes { owners, .. } => usize::from(owners[key as usize]),
-        }
-    }
-
-    /// Each node with a key that it serves.
-    fn greetings(&self) -> Vec<(SocketAddr, u32)> {
-        match self {
-            Self::One(node) => vec![(*node, 0)],
-            Self::Nodes { nodes, owners } => {
-                let first_key = |index| owners.iter().position(|&owner| usize::from(owner) == index);
-                let keyed = nodes.iter().enumerate();
-                keyed.map(|(index, node)| (*node, first_key(index).unwrap_or(0) as u32)).collect()
-            }
-        }
-    }
-}
-
-/// Sets every key of `workload` to its value.
+/// Stores what each key of `workload` holds.
 ///
 /// # Errors
 /// As [`Load::run`].

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::workload::{Codec, Piece};
+use super::codec::{Codec, Piece};
 use crate::failure::Failure;
 
 /// How long a new connection's first request may take.
@@ -27,7 +27,7 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Connects and has one SET of `key` answered, so that the target has accepted the connection, and
+    /// Connects and has `key` stored, so that the target has accepted the connection, and
     /// holds for it whatever it holds for a client that once said something.
     pub(super) fn open(node: SocketAddr, codec: &Codec, key: u32) -> Result<Self, Failure> {
         let doing = || format!("greeting {node}");
@@ -35,7 +35,7 @@ impl Lane {
         stream.set_nodelay(true).map_err(Failure::io(doing()))?;
         stream.set_read_timeout(Some(GREETING_TIMEOUT)).map_err(Failure::io(doing()))?;
         let mut request = Vec::new();
-        codec.set(key, &mut request);
+        codec.store(key, &mut request);
         stream.write_all(&request).map_err(Failure::io(doing()))?;
         let mut reply = Vec::new();
         while codec.check(Piece::Stored, &reply)?.is_none() {
@@ -60,9 +60,11 @@ impl Lane {
         &mut self.out
     }
 
-    /// Notes that this piece of the reply to request `place` follows the ones noted before.
-    pub(super) fn expect(&mut self, place: usize, piece: Piece) {
-        self.due.push_back((place, piece));
+    /// Notes that these pieces of the reply to request `place` follow the ones noted before, and counts them.
+    pub(super) fn expect(&mut self, place: usize, pieces: impl IntoIterator<Item = Piece>) -> usize {
+        let before = self.due.len();
+        self.due.extend(pieces.into_iter().map(|piece| (place, piece)));
+        self.due.len() - before
     }
 
     /// Writes what there is, as far as the socket takes it; the poll tells when to go on.
