@@ -190,9 +190,19 @@ COPY s2 db DB 0 REPLACE
 
 #[test]
 fn the_answers_are_those_of_one_server() {
-    let server = Server::start();
     let cluster = Cluster::start();
-    let proxy = Proxy::over(&cluster);
+    compare(&Proxy::over(&cluster));
+}
+
+#[test]
+fn so_they_are_over_standalone_servers() {
+    let servers = [Server::start(), Server::start(), Server::start()];
+    let urls = servers.each_ref().map(|server| format!("redis://{}", server.addr()));
+    compare(&Options::shards(&urls).start());
+}
+
+fn compare(proxy: &Proxy) {
+    let server = Server::start();
     let mut differences = Vec::new();
     for protocol in [2, 3] {
         let mut plain = Raw::speaking(&server.addr(), protocol);

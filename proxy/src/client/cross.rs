@@ -27,12 +27,17 @@ pub(super) fn route(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<Flow, Refusal> {
-    match slot_of(spec, request, turn) {
-        Err(Refusal::CrossSlot) if turn.shared.crosses_slots() => {}
-        slot => {
-            send(client, slot?.unwrap_or_else(|| turn.fixed_slot()), request.frame(), turn);
-            return Ok(Flow::Done);
-        }
+    let slot = match slot_of(spec, request, turn) {
+        // Standalone servers take keys of any slots together.
+        Err(Refusal::CrossSlot) => one_place(spec, request, turn),
+        slot => Some(slot?.unwrap_or_else(|| turn.fixed_slot())),
+    };
+    if let Some(slot) = slot {
+        send(client, slot, request.frame(), turn);
+        return Ok(Flow::Done);
+    }
+    if !turn.shared.crosses_slots() {
+        return Err(Refusal::CrossSlot);
     }
     if !client.replies.is_empty() {
         // What its client asked before must have happened.
@@ -53,6 +58,13 @@ pub(super) fn route(
     turn.metrics.commands_cross_slot.add(1);
     turn.plans.start(origin, turn.lane(client), begun);
     Ok(Flow::Done)
+}
+
+/// The slot of the first key, where a server takes all of them in one request.
+fn one_place(spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Option<Slot> {
+    let mut slots = keys::positions(spec, request).ok()?.filter_map(|index| request.arg(index)).map(Slot::of);
+    let first = slots.next()?;
+    slots.all(|slot| turn.are_together(first, slot)).then_some(first)
 }
 
 fn begin(
