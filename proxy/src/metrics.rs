@@ -115,6 +115,8 @@ metrics! {
     pinned_watch: Gauge, "Clients that watch keys on a private connection now.";
     pinned_tracking: Gauge, "Clients whose reads are tracked over private connections now.";
     transactions: Counter, "Transactions sent.";
+    transactions_per_shard: Counter, "Of these, those that were sent to several shards or slots in parts.";
+    transactions_torn: Counter, "Transactions of several parts of which some ran and others did not, or may not have.";
     transactions_aborted: Counter, "Transactions discarded because a command could not be queued.";
     private_connections: Gauge, "Private connections in use now.";
     private_idle: Gauge, "Private connections that wait for their next client.";

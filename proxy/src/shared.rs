@@ -11,7 +11,7 @@ use crate::client::connection::Watermarks;
 use crate::client::session::Login;
 use crate::cluster::published::Topology;
 use crate::command::local::cluster::{NodeId, OwnNode};
-use crate::config::settings::{BackendKind, CrossSlot, Settings};
+use crate::config::settings::{BackendKind, CrossSlot, CrossSlotTransactions, Settings};
 use crate::metrics::Metrics;
 use crate::monitors::Monitors;
 use crate::private::caps::Caps;
@@ -117,6 +117,12 @@ impl Shared {
     #[must_use]
     pub fn crosses_slots(&self) -> bool {
         self.settings.cluster.cross_slot == CrossSlot::BestEffort
+    }
+
+    /// Whether a transaction may have keys of several slots.
+    #[must_use]
+    pub fn transacts_per_shard(&self) -> bool {
+        self.settings.cluster.cross_slot_transactions == CrossSlotTransactions::PerShard
     }
 
     /// A number that no other client of this process has.

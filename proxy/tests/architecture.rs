@@ -121,6 +121,11 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "changes the client's record, whose socket it never touches",
     ),
     (
+        "client/private/several.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
         "client/private/start.rs",
         "client::connection",
         "changes the client's record, whose socket it never touches",

@@ -15,7 +15,9 @@ use slotway::cluster::discovery::Discovery;
 use slotway::cluster::published::Topology;
 use slotway::cluster::slot::Slot;
 use slotway::cluster::slot_map::{Endpoint, Generation, SlotMap};
-use slotway::config::settings::{BackendKind, ClusterSettings, CrossSlot, DnsSettings, Secret};
+use slotway::config::settings::{
+    BackendKind, ClusterSettings, CrossSlot, CrossSlotTransactions, DnsSettings, Secret,
+};
 use slotway::dns::resolver::Resolver;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
@@ -144,6 +146,7 @@ fn cluster(seeds: Vec<Endpoint>) -> ClusterSettings {
         backend_high_watermark: 1 << 20,
         cross_slot: CrossSlot::BestEffort,
         cross_slot_memory: 1 << 20,
+        cross_slot_transactions: CrossSlotTransactions::PerShard,
     }
 }
 

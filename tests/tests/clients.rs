@@ -54,6 +54,7 @@ fn redis_rs_works_as_a_plain_client_in_both_protocols() -> RedisResult<()> {
         assert_eq!(found.len(), 200);
         let removed: usize = connection.del(&keys)?;
         assert_eq!(removed, 200);
+        transactions(&mut connection)?;
     }
     Ok(())
 }
@@ -118,6 +119,30 @@ fn values<C: Commands + ConnectionLike>(connection: &mut C, name: &str) -> Redis
     let script = redis::Script::new("return {KEYS[1], ARGV[1]}");
     let said: (String, String) = script.key(key("s")).arg("a").invoke(connection)?;
     assert_eq!(said, (key("s"), "a".into()));
+    Ok(())
+}
+
+/// Transactions over keys of several slots, with and without WATCH.
+fn transactions(connection: &mut redis::Connection) -> RedisResult<()> {
+    let mut pipeline = redis::pipe();
+    pipeline.atomic();
+    (0..100).for_each(|number| {
+        pipeline.set(format!("rs:t:{number}"), number).ignore().get(format!("rs:t:{number}"));
+    });
+    let read: Vec<i32> = pipeline.query(connection)?;
+    assert!(read.into_iter().eq(0..100));
+    let keys = ["rs:t:1", "rs:t:2", "rs:t:3"];
+    let sum: i32 = redis::transaction(connection, &keys, |connection, pipeline| {
+        let values: Vec<i32> = connection.mget(&keys)?;
+        let sum = values.iter().sum::<i32>();
+        keys.iter().for_each(|key| {
+            pipeline.set(key, sum).ignore();
+        });
+        let set: Option<()> = pipeline.query(connection)?;
+        Ok(set.map(|()| sum))
+    })?;
+    let values: Vec<i32> = connection.mget(&keys)?;
+    assert_eq!((sum, values), (6, vec![6; 3]));
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use slotway_tests::cluster::Cluster;
 use slotway_tests::play::Theatre;
-use slotway_tests::proxy::Proxy;
+use slotway_tests::proxy::Options;
 use slotway_tests::server::Kind;
 use slotway_tests::value::Value;
 
@@ -113,9 +113,9 @@ fn databases_within_a_transaction_are_as_a_plain_servers() {
 }
 
 #[test]
-fn commands_of_several_slots_are_refused_when_they_are_queued() {
+fn where_the_settings_say_so_commands_of_several_slots_are_refused_when_they_are_queued() {
     let cluster = Cluster::start();
-    let proxy = Proxy::over(&cluster);
+    let proxy = Options::cluster(&cluster.urls()).set(&["cluster.cross_slot_transactions=refuse"]).start();
     let refused = "CROSSSLOT Keys in request don't hash to the same slot";
     let (one, two) = (cluster.key_on(0, "one"), cluster.key_on(1, "two"));
     for protocol in [2, 3] {
@@ -129,7 +129,7 @@ fn commands_of_several_slots_are_refused_when_they_are_queued() {
             assert_eq!(aborted, "EXECABORT Transaction discarded because of previous errors.");
             assert_eq!(client.cmd(&format!("GET {one}")), Value::Nil);
         }
-        // The server splits nobody's DEL in a transaction, so nor do we.
+        // As the nodes refuse them.
         assert_eq!(client.cmd("MULTI").text(), "OK");
         assert_eq!(client.cmd(&format!("DEL {one} {two}")).error(), refused);
         assert_eq!(client.cmd("DISCARD").text(), "OK");

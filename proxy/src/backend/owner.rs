@@ -92,10 +92,11 @@ impl<'a> Reply<'a> {
         &self.buf[self.range.clone()]
     }
 
-    /// The error that says why nothing ran: of a discarded transaction that of its first refused command.
+    /// The error that says why nothing ran: of a discarded transaction that of its first refused command, whether
+    /// EXEC or DISCARD discarded it.
     #[must_use]
     pub fn reason(&self) -> &'a [u8] {
-        let discarded = self.bytes().starts_with(b"-EXECABORT");
+        let discarded = self.bytes().starts_with(b"-EXECABORT") || self.bytes() == b"+OK\r\n";
         self.lead_error.filter(|_| discarded).unwrap_or_else(|| self.bytes())
     }
 

@@ -177,10 +177,16 @@ impl Clients {
         }
     }
 
+    /// Answers whoever asked with what a plan has come to, unless that was a step of a job only.
     fn end_plan(&mut self, asker: Origin, reply: &[u8]) {
         let metrics = self.metrics.clone();
+        metrics.transactions_torn.add(self.plans.take_torn());
+        metrics.transactions_aborted.add(u64::from(reply.starts_with(b"-EXECABORT")));
         let Some((client, spares, ..)) = self.parts(asker.client, asker.generation) else { return };
         let piece = Piece { ticket: asker.ticket, part: asker.part, bytes: reply, more: false };
+        if client.on_probed(asker.ticket, reply) {
+            return;
+        }
         if client.is_trying(asker.ticket) {
             client.on_tried_by_plan(piece, spares, &metrics);
         } else {
@@ -291,8 +297,8 @@ impl Clients {
         } else if let Some(target) = self.redirect(pending, &reply, node) {
             self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
         } else {
-            let bytes = reply.refused_before().unwrap_or_else(|| reply.reason());
-            self.on_call_answered(origin, bytes, reply.more);
+            // Of a transaction that was refused, the first refusal says why.
+            self.on_call_answered(origin, reply.lead_error.unwrap_or_else(|| reply.bytes()), reply.more);
         }
     }
 
@@ -322,7 +328,7 @@ impl Clients {
 
     /// What an error reply means for its request: where it goes next, or `None` where it is the answer.
     fn redirect(&mut self, pending: &Pending, reply: &Reply<'_>, node: &Endpoint) -> Option<Target> {
-        if !reply.first || reply.more || reply.bytes().first() != Some(&b'-') {
+        if !reply.first || reply.more || reply.reason().first() != Some(&b'-') {
             return None;
         }
         let metrics = &self.metrics;

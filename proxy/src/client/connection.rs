@@ -330,7 +330,8 @@ impl Client {
         let queued = self.session.transaction.as_ref().map_or(0, |transaction| transaction.held_bytes());
         let subscriptions = self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.held_bytes());
         let tracked = self.tracking().map_or(0, |tracking| tracking.held.capacity());
-        rest + self.output.capacity() + self.replies.held_bytes() + queued + subscriptions + tracked
+        let watched = self.watched_bytes();
+        rest + self.output.capacity() + self.replies.held_bytes() + queued + subscriptions + tracked + watched
     }
 
     /// Closes the connection at once: CLIENT KILL, or the end of the grace period.

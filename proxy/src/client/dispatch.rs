@@ -77,6 +77,11 @@ impl Turn<'_> {
         }
     }
 
+    /// A number that slots share whose keys a server takes in one request.
+    pub(super) fn place(&self, slot: Slot) -> u16 {
+        self.shared.together.place(slot, self.pool.slot_map())
+    }
+
     /// The connections that this client's requests take.
     pub(super) fn lane(&self, client: &Client) -> Lane {
         client.session.lane(self.shared.connections_per_node)

@@ -21,6 +21,8 @@ pub struct Plans {
     held: usize,
     /// How many they may hold.
     limit: usize,
+    /// Transactions that ran in part only since [`Self::take_torn`].
+    torn: u64,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,7 @@ impl Plans {
     /// No plans yet; together they may hold `limit` bytes of replies.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { running: Slab::new(), outbox: Vec::new(), next_ticket: 0, held: 0, limit }
+        Self { running: Slab::new(), outbox: Vec::new(), next_ticket: 0, held: 0, limit, torn: 0 }
     }
 
     /// Begins a plan, whose calls go over `lane` and whose end answers `asker`.
@@ -92,7 +94,9 @@ impl Plans {
         if !complete {
             return None;
         }
-        match running.plan.next(&running.parts.replies()) {
+        let next = running.plan.next(&running.parts.replies());
+        self.torn += u64::from(matches!(next, Next::Torn(_)));
+        match next {
             Next::Calls(calls) if !calls.is_empty() => {
                 self.held -= running.parts.held_bytes();
                 running.parts = Parts::new(calls.len());
@@ -100,12 +104,20 @@ impl Plans {
                 None
             }
             over => {
-                let reply = if let Next::Reply(reply) = over { reply } else { ENDLESS.to_vec() };
+                let reply = match over {
+                    Next::Reply(reply) | Next::Torn(reply) => reply,
+                    Next::Calls(_) => ENDLESS.to_vec(),
+                };
                 let over = self.running.remove(key);
                 self.held -= over.parts.held_bytes();
                 Some((over.asker, reply))
             }
         }
+    }
+
+    /// How many transactions ran in part only since the last call.
+    pub fn take_torn(&mut self) -> u64 {
+        std::mem::take(&mut self.torn)
     }
 
     /// The calls that wait to be sent.

@@ -1,19 +1,24 @@
 //! MULTI to EXEC: commands are kept here until EXEC sends them all at once, so that nobody else's command can
 //! come between them on a shared connection. Pure but for what it queues on links.
 
+use std::rc::Rc;
+
 use super::connection::Client;
 use super::dispatch::{self, Flow, Turn};
 use super::private::job::Kind;
-use super::private::start;
-use super::retry::Target;
+use super::private::watch::Watch;
+use super::private::{seek, several, start};
 use super::send;
 use crate::backend::in_flight::Pending;
 use crate::cluster::slot::Slot;
-use crate::command::spec::{Flags, Local, Spec, Transaction as Command, Treatment};
+use crate::command::spec::{Flags, Local, Spec, Split, Transaction as Command, Treatment};
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
-use crate::route::split::Together;
+use crate::route::merge::MergeKind;
+use crate::route::plan::per_shard;
+use crate::route::plan::shares::Shares;
+use crate::route::split::{self, Cut, Part, Together};
 
 /// What a client has queued since MULTI.
 #[derive(Default, Debug)]
@@ -24,6 +29,10 @@ pub struct Transaction {
     pub queued: u32,
     /// Where they go; `None` while none says.
     slot: Option<Slot>,
+    /// In the place of `frames`, once they go to several shards, or slots where nodes insist.
+    shares: Option<Box<Shares>>,
+    /// One of them may change data.
+    writes: bool,
     /// One could not be queued: EXEC will not run any.
     aborted: bool,
     /// The database of the last SELECT among them.
@@ -32,12 +41,67 @@ pub struct Transaction {
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
 
 impl Transaction {
     /// Bytes that it keeps.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.frames.capacity()
+        self.frames.capacity() + self.shares.as_ref().map_or(0, |shares| shares.bytes())
+    }
+
+    fn bytes(&self) -> usize {
+        self.frames.len() + self.shares.as_ref().map_or(0, |shares| shares.bytes())
+    }
+
+    /// Adds a command, where it has to run. It is here that what is kept of it may differ from what was said.
+    fn add(&mut self, place: Place, frame: &[u8], turn: &Turn<'_>) {
+        match place {
+            Place::Anywhere => match &mut self.shares {
+                Some(shares) => shares.push_anywhere(frame),
+                None => self.frames.extend_from_slice(frame),
+            },
+            Place::Slot(slot) if self.is_with(slot, turn) => {
+                self.slot = self.slot.or(Some(slot));
+                self.frames.extend_from_slice(frame);
+            }
+            Place::Slot(slot) => {
+                let place = turn.place(slot);
+                self.cut_by_shares(slot, turn).push((slot, place), frame);
+            }
+            Place::Parts(parts, kind) => {
+                let first = parts.first().map_or(Slot::FIXED, |part| part.slot);
+                let parts = parts.into_iter().map(|part| ((part.slot, turn.place(part.slot)), part.frame));
+                self.cut_by_shares(first, turn).push_cut(parts, kind);
+            }
+        }
+    }
+
+    /// Whether a command of `slot` can run with the others in one transaction.
+    fn is_with(&self, slot: Slot, turn: &Turn<'_>) -> bool {
+        self.shares.is_none() && self.slot.is_none_or(|own| turn.are_together(own, slot))
+    }
+
+    /// From here on by shares; what there is goes where it has to, or to `slot`.
+    fn cut_by_shares(&mut self, slot: Slot, turn: &Turn<'_>) -> &mut Shares {
+        let queued = self.queued;
+        let slot = self.slot.unwrap_or(slot);
+        self.shares.get_or_insert_with(|| {
+            let mut shares = Box::<Shares>::default();
+            shares.push_all((slot, turn.place(slot)), &std::mem::take(&mut self.frames), queued);
+            shares
+        })
+    }
+
+    /// Everything by shares.
+    fn into_shares(mut self, slot: Slot, turn: &Turn<'_>) -> Shares {
+        let writes = self.writes;
+        if self.queued > 0 {
+            self.cut_by_shares(slot, turn);
+        }
+        let mut shares = self.shares.map(|shares| *shares).unwrap_or_default();
+        shares.writes = writes;
+        shares
     }
 
     fn whole(&self) -> Vec<u8> {
@@ -77,7 +141,7 @@ pub(super) fn handle(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<Flow, Refusal> {
-    let watches = client.private.as_ref().is_some_and(|private| private.pinned.watch().is_some());
+    let watches = watch_of(client).is_some();
     let within = client.session.transaction.is_some();
     let is_alone = client.replies.is_empty();
     match command {
@@ -94,22 +158,65 @@ pub(super) fn handle(
         {
             return Ok(Flow::Later);
         }
-        Command::Watch => {
-            let slot = dispatch::slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
-            start::watch(client, request, slot, turn)?;
-        }
+        Command::Watch => watch(client, spec, request, turn)?,
         // Inside MULTI nothing runs at once.
         Command::Unwatch if within => return queue(client, spec, request, turn),
         Command::Discard | Command::Unwatch => {
             client.session.transaction = None;
-            if watches {
-                on_watching_node(client, Kind::Unwatch, b"*1\r\n$7\r\nUNWATCH\r\n".as_slice().into(), turn);
-            } else {
-                client.answer(b"+OK\r\n", turn.spares);
+            match watch_of(client).map(Watch::only_node) {
+                Some(Some(_)) => on_watching_node(client, Kind::Unwatch, UNWATCH.into(), turn),
+                Some(None) => {
+                    // Their connections close, which is as good.
+                    client.end_watch(turn);
+                    client.answer(b"+OK\r\n", turn.spares);
+                }
+                None => client.answer(b"+OK\r\n", turn.spares),
             }
         }
     }
     Ok(Flow::Done)
+}
+
+/// WATCH: of keys in several slots, slot by slot.
+fn watch(
+    client: &mut Client,
+    spec: &Spec,
+    request: &Request<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<(), Refusal> {
+    let spans = may_span(client, turn);
+    let (slot, frame, others) = match dispatch::slot_of(spec, request, turn) {
+        Err(Refusal::CrossSlot) if spans => {
+            match split::cut(request, Split::Sum, turn.shared.together, turn.pool.slot_map()) {
+                Cut::Whole(slot) => (slot, request.frame().into(), Vec::new()),
+                Cut::Undivided => return Err(Refusal::CrossSlot),
+                Cut::Parts { parts, .. } => {
+                    let mut parts = parts.into_iter().map(|part| (part.slot, part.frame.into()));
+                    let Some((slot, frame)) = parts.next() else { return Err(Refusal::CrossSlot) };
+                    (slot, frame, parts.collect())
+                }
+            }
+        }
+        slot => (slot?.unwrap_or_else(|| turn.fixed_slot()), request.frame().into(), Vec::new()),
+    };
+    if !spans && let Some(watch) = watch_of(client).filter(|watch| !watch.broken) {
+        let own = watch.only_node();
+        let node = turn.pool.slot_map().owner_endpoint(slot).cloned();
+        if node.map(|node| turn.private.node(&node)) != own {
+            return Err(Refusal::CrossSlot);
+        }
+    }
+    start::watch(client, (slot, frame), others, turn)
+}
+
+/// Whether a transaction of this client may have keys of several slots: one whose reads are tracked may not, since
+/// all goes over its own connections, one at a time.
+fn may_span(client: &Client, turn: &Turn<'_>) -> bool {
+    turn.shared.transacts_per_shard() && client.tracking().is_none()
+}
+
+fn watch_of(client: &Client) -> Option<&Watch> {
+    client.private.as_ref()?.pinned.watch()
 }
 
 fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> Result<Flow, Refusal> {
@@ -121,16 +228,36 @@ fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> Result<Flow,
         return Err(Refusal::ExecAbort);
     }
     let is_own = watches || client.tracking().is_some() || transaction.selected.is_some();
-    if is_own && !client.replies.is_empty() {
+    if (is_own || transaction.shares.is_some()) && !client.replies.is_empty() {
         return Ok(Flow::Later);
     }
-    let slot = transaction.slot.unwrap_or_else(|| turn.fixed_slot());
-    if watches && !watches_node_of(client, transaction.slot, turn) {
-        client.session.transaction = None;
-        client.end_watch(turn);
-        return Err(Refusal::CrossSlot);
-    }
+    let (own, spans) = (transaction.slot, transaction.shares.is_some());
+    let slot = own.unwrap_or_else(|| turn.fixed_slot());
+    let guard = if watches { guard(client, own, spans, turn) } else { Guard::None };
     let Some(transaction) = client.session.transaction.take() else { return Err(Refusal::ExecWithoutMulti) };
+    match guard {
+        Guard::Elsewhere => {
+            client.end_watch(turn);
+            return Err(Refusal::CrossSlot);
+        }
+        Guard::Broken => {
+            turn.metrics.transactions.add(1);
+            client.end_watch(turn);
+            client.answer(seek::nil(client.session.protocol), turn.spares);
+            return Ok(Flow::Done);
+        }
+        Guard::Several => {
+            turn.metrics.transactions.add(1);
+            let shares = transaction.into_shares(slot, turn);
+            several::begin(client, shares, turn);
+            return Ok(Flow::Done);
+        }
+        Guard::None if spans => {
+            begin_per_shard(client, transaction.into_shares(slot, turn), turn);
+            return Ok(Flow::Done);
+        }
+        Guard::None | Guard::One => {}
+    }
     if transaction.queued == 0 && !watches {
         client.answer(b"*0\r\n", turn.spares);
         return Ok(Flow::Done);
@@ -156,22 +283,64 @@ fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> Result<Flow,
     Ok(Flow::Done)
 }
 
-/// Whether the keys of `slot` are where keys are watched.
-fn watches_node_of(client: &Client, slot: Option<Slot>, turn: &mut Turn<'_>) -> bool {
-    let watch = client.private.as_ref().and_then(|private| private.pinned.watch().copied());
-    let (Some(watch), Some(slot)) = (watch, slot) else { return true };
-    let endpoint = turn.pool.slot_map().owner_endpoint(slot).cloned();
-    watch.broken || endpoint.map(|endpoint| turn.private.node(&endpoint)) == Some(watch.node)
+/// What guards a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Guard {
+    /// No keys are watched.
+    None,
+    /// Keys watched on the connection that runs all of it.
+    One,
+    /// Keys watched in several places, or not where it runs.
+    Several,
+    /// Nobody knows whether watched keys were changed.
+    Broken,
+    /// Its keys are not where keys are watched, and may not be.
+    Elsewhere,
+}
+
+/// How a transaction is guarded that runs in `slot`, or `spans` several.
+fn guard(client: &Client, slot: Option<Slot>, spans: bool, turn: &mut Turn<'_>) -> Guard {
+    let Some(watch) = watch_of(client) else { return Guard::None };
+    let map = turn.pool.slot_map().clone();
+    let mut is_here =
+        |slot, node| map.owner_endpoint(slot).map(|endpoint| turn.private.node(endpoint)) == Some(node);
+    let only = watch.only_node();
+    let one = only.filter(|_| !spans).is_some_and(|node| slot.is_none_or(|slot| is_here(slot, node)));
+    let has_moved = watch.broken || !watch.slots().all(|(slot, node)| is_here(slot, node));
+    // A slot that has moved shows where it is asked for; of another one nobody would hear.
+    let at_once = watch.slots().all(|(own, _)| slot.is_none_or(|slot| turn.are_together(own, slot)));
+    match (one, may_span(client, turn)) {
+        (true, false) => Guard::One,
+        (true, true) if at_once || watch.broken => Guard::One,
+        (false, false) if watch.broken => Guard::Broken,
+        (false, false) => Guard::Elsewhere,
+        (_, true) if has_moved => Guard::Broken,
+        (_, true) => Guard::Several,
+    }
+}
+
+/// Sends each shard its share of a transaction for which no keys are watched.
+fn begin_per_shard(client: &mut Client, shares: Shares, turn: &mut Turn<'_>) {
+    turn.metrics.transactions.add(1);
+    turn.metrics.transactions_per_shard.add(1);
+    let map = turn.pool.slot_map().clone();
+    let node = |slot| map.owner(slot).map(|owner| owner.0);
+    let begun = per_shard::begin(Rc::new(shares), client.session.protocol, node);
+    let origin = send::open_plain(client, turn);
+    // What its client asks next must see it.
+    client.congested = true;
+    client.routed_by = turn.pool.generation();
+    turn.plans.start(origin, turn.lane(client), begun);
 }
 
 /// Begins a job on the connection that watches.
 fn on_watching_node(client: &mut Client, kind: Kind, request: Box<[u8]>, turn: &mut Turn<'_>) {
-    let watch = client.private.as_ref().and_then(|private| private.pinned.watch().copied());
-    let endpoint = watch.and_then(|watch| turn.private.endpoint(watch.node)).cloned();
+    let node = watch_of(client).and_then(Watch::only_node);
+    let endpoint = node.and_then(|node| turn.private.endpoint(node)).cloned();
     let slot = turn.fixed_slot();
     start::begin(client, kind, slot, request, turn);
     if let (Some(endpoint), Some(job)) = (endpoint, client.job_mut()) {
-        job.extra_mut().target = Some(Target::Node { endpoint, asking: false });
+        job.go_to(endpoint);
     }
 }
 
@@ -188,56 +357,99 @@ pub(super) fn queue(
     if spec.flags.contains(Flags::NO_MULTI) {
         return Err(Refusal::NotInMulti);
     }
-    let slot = place(spec, request, turn)?;
+    let may_span = may_span(client, turn);
+    let place = place(spec, request, may_span, turn)?;
     let limit = turn.shared.settings.clients.max_request_bytes;
     let selected = match spec.treatment {
         Treatment::Local(Local::Select) => selected(request, turn.shared.databases),
         _ => None,
     };
     let Some(transaction) = &mut client.session.transaction else { return Err(Refusal::ExecWithoutMulti) };
-    if transaction.frames.len() + request.frame().len() > limit {
-        transaction.frames = Vec::new();
+    if transaction.bytes() + request.frame().len() > limit {
+        (transaction.frames, transaction.shares) = (Vec::new(), None);
         return Err(Refusal::LargeTransaction);
     }
-    if let (Some(own), Some(slot)) = (transaction.slot, slot)
-        && !turn.are_together(own, slot)
-    {
+    let spans = match &place {
+        Place::Anywhere => transaction.shares.is_some(),
+        Place::Slot(slot) => !transaction.is_with(*slot, turn),
+        Place::Parts(..) => true,
+    };
+    let selects = transaction.selected.is_some() || matches!(spec.treatment, Treatment::Local(Local::Select));
+    if spans && (!may_span || selects) {
         return Err(Refusal::CrossSlot);
     }
     if !transaction.aborted {
-        transaction.frames.extend_from_slice(request.frame());
+        transaction.add(place, request.frame(), turn);
     }
     transaction.queued += 1;
-    transaction.slot = transaction.slot.or(slot);
+    transaction.writes |= !only_reads(spec);
     transaction.selected = selected.or(transaction.selected);
     client.answer(b"+QUEUED\r\n", turn.spares);
     Ok(Flow::Done)
 }
 
-/// Where a queued command has to run; `None`: anywhere.
-fn place(spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Result<Option<Slot>, Refusal> {
+/// Whether a shard that did not run it is none the worse.
+fn only_reads(spec: &Spec) -> bool {
+    spec.flags.contains(Flags::READONLY)
+        || matches!(spec.treatment, Treatment::Local(Local::Ping | Local::Echo | Local::Time))
+}
+
+/// Where a queued command has to run.
+#[derive(Debug)]
+enum Place {
+    Anywhere,
+    Slot(Slot),
+    /// In several slots, in parts.
+    Parts(Vec<Part>, MergeKind),
+}
+
+impl Place {
+    fn of(slot: Option<Slot>) -> Self {
+        slot.map_or(Self::Anywhere, Self::Slot)
+    }
+}
+
+fn place(spec: &Spec, request: &Request<'_>, may_span: bool, turn: &Turn<'_>) -> Result<Place, Refusal> {
     let refuse = |why| Err(Refusal::NotQueued { name: spec.name.to_string(), why });
     let one_shard = turn.pool.slot_map().shard_slots().len() == 1;
     match spec.treatment {
+        Treatment::Split(split) if may_span => match dispatch::slot_of(spec, request, turn) {
+            Err(Refusal::CrossSlot) => parts(split, spec, request, turn),
+            slot => slot.map(Place::of),
+        },
         Treatment::Keyed | Treatment::Cross(_) | Treatment::Blocking | Treatment::Split(_) => {
-            dispatch::slot_of(spec, request, turn)
+            dispatch::slot_of(spec, request, turn).map(Place::of)
         }
         // Published to the shard that everybody listens at.
-        Treatment::FixedShard if turn.shared.together == Together::Shard => Ok(Some(turn.fixed_slot())),
-        Treatment::FixedShard | Treatment::Transaction(Command::Unwatch) => Ok(None),
+        Treatment::FixedShard if turn.shared.together == Together::Shard => {
+            Ok(Place::Slot(turn.fixed_slot()))
+        }
+        Treatment::FixedShard | Treatment::Transaction(Command::Unwatch) => Ok(Place::Anywhere),
         Treatment::EveryShard(_) | Treatment::Series | Treatment::Scan | Treatment::RandomKey
             if one_shard =>
         {
-            Ok(None)
+            Ok(Place::Anywhere)
         }
         Treatment::EveryShard(_) | Treatment::Series | Treatment::Scan | Treatment::RandomKey => {
             refuse("it speaks of all shards, and a transaction runs on one")
         }
-        Treatment::Local(Local::Ping | Local::Echo | Local::Time) => Ok(None),
-        Treatment::Local(Local::Select) if turn.shared.together == Together::Shard => Ok(None),
+        Treatment::Local(Local::Ping | Local::Echo | Local::Time) => Ok(Place::Anywhere),
+        Treatment::Local(Local::Select) if turn.shared.together == Together::Shard => Ok(Place::Anywhere),
         Treatment::Refused(why) => Err(dispatch::unsupported(spec, why)),
         _ => refuse("the proxy answers it, not the server that runs the transaction"),
     }
+}
+
+/// A command that is cut outside transactions, too.
+fn parts(split: Split, spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Result<Place, Refusal> {
+    if !split::takes(split, request.len()) {
+        return Err(Refusal::WrongArity { name: spec.name.to_string() });
+    }
+    Ok(match split::cut(request, split, turn.shared.together, turn.pool.slot_map()) {
+        Cut::Whole(slot) => Place::Slot(slot),
+        Cut::Undivided => return Err(Refusal::CrossSlot),
+        Cut::Parts { parts, kind } => Place::Parts(parts, kind),
+    })
 }
 
 fn selected(request: &Request<'_>, databases: u16) -> Option<u16> {

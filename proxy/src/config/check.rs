@@ -126,6 +126,7 @@ fn check_cluster(file: ClusterFile, errors: &mut Vec<ConfigError>) -> Option<Clu
         backend_high_watermark: file.backend_high_watermark,
         cross_slot: file.cross_slot,
         cross_slot_memory: file.cross_slot_memory,
+        cross_slot_transactions: file.cross_slot_transactions,
     })
 }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::entry::{Entry, Key, put};
 use super::error::ConfigError;
 use super::settings::{
-    AtLimit, ClientSettings, CrossSlot, DnsSettings, LogFormat, LogSettings, PrivateSettings, Secret, User,
+    AtLimit, ClientSettings, CrossSlot, CrossSlotTransactions, DnsSettings, LogFormat, LogSettings,
+    PrivateSettings, Secret, User,
 };
 use super::url::BackendUrl;
 
@@ -46,6 +47,7 @@ pub(super) struct ClusterFile {
     pub(super) backend_high_watermark: usize,
     pub(super) cross_slot: CrossSlot,
     pub(super) cross_slot_memory: usize,
+    pub(super) cross_slot_transactions: CrossSlotTransactions,
 }
 
 /// What stands behind the proxy: exactly one of the first three must be written.
@@ -202,6 +204,9 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("cluster.cross_slot_memory", |file, entry| {
         put(&mut file.cluster.cross_slot_memory, entry.size(64 * KIB..=16 * GIB));
     }),
+    row("cluster.cross_slot_transactions", |file, entry| {
+        put(&mut file.cluster.cross_slot_transactions, read_cross_slot_transactions(entry));
+    }),
     // [dns]
     row("dns.servers", |file, entry| put(&mut file.dns.servers, entry.list(|entry| entry.dns_server()))),
     row("dns.min_ttl", |file, entry| put(&mut file.dns.min_ttl, entry.duration(100 * MS..=DAY))),
@@ -287,6 +292,14 @@ fn read_cross_slot(entry: &mut Entry<'_>) -> Option<CrossSlot> {
     })
 }
 
+fn read_cross_slot_transactions(entry: &mut Entry<'_>) -> Option<CrossSlotTransactions> {
+    entry.parse("\"per_shard\" or \"refuse\"", |text| match text {
+        "per_shard" => Some(CrossSlotTransactions::PerShard),
+        "refuse" => Some(CrossSlotTransactions::Refuse),
+        _ => None,
+    })
+}
+
 /// Sixteen, or the benchmark's one entry a slot.
 fn read_table_buckets(entry: &mut Entry<'_>) -> Option<usize> {
     let buckets = entry.whole(16..=16_384usize)?;
@@ -329,6 +342,7 @@ impl Default for ClusterFile {
             backend_high_watermark: 4 * MIB,
             cross_slot: CrossSlot::BestEffort,
             cross_slot_memory: 256 * MIB,
+            cross_slot_transactions: CrossSlotTransactions::PerShard,
         }
     }
 }

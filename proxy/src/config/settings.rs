@@ -133,6 +133,17 @@ pub struct ClusterSettings {
     pub cross_slot: CrossSlot,
     /// Bytes that such commands of one worker may hold together on their way between slots.
     pub cross_slot_memory: usize,
+    /// What becomes of a transaction whose keys are in several slots.
+    pub cross_slot_transactions: CrossSlotTransactions,
+}
+
+/// What becomes of a transaction whose keys are in several slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CrossSlotTransactions {
+    /// Each shard runs its part in one, see [`crate::route::plan::per_shard`].
+    PerShard,
+    /// CROSSSLOT when such a command is queued.
+    Refuse,
 }
 
 /// What becomes of a command whose keys are in several slots.

@@ -81,6 +81,25 @@ async function manyKeys(client, name) {
   assert.equal(await client.del(...keys), 100);
 }
 
+async function transactions(client, name) {
+  const transaction = client.multi();
+  for (let number = 0; number < 50; number++) {
+    transaction.set(`${name}:t:${number}`, number).hset(`${name}:th:${number}`, { n: number });
+    transaction.get(`${name}:t:${number}`).hgetall(`${name}:th:${number}`);
+  }
+  const replies = await transaction.exec();
+  for (let number = 0; number < 50; number++) {
+    const four = replies.slice(4 * number, 4 * number + 4);
+    assert.deepEqual(four, [[null, "OK"], [null, 1], [null, String(number)], [null, { n: String(number) }]]);
+  }
+  await client.watch(`${name}:t:1`, `${name}:t:2`);
+  assert.equal((await client.multi().incr(`${name}:t:1`).incr(`${name}:t:2`).exec()).length, 2);
+  await client.watch(`${name}:t:1`, `${name}:t:2`);
+  await client.set(`${name}:t:2`, "changed");
+  assert.equal(await client.multi().set(`${name}:t:3`, "x").exec(), null);
+  assert.equal(await client.get(`${name}:t:3`), "3");
+}
+
 for (const kind of ["Redis", "Cluster"]) {
   const client = connect[kind]();
   const name = `ioredis:${randomUUID()}`;
@@ -90,7 +109,10 @@ for (const kind of ["Redis", "Cluster"]) {
   await scripts(client, name);
   await streams(client, name);
   // ioredis' Cluster checks slots itself and has no scan of its own.
-  if (kind === "Redis") await manyKeys(client, name);
+  if (kind === "Redis") {
+    await manyKeys(client, name);
+    await transactions(client, name);
+  }
   await client.quit();
   console.log(`ioredis ${kind}: ok`);
 }

@@ -47,6 +47,26 @@ async function manyKeys(client, name) {
   assert.equal(await client.del(Object.keys(pairs)), 100);
 }
 
+// MULTI over keys of as many slots as there are keys: a cluster client wants them in one.
+async function transactions(client, name) {
+  const transaction = client.multi();
+  for (let number = 0; number < 50; number++) {
+    transaction.set(`${name}:t:${number}`, String(number)).hSet(`${name}:th:${number}`, { n: String(number) });
+  }
+  for (let number = 0; number < 50; number++) {
+    transaction.get(`${name}:t:${number}`).hGetAll(`${name}:th:${number}`);
+  }
+  const read = (await transaction.exec()).slice(100);
+  read.forEach((value, index) => {
+    const number = String(Math.floor(index / 2));
+    assert.deepEqual(index % 2 ? { ...value } : value, index % 2 ? { n: number } : number);
+  });
+  await client.watch([`${name}:t:1`, `${name}:t:2`]);
+  await client.set(`${name}:t:2`, "changed");
+  await assert.rejects(client.multi().set(`${name}:t:3`, "x").exec(), /watched key/i);
+  assert.equal(await client.get(`${name}:t:3`), "3");
+}
+
 const kinds = {
   "client RESP2": () => createClient({ url, RESP: 2 }),
   "client RESP3": () => createClient({ url, RESP: 3 }),
@@ -61,7 +81,10 @@ for (const [kind, create] of Object.entries(kinds)) {
   await values(client, name);
   await inFlight(client, name);
   // node-redis' cluster checks slots itself.
-  if (kind !== "cluster") await manyKeys(client, name);
+  if (kind !== "cluster") {
+    await manyKeys(client, name);
+    await transactions(client, name);
+  }
   await client.close();
   console.log(`node-redis ${kind}: ok`);
 }

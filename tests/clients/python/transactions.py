@@ -24,6 +24,46 @@ def pipelines(client, name):
     assert first and isinstance(error, redis.ResponseError) and last == "text"
 
 
+def many_slots(client, name):
+    """What redis-py wraps in MULTI by default, with keys of as many slots as there are keys."""
+    for transaction in (True, False):
+        pipe = client.pipeline(transaction=transaction)
+        for number in range(100):
+            pipe.set(f"{name}:{number}", number)
+            pipe.hset(f"{name}:h:{number}", mapping={"n": number})
+        pipe.mset({f"{name}:{number}": number for number in range(100)})
+        pipe.mget([f"{name}:{number}" for number in range(100)])
+        for number in range(100):
+            pipe.hgetall(f"{name}:h:{number}")
+        pipe.lpush(f"{name}:0", "wrong type")
+        pipe.delete(*[f"{name}:h:{number}" for number in range(100)])
+        replies = pipe.execute(raise_on_error=False)
+        assert replies[0:200:2] == [True] * 100 and replies[200] is True
+        assert replies[201] == [str(number) for number in range(100)]
+        assert replies[202:302] == [{"n": str(number)} for number in range(100)]
+        assert isinstance(replies[302], redis.ResponseError) and replies[303] == 100
+
+
+def many_watched(client, protocol, name):
+    """The helper over keys of several slots: each of them guards all."""
+    keys = [f"{name}:{number}" for number in range(5)]
+    client.mset({key: 1 for key in keys})
+    tries = 0
+
+    def move(pipe):
+        nonlocal tries
+        tries += 1
+        values = [int(pipe.get(key)) for key in keys]
+        if tries == 1:
+            connect(protocol).set(keys[3], 10)
+        pipe.multi()
+        for key, value in zip(keys, values):
+            pipe.set(key, value + 1)
+
+    assert client.transaction(move, *keys) == [True] * 5
+    assert tries == 2 and client.mget(keys) == ["2", "2", "2", "11", "2"]
+
+
 def watch_loop(protocol, name, times):
     """Counts as redis-py's manual does: without INCR, by WATCH alone."""
     client = connect(protocol)
@@ -76,6 +116,8 @@ for protocol in (2, 3):
     client = connect(protocol)
     name = f"py:{uuid.uuid4()}"
     pipelines(client, name)
+    many_slots(client, f"{name}:many")
+    many_watched(client, protocol, f"{name}:watched")
     watch_loops(client, protocol, f"{name}:n")
     transaction_helper(client, f"{name}:t")
     blocking(client, protocol, f"{name}:l")

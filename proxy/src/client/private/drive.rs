@@ -28,7 +28,8 @@ pub(in super::super) fn poll(
     while step(client, turn, scratch, cx) {}
     tracked::poll(client, turn, scratch, cx);
     // Those of a tracking client are over in time, and it may want the answer to its last one.
-    let waits = |job: &mut Job| !matches!(job.kind, Kind::Tracked | Kind::Track { .. });
+    // A transaction over several nodes is not left half-way.
+    let waits = |job: &mut Job| !matches!(job.kind, Kind::Tracked | Kind::Track { .. } | Kind::Step { .. });
     if client.job_mut().is_some_and(waits) && is_gone(client, cx) {
         // Nothing is taken from the server for it any more: its connection closes with it.
         client.state = State::Broken;
@@ -62,6 +63,14 @@ fn step(client: &mut Client, turn: &mut Turn<'_>, scratch: &mut [u8], cx: &mut C
         Stage::Trying(_) => {
             // Answered over the shared connection: there was none of its own.
             if client.replies.is_empty() {
+                client.end_job(true, turn);
+            }
+            false
+        }
+        Stage::Planned => {
+            // Answered by a plan.
+            if client.replies.is_empty() {
+                client.end_watch(turn);
                 client.end_job(true, turn);
             }
             false
@@ -159,6 +168,7 @@ fn poll_answer(
                 return false;
             }
             Progress::Armed => return outcome::on_armed(client),
+            Progress::Next => return outcome::on_step(client, turn),
             Progress::Elsewhere => return outcome::go_elsewhere(client, turn),
             Progress::Useless => return outcome::on_lost(client, turn),
         }

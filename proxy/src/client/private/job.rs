@@ -4,8 +4,10 @@ use std::num::NonZeroU32;
 
 use super::super::retry::Target;
 use super::search::Search;
+use super::several::Several;
 use crate::backend::in_flight::Ticket;
 use crate::cluster::slot::Slot;
+use crate::cluster::slot_map::Endpoint;
 use crate::command::twin::Shape;
 use crate::metrics::WorkerMetrics;
 use crate::moment::Moment;
@@ -56,11 +58,8 @@ pub enum Kind {
         /// Whether a lost answer may be a lost element.
         destructive: bool,
     },
-    /// WATCH of so many keys.
-    Watch {
-        /// How many.
-        keys: u32,
-    },
+    /// WATCH.
+    Watch,
     /// UNWATCH, or DISCARD, whose answer is the same.
     Unwatch,
     /// A command with keys, of a client whose reads are tracked.
@@ -77,6 +76,18 @@ pub enum Kind {
         /// How many commands it queues.
         queued: u32,
     },
+    /// A step of a transaction over several nodes, see [`super::several`].
+    Step {
+        /// Replies that come in front of the one that counts.
+        leads: u32,
+    },
+}
+
+impl Kind {
+    /// Whether it is to happen only on connections that watched since WATCH.
+    pub(super) fn needs_watch(self) -> bool {
+        matches!(self, Self::Exec { .. } | Self::Unwatch | Self::Step { .. })
+    }
 }
 
 /// How far a job is.
@@ -106,6 +117,8 @@ pub enum Stage {
     Arming,
     /// Servers tell of changes.
     Watching,
+    /// A plan over the shared connections is under way for it.
+    Planned,
 }
 
 /// How a job ends before its time.
@@ -136,6 +149,10 @@ pub struct Extra {
     pub(in super::super) arming: bool,
     /// For keys in several slots.
     pub(in super::super) search: Option<Search>,
+    /// WATCH of keys in several slots: those that are to follow, the next one last.
+    pub(in super::super) watches: Vec<(Slot, Box<[u8]>)>,
+    /// A transaction over several nodes.
+    pub(in super::super) several: Option<Box<Several>>,
 }
 
 /// Milliseconds after which a redirect is a new matter and not the last one going on: a server refuses at once.
@@ -227,6 +244,16 @@ impl Job {
     /// Its search over several slots, if it is one.
     pub(in super::super) fn search_mut(&mut self) -> Option<&mut Search> {
         self.extra.as_mut()?.search.as_mut()
+    }
+
+    /// The transaction over several nodes that it is a step of.
+    pub(in super::super) fn several_mut(&mut self) -> Option<&mut Several> {
+        self.extra.as_mut()?.several.as_deref_mut()
+    }
+
+    /// Sends it to this node, whatever its slot.
+    pub(in super::super) fn go_to(&mut self, endpoint: Endpoint) {
+        self.extra_mut().target = Some(Target::Node { endpoint, asking: false });
     }
 
     pub(in super::super) fn extra_mut(&mut self) -> &mut Extra {

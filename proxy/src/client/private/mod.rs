@@ -3,6 +3,7 @@
 
 pub mod pinned;
 pub mod state;
+pub mod watch;
 
 pub mod job;
 pub mod start;
@@ -16,3 +17,4 @@ pub mod handover;
 pub mod outcome;
 pub mod search;
 pub mod seek;
+pub mod several;

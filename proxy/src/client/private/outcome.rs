@@ -5,13 +5,15 @@ use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::{Parked, Target};
 use super::job::{Ending, Job, Kind, Stage};
-use super::state::Watch;
-use super::{seek, tracked};
+use super::watch::Watch;
+use super::{seek, several, tracked};
 use crate::backend::framing::Cut;
 use crate::backend::owner::Reply;
+use crate::command::groups::with_request;
 use crate::command::twin;
 use crate::refusal::Refusal;
 use crate::route::redirect::Redirect;
+use crate::route::split::Together;
 
 /// What a piece means for its job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +24,8 @@ pub(super) enum Progress {
     Answered,
     /// Its connection tracks now, and the request can follow.
     Armed,
+    /// That was one step of it, and the next one follows.
+    Next,
     /// It did not run, and goes elsewhere.
     Elsewhere,
     /// Nothing that could be an answer: the connection is useless.
@@ -54,6 +58,9 @@ pub(super) fn on_piece(client: &mut Client, buf: &[u8], cut: &Cut, turn: &mut Tu
         }
         return Progress::Pending;
     }
+    if matches!(job.kind, Kind::Step { .. }) {
+        return several::on_piece(client, bytes, cut, turn);
+    }
     let whole = cut.first && !cut.more;
     if whole && bytes.first() == Some(&b'-') && redirect(client, bytes, turn) {
         return Progress::Elsewhere;
@@ -63,6 +70,12 @@ pub(super) fn on_piece(client: &mut Client, buf: &[u8], cut: &Cut, turn: &mut Tu
     if whole && job.ending == Some(Ending::Close) && twin::is_empty(bytes) {
         client.state = State::Broken;
         return Progress::Answered;
+    }
+    if job.kind == Kind::Watch
+        && bytes == b"+OK\r\n"
+        && job.extra.as_ref().is_some_and(|it| !it.watches.is_empty())
+    {
+        return Progress::Next;
     }
     if cut.first {
         note_success(client, bytes);
@@ -103,6 +116,40 @@ pub(super) fn on_armed(client: &mut Client) -> bool {
         job.stage = Stage::Ready;
     }
     true
+}
+
+/// A step is over: of WATCH, or of a transaction over several nodes.
+pub(super) fn on_step(client: &mut Client, turn: &Turn<'_>) -> bool {
+    if client.job_mut().is_some_and(|job| job.kind == Kind::Watch) {
+        note_watched(client, turn);
+    }
+    let Some(job) = client.job_mut() else { return false };
+    job.stage = Stage::Ready;
+    job.until = turn.now + turn.shared.command_timeout;
+    if let Some(extra) = &mut job.extra
+        && let Some((slot, request)) = extra.watches.pop()
+    {
+        (job.slot, job.request, extra.target) = (slot, request, None);
+    }
+    true
+}
+
+/// The keys of a WATCH are watched from here on; false where those from before are not any more.
+fn note_watched(client: &mut Client, turn: &Turn<'_>) -> bool {
+    let Some(private) = &mut client.private else { return false };
+    let Some((job, node)) = private.job.as_ref().and_then(|job| Some((job, job.node()?))) else {
+        return false;
+    };
+    if private.pinned.watch().is_none() {
+        turn.metrics.pinned_watch.add(1);
+    }
+    let watch = private.pinned.watch_or(Watch::new(turn.now));
+    let together = turn.shared.together == Together::Shard;
+    with_request(&job.request, |request| {
+        watch.add(node, job.slot, together, request);
+        Some(())
+    });
+    !watch.broken
 }
 
 /// The error that says more than the last one: by which MULTI itself was refused, or by which a reader was told
@@ -177,9 +224,8 @@ fn redirect(client: &mut Client, error: &[u8], turn: &mut Turn<'_>) -> bool {
 pub(super) fn go_elsewhere(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let Some(private) = &mut client.private else { return false };
     let Some(job) = &mut private.job else { return false };
-    let watched = private.pinned.watch().map(|watch| watch.node);
     if let Some(node) = job.node()
-        && watched != Some(node)
+        && !private.pinned.watch().is_some_and(|watch| watch.is_at(node))
         && private.pinned.tracking().is_none()
         && let Some(connection) = private.table.remove(node)
     {
@@ -208,22 +254,14 @@ pub(super) fn on_answered(client: &mut Client, clean: bool, turn: &mut Turn<'_>)
     let Some(job) = &private.job else { return };
     let mut clean = clean && job.extra.as_ref().is_none_or(|extra| !extra.unclean);
     match (job.kind, job.node()) {
-        (Kind::Watch { keys }, Some(node)) => {
-            if private.pinned.watch().is_none() {
-                turn.metrics.pinned_watch.add(1);
-            }
-            let new = Watch { node, since: turn.now, keys: 0, broken: false };
-            let watch = private.pinned.watch_or(new);
-            watch.keys = watch.keys.saturating_add(keys);
-            // Those from before are lost with their connection; this one must not go on to another client.
-            clean &= !watch.broken;
-        }
+        // Those from before are lost with their connection; this one must not go on to another client.
+        (Kind::Watch, Some(_)) => clean &= note_watched(client, turn),
         (Kind::Exec { database, .. }, Some(node)) => {
             // Where it did not run, nobody knows which database is selected.
             clean &= private.table.get_mut(node).is_some_and(|it| it.lane.database == database);
             client.end_watch(turn);
         }
-        (Kind::Unwatch, _) => client.end_watch(turn),
+        (Kind::Unwatch | Kind::Step { .. }, _) => client.end_watch(turn),
         _ => {}
     }
     client.end_job(clean, turn);
@@ -231,6 +269,9 @@ pub(super) fn on_answered(client: &mut Client, clean: bool, turn: &mut Turn<'_>)
 
 /// What was watched is not watched any more, and nobody knows whether it changed: as if it had.
 pub(super) fn on_watch_broken(client: &mut Client, turn: &mut Turn<'_>) -> bool {
+    if client.job_mut().is_some_and(|job| job.several_mut().is_some()) {
+        return several::on_broken(client, turn);
+    }
     let exec = client.job_mut().is_some_and(|job| matches!(job.kind, Kind::Exec { .. }));
     client.end_watch(turn);
     let reply = if exec { seek::nil(client.session.protocol) } else { b"+OK\r\n" };
@@ -245,12 +286,13 @@ pub(super) fn on_lost(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     turn.metrics.private_connections.sub(1);
     turn.metrics.private_lost.add(1);
     turn.private.topology_doubt = true;
-    if let Some(watch) = private.pinned.watch_mut().filter(|watch| watch.node == connection.node) {
+    if let Some(watch) = private.pinned.watch_mut().filter(|watch| watch.is_at(connection.node)) {
         watch.broken = true;
     }
     let watched = private.pinned.watch().is_some();
     let arming = job.is_arming();
-    if connection.is_within_reply() {
+    let is_step = matches!(job.kind, Kind::Step { .. });
+    if connection.is_within_reply() && !is_step {
         // The client would take an error for the rest of its reply.
         client.state = State::Broken;
         client.end_job(false, turn);
@@ -268,6 +310,7 @@ pub(super) fn on_lost(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         client.note_untracked();
     }
     match kind {
+        Kind::Step { .. } => several::on_lost(client, connection.is_sent(), turn),
         // What it was told for was not sent.
         Kind::Blocking { .. } | Kind::Tracked if arming => {
             seek::rest(client, Some(&Refusal::ShardDown), turn)
@@ -294,6 +337,10 @@ pub(super) fn on_lost(client: &mut Client, turn: &mut Turn<'_>) -> bool {
 /// The node is late with an answer that it should have given by itself.
 pub(super) fn on_overdue(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     turn.metrics.timeouts.add(1);
+    if client.job_mut().is_some_and(|job| job.several_mut().is_some()) {
+        let sent = true;
+        return several::on_lost(client, sent, turn);
+    }
     client.end_watch(turn);
     turn.metrics.refusals.add(1);
     let is_within = client.private.as_mut().is_some_and(|private| {

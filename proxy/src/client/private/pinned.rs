@@ -1,8 +1,8 @@
 //! What a client's own connections remember for it: watched keys, tracked reads. Few clients have any of it, so it
 //! takes the room of a pointer. Pure.
 
-use super::state::Watch;
 use super::tracking::Tracking;
+use super::watch::Watch;
 
 /// See the module.
 #[derive(Default, Debug)]

@@ -7,7 +7,7 @@ use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::Target;
 use super::job::{Ending, Job, Kind, Stage};
-use super::{search, start, tracked};
+use super::{search, several, start, tracked};
 use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
 use crate::backend::pool::Sent;
@@ -37,6 +37,9 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     if client.job_mut().is_some_and(|job| job.search_mut().is_some()) {
         return search::go_on(client, turn);
     }
+    if client.job_mut().is_some_and(|job| job.several_mut().is_some_and(|several| several.is_due())) {
+        return several::go_on(client, turn);
+    }
     if tracked::is_told(client, turn) {
         return answer(client, b"+OK\r\n", true, turn);
     }
@@ -56,12 +59,11 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     }
     private.discard(node, turn.metrics);
     let Some(job) = &mut private.job else { return false };
-    if let Some(watch) = private.pinned.watch_mut().filter(|watch| watch.node == node) {
+    if let Some(watch) = private.pinned.watch_mut().filter(|watch| watch.is_at(node)) {
         // Never again on a connection that did not watch.
         watch.broken = true;
     }
-    let needs_watch = matches!(job.kind, Kind::Exec { .. } | Kind::Unwatch);
-    if needs_watch && private.pinned.watch().is_some_and(|watch| watch.broken) {
+    if job.kind.needs_watch() && private.pinned.watch().is_some_and(|watch| watch.broken) {
         // What was watched may have changed: the transaction is not run; there is nothing to unwatch.
         return super::outcome::on_watch_broken(client, turn);
     }
@@ -148,7 +150,11 @@ pub(super) fn overdue_at(job: &Job) -> u64 {
 /// What is said in front of the request, and how many replies come in front of its own.
 fn led_by(job: &mut Job, lane: &mut Lane, database: u16) -> Vec<u8> {
     let mut before = Vec::new();
-    let mut lead = if let Kind::Exec { queued, .. } = job.kind { queued + 1 } else { 0 };
+    let mut lead = match job.kind {
+        Kind::Exec { queued, .. } => queued + 1,
+        Kind::Step { leads } => leads,
+        _ => 0,
+    };
     // Keys are watched on it, and SELECT came after.
     if std::mem::replace(&mut lane.database, database) != database {
         let text = database.to_string();
@@ -289,7 +295,7 @@ fn tell(slot: Slot, node: NodeId, id: u64, ending: Ending, turn: &mut Turn<'_>) 
 }
 
 /// The answer of a blocking command that found nothing, and of a transaction whose keys were changed.
-pub(super) fn nil(protocol: Protocol) -> &'static [u8] {
+pub(in super::super) fn nil(protocol: Protocol) -> &'static [u8] {
     match protocol {
         Protocol::Resp2 => b"*-1\r\n",
         Protocol::Resp3 => b"_\r\n",

@@ -6,7 +6,7 @@ use super::super::replies::Expect;
 use super::super::send;
 use super::job::{Job, Kind, Stage};
 use super::search::Search;
-use crate::backend::in_flight::Origin;
+use crate::backend::in_flight::{Origin, Ticket};
 use crate::cluster::slot::Slot;
 use crate::command::blocking::{self, Patience};
 use crate::command::groups::{self, Group, with_request};
@@ -51,7 +51,7 @@ pub(in super::super) fn block(
 pub(super) fn try_again(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let generation = client.generation;
     let Some(job) = client.job_mut() else { return false };
-    let origin = Origin { client: turn.key, generation, ticket: job.ticket, part: 0 };
+    let origin = origin(turn, generation, job.ticket);
     let find = |request: &Request<'_>| match turn.commands.find(request) {
         Lookup::Found(spec) if turn.private.tries_first() => blocking::twin(spec, request),
         _ => None,
@@ -109,25 +109,31 @@ fn until(patience: Patience, now: u64) -> u64 {
     }
 }
 
-/// Begins a WATCH of `keys` keys.
+/// Begins a WATCH: of the keys in `slot`, and then of those of other slots, each with its request.
 ///
 /// # Errors
-/// Where the client watches keys of another node already.
+/// Where the keys that are watched take more room than a request may.
 pub(in super::super) fn watch(
     client: &mut Client,
-    request: &Request<'_>,
-    slot: Slot,
+    (slot, request): (Slot, Box<[u8]>),
+    others: Vec<(Slot, Box<[u8]>)>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
-    if let Some(watch) = client.private.as_ref().and_then(|private| private.pinned.watch()) {
-        let node = turn.pool.slot_map().owner_endpoint(slot).cloned();
-        if !watch.broken && node.map(|node| turn.private.node(&node)) != Some(watch.node) {
-            return Err(Refusal::CrossSlot);
-        }
+    let watched = client.watched_bytes() + request.len() + others.iter().map(|it| it.1.len()).sum::<usize>();
+    if watched > turn.shared.settings.clients.max_request_bytes {
+        return Err(Refusal::LargeTransaction);
     }
-    let keys = u32::try_from(request.len() - 1).unwrap_or(u32::MAX);
-    begin(client, Kind::Watch { keys }, slot, request.frame().into(), turn);
+    begin(client, Kind::Watch, slot, request, turn);
+    if let Some(job) = client.job_mut().filter(|_| !others.is_empty()) {
+        job.extra_mut().watches = others;
+        job.extra_mut().watches.reverse();
+    }
     Ok(())
+}
+
+/// Whom replies to this ticket are for.
+pub(super) fn origin(turn: &Turn<'_>, generation: u32, ticket: Ticket) -> Origin {
+    Origin { client: turn.key, generation, ticket, part: 0 }
 }
 
 /// Begins the one job that a client can have: the next request is handled when it is answered.

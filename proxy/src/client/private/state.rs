@@ -26,19 +26,6 @@ pub struct Private {
 // The allocator's class of 128 bytes; the next one is of 160.
 const _: () = assert!(size_of::<Private>() <= 128);
 
-/// Keys that a client watches.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Watch {
-    /// Where: all of them are one node's.
-    pub(in super::super) node: NodeId,
-    /// Since when, in milliseconds of the worker's clock.
-    pub(in super::super) since: u64,
-    /// How many WATCH named.
-    pub(in super::super) keys: u32,
-    /// The connection that watched is gone: nobody knows whether the keys were changed.
-    pub(in super::super) broken: bool,
-}
-
 /// Why a client is pinned to private connections, or to state of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pin {
@@ -82,7 +69,7 @@ impl Private {
     /// How many keys are watched.
     #[must_use]
     pub fn watched(&self) -> u32 {
-        self.pinned.watch().map_or(0, |watch| watch.keys)
+        self.pinned.watch().map_or(0, |watch| watch.named)
     }
 
     /// Closes the connection to `node`, where there is one.
@@ -125,6 +112,13 @@ impl Client {
             tracking: self.tracking().map(Tracking::is_broadcast),
             pin: private.and_then(Private::pin).or(listens),
         }
+    }
+
+    /// Bytes of the keys that it watches.
+    #[must_use]
+    pub(in super::super) fn watched_bytes(&self) -> usize {
+        let watch = self.private.as_ref().and_then(|private| private.pinned.watch());
+        watch.map_or(0, |watch| watch.bytes)
     }
 
     /// Whether it waits in a blocking command.
@@ -173,8 +167,11 @@ impl Client {
         if job.blocked {
             turn.metrics.blocked_clients.sub(1);
         }
+        if job.several_mut().is_some_and(|several| several.is_torn()) {
+            turn.metrics.transactions_torn.add(1);
+        }
         if let Some(node) = job.node() {
-            let held = private.pinned.watch().is_some_and(|watch| watch.node == node && !watch.broken);
+            let held = private.pinned.watch().is_some_and(|watch| watch.is_at(node) && !watch.broken);
             let held = (held || private.pinned.tracking().is_some()) && job.told.is_none();
             if !(held && clean)
                 && let Some(connection) = private.table.remove(node)
@@ -215,15 +212,15 @@ impl Client {
         let Some(private) = &mut self.private else { return };
         if let Some(watch) = private.pinned.take_watch() {
             turn.metrics.pinned_watch.sub(1);
-            let in_use = private.job.as_ref().and_then(Job::node) == Some(watch.node);
-            if !in_use {
-                private.discard(watch.node, turn.metrics);
+            let in_use = private.job.as_ref().and_then(Job::node);
+            for node in watch.nodes().into_iter().filter(|node| Some(*node) != in_use) {
+                private.discard(node, turn.metrics);
             }
         }
         self.drop_empty_private();
     }
 
-    /// The connection that watches does not fit the client any more (HELLO): as if the keys had changed.
+    /// The connections that watch do not fit the client any more (HELLO): as if the keys had changed.
     pub(in super::super) fn break_watch(&mut self) {
         if let Some(watch) = self.private.as_mut().and_then(|private| private.pinned.watch_mut()) {
             watch.broken = true;
@@ -233,7 +230,7 @@ impl Client {
     /// The connection to `node` is gone, and with it whether keys changed that were watched there.
     pub(super) fn break_watch_at(&mut self, node: NodeId) {
         let watch = self.private.as_mut().and_then(|private| private.pinned.watch_mut());
-        if let Some(watch) = watch.filter(|watch| watch.node == node) {
+        if let Some(watch) = watch.filter(|watch| watch.is_at(node)) {
             watch.broken = true;
         }
     }

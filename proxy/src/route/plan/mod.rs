@@ -9,6 +9,8 @@ pub mod first;
 pub mod frame;
 pub mod gather;
 pub mod member;
+pub mod per_shard;
+pub mod shares;
 pub mod streams;
 pub mod temporary;
 pub mod transfer;
@@ -33,6 +35,8 @@ pub struct Call {
 pub enum Next {
     /// The client is answered; the plan is over.
     Reply(Vec<u8>),
+    /// The same for a transaction that some shards ran and others did not.
+    Torn(Vec<u8>),
     /// Another step; at least one call.
     Calls(Vec<Call>),
 }
@@ -129,14 +133,16 @@ pub(in crate::route) mod tests {
             let replies: Vec<&[u8]> = replies.iter().map(|reply| reply.as_bytes()).collect();
             match self.plan.next(&replies) {
                 Next::Calls(calls) => self.calls = calls,
-                Next::Reply(reply) => panic!("it is over: {}", String::from_utf8_lossy(&reply)),
+                Next::Reply(reply) | Next::Torn(reply) => {
+                    panic!("it is over: {}", String::from_utf8_lossy(&reply))
+                }
             }
         }
 
         pub(in crate::route) fn last(&mut self, replies: &[&str]) -> String {
             let replies: Vec<&[u8]> = replies.iter().map(|reply| reply.as_bytes()).collect();
             match self.plan.next(&replies) {
-                Next::Reply(reply) => String::from_utf8(reply).expect("text"),
+                Next::Reply(reply) | Next::Torn(reply) => String::from_utf8(reply).expect("text"),
                 Next::Calls(_) => panic!("it goes on"),
             }
         }
