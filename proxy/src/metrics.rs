@@ -117,7 +117,7 @@ metrics! {
     transactions: Counter, "Transactions sent.";
     transactions_per_shard: Counter, "Of these, those that were sent to several shards or slots in parts.";
     transactions_torn: Counter, "Transactions of several parts of which some ran and others did not, or may not have.";
-    transactions_aborted: Counter, "Transactions discarded because a command could not be queued.";
+    transactions_aborted: Counter, "Transactions discarded because a command could not be queued, here or at a shard.";
     private_connections: Gauge, "Private connections in use now.";
     private_idle: Gauge, "Private connections that wait for their next client.";
     private_waiting: Gauge, "Clients that wait for a private connection at a limit.";

@@ -131,6 +131,7 @@ fn what_one_shard_refuses_is_run_by_none() {
     assert!(transact(&mut client, &lines).error().starts_with("EXECABORT"));
     nothing_ran(&mut client);
     node.cmd("ACL SETUSER default +setex");
+    assert_eq!(proxy.metric("transactions_aborted"), 3);
     assert_eq!(transact(&mut client, &lines).items().len(), 4);
     // Refused when it is queued, before any node is asked.
     for refused in ["NOSUCH", "GET", &format!("SUNIONSTORE {} {}", keys[0], keys[1]), "DBSIZE"] {

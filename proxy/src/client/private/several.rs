@@ -246,7 +246,7 @@ fn finish(client: &mut Client, turn: &mut Turn<'_>) -> bool {
 pub(super) fn on_piece(client: &mut Client, bytes: &[u8], cut: &Cut, turn: &mut Turn<'_>) -> Progress {
     let most = turn.shared.settings.cluster.cross_slot_memory;
     let Some(several) = client.job_mut().and_then(|job| job.several_mut()) else { return Progress::Useless };
-    let is_trailing = cut.first && !several.reply.is_empty();
+    let is_trailing = cut.first && (several.too_large || !several.reply.is_empty());
     if is_trailing {
         several.unguarded |= is_error(bytes);
         several.trailing = several.trailing.saturating_sub(1);
@@ -292,6 +292,7 @@ fn on_answer(client: &mut Client, turn: &mut Turn<'_>) -> Progress {
             if is_nil(&reply) || per_shard::is_elsewhere(&why) {
                 return answer(client, seek::nil(client.session.protocol), turn);
             }
+            turn.metrics.transactions_aborted.add(1);
             answer(client, &per_shard::abort(&why), turn)
         }
     }
