@@ -43,7 +43,7 @@ pub struct Several {
     unguarded: bool,
     /// The next step is to be chosen.
     due: bool,
-    /// Some shares ran and others did not, or may not have.
+    /// Some shares ran and others did not, or may not have: its client is told.
     torn: bool,
 }
 
@@ -116,9 +116,9 @@ impl Several {
         self.due
     }
 
-    /// Whether shares ran, and others did not or may not have.
-    pub(super) fn is_torn(&self) -> bool {
-        self.torn || (self.has_run() && self.replies.iter().any(Vec::is_empty))
+    /// Whether shares ran and others did not, of which its client was not told.
+    pub(super) fn is_torn_unheard(&self) -> bool {
+        !self.torn && self.has_run() && self.replies.iter().any(Vec::is_empty)
     }
 
     fn has_run(&self) -> bool {
@@ -328,11 +328,12 @@ fn answer(client: &mut Client, bytes: &[u8], turn: &mut Turn<'_>) -> Progress {
 }
 
 fn torn(client: &mut Client, why: &[u8], turn: &mut Turn<'_>) -> Progress {
-    note_torn(client);
+    note_torn(client, turn);
     answer(client, &per_shard::torn(why), turn)
 }
 
-fn note_torn(client: &mut Client) {
+fn note_torn(client: &mut Client, turn: &Turn<'_>) {
+    turn.metrics.transactions_torn.add(1);
     if let Some(several) = client.job_mut().and_then(|job| job.several_mut()) {
         several.torn = true;
     }
@@ -342,7 +343,7 @@ fn note_torn(client: &mut Client) {
 pub(super) fn on_broken(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let Some(several) = client.job_mut().and_then(|job| job.several_mut()) else { return false };
     let reply = if several.has_run() {
-        note_torn(client);
+        note_torn(client, turn);
         per_shard::torn(&Refusal::ShardDown.reply())
     } else {
         seek::nil(client.session.protocol).to_vec()
@@ -360,7 +361,7 @@ pub(super) fn on_lost(client: &mut Client, sent: bool, turn: &mut Turn<'_>) -> b
     turn.metrics.lost.add(1);
     let lost = Refusal::Lost.reply();
     let reply = if several.shares.len() > 1 {
-        note_torn(client);
+        note_torn(client, turn);
         per_shard::torn(&lost)
     } else {
         lost

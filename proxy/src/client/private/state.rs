@@ -167,7 +167,7 @@ impl Client {
         if job.blocked {
             turn.metrics.blocked_clients.sub(1);
         }
-        if job.several_mut().is_some_and(|several| several.is_torn()) {
+        if job.several_mut().is_some_and(|several| several.is_torn_unheard()) {
             turn.metrics.transactions_torn.add(1);
         }
         if let Some(node) = job.node() {
