@@ -105,6 +105,7 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
 /// Pure files that use a ◆ file.
 const PURE_ON_IO: &[(&str, &str, &str)] = &[
     ("client/cross.rs", "client::connection", "changes the client's record, whose socket it never touches"),
+    ("client/exec.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     (
         "client/private/outcome.rs",
         "client::connection",

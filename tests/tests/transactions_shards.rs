@@ -483,3 +483,35 @@ fn standalone_shards_run_their_part_each_and_a_dead_one_has_nothing_run() {
     }
     assert_eq!(proxy.metric("transactions_torn"), 0);
 }
+
+#[test]
+fn what_a_client_sent_before_it_left_runs_on_every_shard_or_on_none() {
+    const ROUNDS: usize = 20;
+    let servers = [Server::start(), Server::start(), Server::start()];
+    let urls = servers.each_ref().map(|server| format!("redis://{}", server.addr()));
+    let proxy = Options::shards(&urls).start();
+    let keys: Vec<String> = (0..12).map(|number| format!("key{number}")).collect();
+    for watches in [false, true] {
+        for round in 0..ROUNDS {
+            let mut client = proxy.client();
+            if watches {
+                assert_eq!(client.cmd(&format!("WATCH {}", keys.join(" "))).text(), "OK");
+            }
+            let commands = keys.iter().map(|key| format!("INCR {key}"));
+            let lines = ["MULTI".to_owned()].into_iter().chain(commands).chain(["EXEC".to_owned()]);
+            client.send_bytes(&lines.flat_map(|line| frame(&words(&line))).collect::<Vec<u8>>());
+            // Some leave at once, some when the proxy has taken it in.
+            if round % 2 == 0 {
+                client.read_many(1 + keys.len());
+            }
+        }
+    }
+    // The one who asks is one.
+    eventually("all that was begun is over", SOON, || (proxy.metric("clients") == 1).then_some(()));
+    eventually("no plan is under way", SOON, || (proxy.metric("plans") == 0).then_some(()));
+    let mut client = proxy.client();
+    let counts: Vec<Value> = keys.iter().map(|key| client.cmd(&format!("GET {key}"))).collect();
+    assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+    assert!(counts[0].text().parse::<usize>().expect("a number") >= ROUNDS / 2, "{counts:?}");
+    assert_eq!((proxy.metric("transactions_torn"), proxy.metric("pinned_watch")), (0, 0));
+}

@@ -8,6 +8,7 @@ pub mod session;
 
 mod cross;
 pub mod dispatch;
+mod exec;
 pub mod plans;
 pub mod send;
 pub mod transaction;

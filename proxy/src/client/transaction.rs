@@ -1,22 +1,18 @@
 //! MULTI to EXEC: commands are kept here until EXEC sends them all at once, so that nobody else's command can
-//! come between them on a shared connection. Pure but for what it queues on links.
-
-use std::rc::Rc;
+//! come between them on a shared connection.
 
 use super::connection::Client;
 use super::dispatch::{self, Flow, Turn};
+use super::exec;
 use super::private::job::Kind;
+use super::private::start;
 use super::private::watch::Watch;
-use super::private::{seek, several, start};
-use super::send;
-use crate::backend::in_flight::Pending;
 use crate::cluster::slot::Slot;
 use crate::command::spec::{Flags, Local, Spec, Split, Transaction as Command, Treatment};
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
 use crate::route::merge::MergeKind;
-use crate::route::plan::per_shard;
 use crate::route::plan::shares::Shares;
 use crate::route::split::{self, Cut, Part, Together};
 
@@ -28,15 +24,15 @@ pub struct Transaction {
     /// How many those are.
     pub queued: u32,
     /// Where they go; `None` while none says.
-    slot: Option<Slot>,
+    pub(super) slot: Option<Slot>,
     /// In the place of `frames`, once they go to several shards, or slots where nodes insist.
-    shares: Option<Box<Shares>>,
+    pub(super) shares: Option<Box<Shares>>,
     /// One of them may change data.
     writes: bool,
     /// One could not be queued: EXEC will not run any.
-    aborted: bool,
+    pub(super) aborted: bool,
     /// The database of the last SELECT among them.
-    selected: Option<u16>,
+    pub(super) selected: Option<u16>,
 }
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -94,7 +90,7 @@ impl Transaction {
     }
 
     /// Everything by shares.
-    fn into_shares(mut self, slot: Slot, turn: &Turn<'_>) -> Shares {
+    pub(super) fn into_shares(mut self, slot: Slot, turn: &Turn<'_>) -> Shares {
         let writes = self.writes;
         if self.queued > 0 {
             self.cut_by_shares(slot, turn);
@@ -104,7 +100,8 @@ impl Transaction {
         shares
     }
 
-    fn whole(&self) -> Vec<u8> {
+    /// As one request.
+    pub(super) fn whole(&self) -> Vec<u8> {
         [MULTI, &self.frames, EXEC].concat()
     }
 }
@@ -150,7 +147,7 @@ pub(super) fn handle(
             client.session.transaction = Some(Box::default());
             client.answer(b"+OK\r\n", turn.spares);
         }
-        Command::Exec => return exec(client, watches, turn),
+        Command::Exec => return exec::exec(client, watches, turn),
         Command::Discard if !within => return Err(Refusal::DiscardWithoutMulti),
         Command::Watch if within => return Err(Refusal::WatchInMulti),
         Command::Watch | Command::Discard | Command::Unwatch
@@ -211,130 +208,16 @@ fn watch(
 
 /// Whether a transaction of this client may have keys of several slots: one whose reads are tracked may not, since
 /// all goes over its own connections, one at a time.
-fn may_span(client: &Client, turn: &Turn<'_>) -> bool {
+pub(super) fn may_span(client: &Client, turn: &Turn<'_>) -> bool {
     turn.shared.transacts_per_shard() && client.tracking().is_none()
 }
 
-fn watch_of(client: &Client) -> Option<&Watch> {
+pub(super) fn watch_of(client: &Client) -> Option<&Watch> {
     client.private.as_ref()?.pinned.watch()
 }
 
-fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> Result<Flow, Refusal> {
-    let Some(transaction) = &client.session.transaction else { return Err(Refusal::ExecWithoutMulti) };
-    if transaction.aborted {
-        turn.metrics.transactions_aborted.add(1);
-        client.session.transaction = None;
-        client.end_watch(turn);
-        return Err(Refusal::ExecAbort);
-    }
-    let is_own = watches || client.tracking().is_some() || transaction.selected.is_some();
-    if (is_own || transaction.shares.is_some()) && !client.replies.is_empty() {
-        return Ok(Flow::Later);
-    }
-    let (own, spans) = (transaction.slot, transaction.shares.is_some());
-    let slot = own.unwrap_or_else(|| turn.fixed_slot());
-    let guard = if watches { guard(client, own, spans, turn) } else { Guard::None };
-    let Some(transaction) = client.session.transaction.take() else { return Err(Refusal::ExecWithoutMulti) };
-    match guard {
-        Guard::Elsewhere => {
-            client.end_watch(turn);
-            return Err(Refusal::CrossSlot);
-        }
-        Guard::Broken => {
-            turn.metrics.transactions.add(1);
-            client.end_watch(turn);
-            client.answer(seek::nil(client.session.protocol), turn.spares);
-            return Ok(Flow::Done);
-        }
-        Guard::Several => {
-            turn.metrics.transactions.add(1);
-            let shares = transaction.into_shares(slot, turn);
-            several::begin(client, shares, turn);
-            return Ok(Flow::Done);
-        }
-        Guard::None if spans => {
-            begin_per_shard(client, transaction.into_shares(slot, turn), turn);
-            return Ok(Flow::Done);
-        }
-        Guard::None | Guard::One => {}
-    }
-    if transaction.queued == 0 && !watches {
-        client.answer(b"*0\r\n", turn.spares);
-        return Ok(Flow::Done);
-    }
-    turn.metrics.transactions.add(1);
-    let whole = transaction.whole();
-    let queued = transaction.queued;
-    if !is_own {
-        let origin = send::open_plain(client, turn);
-        let deadline = turn.now + turn.shared.command_timeout;
-        // MULTI's and the queued commands' replies come in front of EXEC's.
-        let pending = Pending::new(origin, slot, deadline).led_by(queued + 1);
-        let lane = turn.lane(client);
-        send::send_pending(client, origin, pending, lane, &whole, turn);
-        return Ok(Flow::Done);
-    }
-    let kind = Kind::Exec { database: transaction.selected.unwrap_or(client.session.database), queued };
-    if watches {
-        on_watching_node(client, kind, whole.into(), turn);
-    } else {
-        start::begin(client, kind, slot, whole.into(), turn);
-    }
-    Ok(Flow::Done)
-}
-
-/// What guards a transaction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Guard {
-    /// No keys are watched.
-    None,
-    /// Keys watched on the connection that runs all of it.
-    One,
-    /// Keys watched in several places, or not where it runs.
-    Several,
-    /// Nobody knows whether watched keys were changed.
-    Broken,
-    /// Its keys are not where keys are watched, and may not be.
-    Elsewhere,
-}
-
-/// How a transaction is guarded that runs in `slot`, or `spans` several.
-fn guard(client: &Client, slot: Option<Slot>, spans: bool, turn: &mut Turn<'_>) -> Guard {
-    let Some(watch) = watch_of(client) else { return Guard::None };
-    let map = turn.pool.slot_map().clone();
-    let mut is_here =
-        |slot, node| map.owner_endpoint(slot).map(|endpoint| turn.private.node(endpoint)) == Some(node);
-    let only = watch.only_node();
-    let one = only.filter(|_| !spans).is_some_and(|node| slot.is_none_or(|slot| is_here(slot, node)));
-    let has_moved = watch.broken || !watch.slots().all(|(slot, node)| is_here(slot, node));
-    // A slot that has moved shows where it is asked for; of another one nobody would hear.
-    let at_once = watch.slots().all(|(own, _)| slot.is_none_or(|slot| turn.are_together(own, slot)));
-    match (one, may_span(client, turn)) {
-        (true, false) => Guard::One,
-        (true, true) if at_once || watch.broken => Guard::One,
-        (false, false) if watch.broken => Guard::Broken,
-        (false, false) => Guard::Elsewhere,
-        (_, true) if has_moved => Guard::Broken,
-        (_, true) => Guard::Several,
-    }
-}
-
-/// Sends each shard its share of a transaction for which no keys are watched.
-fn begin_per_shard(client: &mut Client, shares: Shares, turn: &mut Turn<'_>) {
-    turn.metrics.transactions.add(1);
-    turn.metrics.transactions_per_shard.add(1);
-    let map = turn.pool.slot_map().clone();
-    let node = |slot| map.owner(slot).map(|owner| owner.0);
-    let begun = per_shard::begin(Rc::new(shares), client.session.protocol, node);
-    let origin = send::open_plain(client, turn);
-    // What its client asks next must see it.
-    client.congested = true;
-    client.routed_by = turn.pool.generation();
-    turn.plans.start(origin, turn.lane(client), begun);
-}
-
 /// Begins a job on the connection that watches.
-fn on_watching_node(client: &mut Client, kind: Kind, request: Box<[u8]>, turn: &mut Turn<'_>) {
+pub(super) fn on_watching_node(client: &mut Client, kind: Kind, request: Box<[u8]>, turn: &mut Turn<'_>) {
     let node = watch_of(client).and_then(Watch::only_node);
     let endpoint = node.and_then(|node| turn.private.endpoint(node)).cloned();
     let slot = turn.fixed_slot();
