@@ -185,6 +185,31 @@ fn others_are_answered_at_once_while_many_wait() {
     assert_eq!(blocked_at(&server.addr()), WAITING);
 }
 
+#[test]
+fn a_connection_that_watches_goes_to_no_other_client() {
+    let (server, proxy) = start(&[]);
+    let mut client = proxy.client();
+    let id = client.cmd("CLIENT ID").int();
+    assert_eq!(client.cmd("WATCH k").text(), "OK");
+    client.send_line("BLPOP none 0");
+    wait_for_blocked(&server.addr(), 1);
+    let mut other = proxy.client();
+    // Its connection is told to unblock, so it can't be kept.
+    assert_eq!(other.cmd(&format!("CLIENT UNBLOCK {id}")).int(), 1);
+    assert_eq!(client.read(), Value::Nil);
+    assert_eq!(other.cmd("SET k changed").text(), "OK");
+    for number in 0..4 {
+        let mut next = proxy.client();
+        next.cmd("WATCH mine");
+        next.cmd("MULTI");
+        next.cmd("SET mine v");
+        assert_eq!(next.cmd("EXEC").items().len(), 1, "client {number}");
+    }
+    client.cmd("MULTI");
+    client.cmd("SET k mine");
+    assert_eq!(client.cmd("EXEC"), Value::Nil);
+}
+
 /// Whatever a client did, one that comes after it finds nothing of it.
 #[test]
 fn nothing_of_one_client_is_left_for_the_next() {

@@ -171,14 +171,16 @@ impl Client {
             turn.metrics.transactions_torn.add(1);
         }
         if let Some(node) = job.node() {
-            let held = private.pinned.watch().is_some_and(|watch| watch.is_at(node) && !watch.broken);
+            let watches = private.pinned.watch().is_some_and(|watch| watch.is_at(node));
+            let held = watches && private.pinned.watch().is_some_and(|watch| !watch.broken);
             let held = (held || private.pinned.tracking().is_some()) && job.told.is_none();
             if !(held && clean)
                 && let Some(connection) = private.table.remove(node)
             {
                 turn.metrics.private_connections.sub(1);
-                // What it tracks is one client's; and told to unblock, it is not this one's until that is over.
-                if clean && !connection.tracks {
+                // What it tracks or watches is one client's; and told to unblock, it is not this one's until that is
+                // over.
+                if clean && !connection.tracks && !watches {
                     turn.private.give_back_after(job.told, connection, turn.now);
                     self.break_watch_at(node);
                 } else {
