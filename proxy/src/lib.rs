@@ -20,6 +20,8 @@ pub mod cluster;
 pub mod backend;
 pub mod private;
 
+pub mod scripts;
+
 pub mod dns;
 
 pub mod config;

@@ -132,6 +132,11 @@ metrics! {
     pubsub_resubscribed: Counter, "Subscriptions at backends made again after a lost connection or a moved slot.";
     pubsub_clients_killed: Counter, "Clients closed because they did not take published messages, or what MONITOR shows.";
     monitors: Gauge, "Clients that said MONITOR.";
+    scripts_cached: Gauge, "Scripts that the process keeps.";
+    scripts_cached_bytes: Gauge, "Bytes that the kept scripts take.";
+    scripts_told: Counter, "Scripts given to a node over a new connection, in front of their first call.";
+    scripts_repaired: Counter, "NOSCRIPT replies after which the script was given to the node and called again.";
+    functions_repaired: Counter, "Libraries of functions given to a node that lacked them.";
     clients_idle_closed: Counter, "Clients closed because of the idle or authentication timeout.";
 }
 

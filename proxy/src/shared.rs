@@ -18,6 +18,7 @@ use crate::private::caps::Caps;
 use crate::refusal::Refusal;
 use crate::resp::scan::RequestLimits;
 use crate::route::split::Together;
+use crate::scripts::store::Store;
 
 /// Shared by all workers of the process; built once.
 pub struct Shared {
@@ -47,6 +48,12 @@ pub struct Shared {
     pub memory: fn() -> Memory,
     /// Who says MONITOR.
     pub monitors: Monitors,
+    /// Scripts that went through.
+    pub scripts: Arc<Store>,
+    /// Counts commands that take functions away from the servers.
+    removed_functions: AtomicU64,
+    /// When a server was last given functions that it lacked, by the wall clock in microseconds.
+    gave_functions: AtomicU64,
     next_client_id: AtomicU64,
     /// By how much the process is above its memory limit, and the number of the measurement that said so.
     memory_excess: (AtomicU64, AtomicU64),
@@ -107,6 +114,9 @@ impl Shared {
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
             monitors: Monitors::new(settings.threads, settings.clients.pubsub_output_hard),
+            scripts: Arc::new(Store::new(settings.cluster.script_cache)),
+            removed_functions: AtomicU64::new(0),
+            gave_functions: AtomicU64::new(0),
             next_client_id: AtomicU64::new(1),
             memory_excess: Default::default(),
             settings,
@@ -123,6 +133,30 @@ impl Shared {
     #[must_use]
     pub fn transacts_per_shard(&self) -> bool {
         self.settings.cluster.cross_slot_transactions == CrossSlotTransactions::PerShard
+    }
+
+    /// A client has functions removed: what is being copied from one server to another may be among them.
+    pub fn note_removed_functions(&self) {
+        self.removed_functions.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often that was.
+    #[must_use]
+    pub fn removed_functions(&self) -> u64 {
+        self.removed_functions.load(Ordering::Acquire)
+    }
+
+    /// A server is given functions that it lacked.
+    pub fn note_given_functions(&self) {
+        self.gave_functions.store((self.wall_clock)(), Ordering::Release);
+    }
+
+    /// Whether that was within the time of a command: a server may have said that it lacks a function which it has
+    /// by now.
+    #[must_use]
+    pub fn gave_functions_lately(&self) -> bool {
+        let since = (self.wall_clock)().saturating_sub(self.gave_functions.load(Ordering::Acquire));
+        since < self.command_timeout.saturating_mul(1_000)
     }
 
     /// A number that no other client of this process has.

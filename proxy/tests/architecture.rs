@@ -18,7 +18,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "backend",
             "client",
+            "cluster::link",
             "cluster::slot",
+            "cluster::slot_map",
+            "command::groups",
+            "command::scripted",
             "command::spec",
             "command::table",
             "dns",
@@ -29,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "refusal",
             "resp",
             "route",
+            "scripts",
             "shared",
         ],
     ),
@@ -47,8 +52,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "refusal",
             "resp",
             "route",
+            "scripts",
             "shared",
         ],
+    ),
+    (
+        "scripts",
+        &["backend::lane", "backend::told", "cluster::slot_map", "command", "metrics", "resp", "route"],
     ),
     ("private", &["backend", "cluster::slot_map", "config", "metrics", "resp"]),
     // Who asked and which link: carried, never looked into.
@@ -57,7 +67,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("monitors", &[]),
     (
         "shared",
-        &["cluster::published", "command", "config", "metrics", "monitors", "refusal", "resp", "route"],
+        &[
+            "cluster::published",
+            "command",
+            "config",
+            "metrics",
+            "monitors",
+            "refusal",
+            "resp",
+            "route",
+            "scripts",
+        ],
     ),
     ("route", &["cluster::slot", "cluster::slot_map", "command::spec", "resp"]),
     // A key's slot is arithmetic; where slots are served is not a command's business.
@@ -159,6 +179,11 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
     ("client/private/handover.rs", "private::connection", "hands a connection that was opened to its client"),
     (
         "client/private/handover.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
+        "client/scripted.rs",
         "client::connection",
         "changes the client's record, whose socket it never touches",
     ),

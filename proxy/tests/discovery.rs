@@ -147,6 +147,7 @@ fn cluster(seeds: Vec<Endpoint>) -> ClusterSettings {
         cross_slot: CrossSlot::BestEffort,
         cross_slot_memory: 1 << 20,
         cross_slot_transactions: CrossSlotTransactions::PerShard,
+        script_cache: 0,
     }
 }
 

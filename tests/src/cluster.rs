@@ -122,6 +122,31 @@ impl Cluster {
         }
     }
 
+    /// Adds a primary that serves no slot and has nothing; its index. [`Self::move_slot`] gives it slots.
+    ///
+    /// # Panics
+    /// Where the others don't get to know it.
+    #[track_caller]
+    pub fn join(&mut self, kind: Kind) -> usize {
+        let mut node = Node::launch(kind);
+        node.server.wait_until_it_answers();
+        let mut client = node.server.client();
+        node.id = client.cmd("CLUSTER MYID").text();
+        accepted(client.cmd(&format!("CLUSTER SET-CONFIG-EPOCH {}", self.nodes.len() + 1)));
+        self.nodes.iter().for_each(|other| accepted(client.cmd(&other.meeting())));
+        self.nodes.push(node);
+        let knows_all = |node: &Node| {
+            let text = node.server.client().cmd("CLUSTER NODES").text();
+            let known = |other: &Node| {
+                text.lines().any(|line| line.starts_with(&other.id) && !line.contains("handshake"))
+            };
+            let is_well = node.server.client().cmd("CLUSTER INFO").text().contains("cluster_state:ok");
+            is_well && self.nodes.iter().all(known)
+        };
+        eventually("all know the new node", AGREE, || self.nodes.iter().all(knows_all).then_some(()));
+        self.nodes.len() - 1
+    }
+
     /// Makes replica `index` the primary of its shard, with the old primary's consent, and waits for it.
     ///
     /// # Panics

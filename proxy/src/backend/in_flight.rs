@@ -35,6 +35,8 @@ impl Origin {
     pub fn plan(key: u32, ticket: Ticket, part: u16) -> Self {
         Self { client: Self::PLAN, generation: key, ticket, part }
     }
+    /// A script that the owner tells a node, in front of a request that calls it.
+    pub const TELLING: Self = Self { client: Self::OWN, generation: 0, ticket: Ticket(0), part: 1 };
 
     /// A request of the owner's own, which tells it by this number.
     #[must_use]
@@ -58,6 +60,10 @@ pub struct Pending {
     pub slot: Slot,
     /// How often it was redirected or tried again.
     pub attempts: u8,
+    /// It was sent again because the server lacked what it calls, which was then given to it: once.
+    pub repaired: bool,
+    /// An answer other than an error proves that the node knows what it has to, see [`super::told`].
+    pub probes: bool,
     /// When to give up, in milliseconds of the worker's clock.
     pub deadline: u64,
     /// Bytes of the request.
@@ -70,7 +76,7 @@ impl Pending {
     /// A request for `slot` that was not tried before.
     #[must_use]
     pub fn new(origin: Origin, slot: Slot, deadline: u64) -> Self {
-        Self { origin: Some(origin), slot, attempts: 0, deadline, len: 0, leads: 0 }
+        Self { origin: Some(origin), ..Self::own(slot, deadline) }
     }
 
     /// The same request, which is several to the server: so many replies come in front of its own.
@@ -85,10 +91,22 @@ impl Pending {
         Self { attempts: self.attempts.saturating_add(1), ..self }
     }
 
+    /// The same request, for the last time: the server was given what it lacked.
+    #[must_use]
+    pub fn repaired(self) -> Self {
+        Self { repaired: true, ..self }
+    }
+
+    /// The same request, whose answer tells of its connection, see [`super::told::Told::proven`].
+    #[must_use]
+    pub fn probing(self) -> Self {
+        Self { probes: true, ..self }
+    }
+
     /// Its own request, whose reply nobody waits for.
     #[must_use]
     pub fn own(slot: Slot, deadline: u64) -> Self {
-        Self { origin: None, slot, attempts: 0, deadline, len: 0, leads: 0 }
+        Self { origin: None, slot, attempts: 0, repaired: false, probes: false, deadline, len: 0, leads: 0 }
     }
 }
 

@@ -107,6 +107,9 @@ fn on_piece<R: Replies>(
     let (pending, request) = link.in_flight.front().ok_or(IncomingError::Unasked)?;
     let lead_error = link.in_flight.lead_error();
     if pending.origin.is_some() {
+        if pending.probes && first && buf[range.start] != b'-' {
+            link.told.proven = true;
+        }
         let reply = Reply { buf, range, first, more, lead_error };
         replies.on_reply(pending, request, (&link.endpoint, link.lane), reply);
     }

@@ -4,6 +4,7 @@ use std::task::Waker;
 
 use super::in_flight::{InFlight, Pending};
 use super::lane::Lane;
+use super::told::Told;
 use crate::cluster::slot_map::Endpoint;
 
 /// One connection that many clients share.
@@ -15,6 +16,8 @@ pub struct Link {
     pub lane: Lane,
     /// Requests waiting to be sent or answered.
     pub in_flight: InFlight,
+    /// What the node was told over this connection. Of the next one nothing is known.
+    pub told: Told,
     state: LinkState,
     /// The task that drives it, to be woken when there is something to send or to end.
     waker: Option<Waker>,
@@ -72,6 +75,7 @@ impl Link {
             endpoint,
             lane,
             in_flight: InFlight::default(),
+            told: Told::default(),
             state: LinkState::Connecting,
             waker: None,
             woken: false,
@@ -133,10 +137,12 @@ impl Link {
     }
 
     pub(super) fn on_up(&mut self) {
+        self.told = Told::default();
         self.state = LinkState::Up;
     }
 
     pub(super) fn on_connecting(&mut self) {
+        self.told = Told::default();
         // A node that was down stays so for its askers until it has answered a handshake.
         if self.state == LinkState::Up {
             self.state = LinkState::Connecting;
@@ -144,6 +150,7 @@ impl Link {
     }
 
     pub(super) fn on_down(&mut self, now: u64) {
+        self.told = Told::default();
         if !self.is_down() {
             self.state = LinkState::Down { since: now };
         }

@@ -92,6 +92,12 @@ impl<'a> Reply<'a> {
         &self.buf[self.range.clone()]
     }
 
+    /// Whether it is an error, whole.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.first && !self.more && self.reason().first() == Some(&b'-')
+    }
+
     /// The error that says why nothing ran: of a discarded transaction that of its first refused command, whether
     /// EXEC or DISCARD discarded it.
     #[must_use]

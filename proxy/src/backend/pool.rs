@@ -138,6 +138,19 @@ impl Pool {
         self.links[key.0].push(asking, pending, request).into()
     }
 
+    /// The link that [`Self::send`] would take; `None` where no node serves the slot.
+    pub fn link_of(&mut self, slot: Slot, lane: Lane) -> Option<&mut Link> {
+        let key = self.link_of_slot(slot, lane)?;
+        self.links.get_mut(key.0)
+    }
+
+    /// The link that [`Self::send_to`] would take.
+    pub fn link_to(&mut self, endpoint: &Endpoint, lane: Lane) -> Option<&mut Link> {
+        let node = self.node_of(endpoint);
+        let key = self.link_of_node(node, lane);
+        self.links.get_mut(key.0)
+    }
+
     /// The link for subscriptions at the node that serves `slot`; with `anywhere` another node's where that one
     /// can't be reached. `None` where there is no node.
     pub fn subscription_link(&mut self, slot: Slot, anywhere: bool) -> Option<LinkKey> {

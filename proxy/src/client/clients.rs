@@ -23,6 +23,9 @@ use crate::metrics::WorkerMetrics;
 use crate::pubsub::registry::Registry;
 use crate::refusal::Refusal;
 use crate::route::redirect::Redirect;
+use crate::scripts::known::Known;
+use crate::scripts::repairs::Repairs;
+use crate::scripts::store::Store;
 use crate::shared::Shared;
 
 // Milliseconds without a byte taken after which a client's mark is doubled: several round trips.
@@ -59,6 +62,10 @@ pub struct Clients {
     pub pubsub: Registry,
     /// What is shown to monitors.
     pub feed: Feed,
+    /// What the worker knows of scripts.
+    pub scripts: Known,
+    /// Nodes that lack functions.
+    pub repairs: Repairs,
     /// Requests of the worker's own that are over, and whether they were answered.
     pub settled: Vec<(u32, bool)>,
     /// A redirect, or its want of success, made it likely that the topology changed.
@@ -74,7 +81,12 @@ pub struct Clients {
 impl Clients {
     /// No clients yet; their plans may hold so many bytes.
     #[must_use]
-    pub fn new(marks: Watermarks, plans_limit: usize, metrics: Arc<WorkerMetrics>) -> Self {
+    pub fn new(
+        marks: Watermarks,
+        plans_limit: usize,
+        scripts: Arc<Store>,
+        metrics: Arc<WorkerMetrics>,
+    ) -> Self {
         Self {
             records: Slab::new(),
             next_generation: 0,
@@ -87,6 +99,8 @@ impl Clients {
             own_addresses: OwnAddresses::default(),
             pubsub: Registry::default(),
             feed: Feed::default(),
+            scripts: Known::new(scripts, metrics.clone()),
+            repairs: Repairs::default(),
             settled: Vec::new(),
             topology_doubt: false,
             marks,
@@ -126,10 +140,11 @@ impl Clients {
         &mut self,
         key: u32,
         generation: u32,
-    ) -> Option<(&mut Client, &mut Spares, &mut Retries, &mut Plans, &mut Registry, &mut Feed)> {
-        let Self { records, spares, retries, plans, pubsub, feed, .. } = self;
+    ) -> Option<(&mut Client, &mut Spares, &mut Retries, &mut Plans, &mut Registry, &mut Feed, &mut Known)>
+    {
+        let Self { records, spares, retries, plans, pubsub, feed, scripts, .. } = self;
         let client = records.get_mut(key as usize).filter(|client| client.generation == generation)?;
-        Some((client, spares, retries, plans, pubsub, feed))
+        Some((client, spares, retries, plans, pubsub, feed, scripts))
     }
 
     /// All clients.
@@ -290,11 +305,15 @@ impl Clients {
         (node, lane): (&Endpoint, Lane),
         (origin, reply): (Origin, Reply<'_>),
     ) {
-        if let Some(token) = origin.token() {
+        if origin == Origin::TELLING {
+            self.on_told(request, (node, lane), reply.bytes());
+        } else if let Some(token) = origin.token() {
             if !reply.more {
                 self.settled.push((token, true));
             }
-        } else if let Some(target) = self.redirect(pending, &reply, node) {
+        } else if reply.is_error()
+            && let Some(target) = self.redirect(pending, &reply, node)
+        {
             self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
         } else {
             // Of a transaction that was refused, the first refusal says why.
@@ -326,11 +345,26 @@ impl Clients {
         }
     }
 
+    /// Whether an error proves that its request did not run and is to be sent again; it is then kept.
+    fn goes_again(
+        &mut self,
+        origin: Origin,
+        pending: &Pending,
+        request: &[u8],
+        (node, lane): (&Endpoint, Lane),
+        reply: &Reply<'_>,
+    ) -> bool {
+        match self.redirect(pending, reply, node) {
+            Some(target) => {
+                self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
+                true
+            }
+            None => self.repair(origin, pending, request, (node, lane), reply.bytes()),
+        }
+    }
+
     /// What an error reply means for its request: where it goes next, or `None` where it is the answer.
     fn redirect(&mut self, pending: &Pending, reply: &Reply<'_>, node: &Endpoint) -> Option<Target> {
-        if !reply.first || reply.more || reply.reason().first() != Some(&b'-') {
-            return None;
-        }
         let metrics = &self.metrics;
         let target = match Redirect::parse(reply.reason(), node)? {
             Redirect::Moved(endpoint) => {
@@ -368,8 +402,7 @@ impl Replies for Clients {
             self.metrics.backend_orphans.add(u64::from(reply.first));
             return;
         }
-        if let Some(target) = self.redirect(pending, &reply, node) {
-            self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
+        if reply.is_error() && self.goes_again(origin, pending, request, (node, lane), &reply) {
             return;
         }
         let Self { records, spares, metrics, .. } = self;
@@ -390,7 +423,9 @@ impl Replies for Clients {
     fn on_unanswered(&mut self, pending: &Pending, request: &[u8], lane: Lane, unanswered: Unanswered) {
         let Some(origin) = pending.origin else { return };
         if let Some(token) = origin.token() {
-            self.settled.push((token, false));
+            if origin != Origin::TELLING {
+                self.settled.push((token, false));
+            }
             return;
         }
         let refusal = match unanswered {

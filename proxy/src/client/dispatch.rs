@@ -9,7 +9,7 @@ use super::plans::Plans;
 use super::retry::Retries;
 use super::send::{open_plain, send, send_everywhere, send_scan, send_series, send_split};
 use super::spares::Spares;
-use super::{private, subscribe, transaction};
+use super::{private, scripted, subscribe, transaction};
 use crate::backend::lane::Lane;
 use crate::backend::pool::Pool;
 use crate::cluster::slot::Slot;
@@ -28,6 +28,7 @@ use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::route::merge::MergeKind;
 use crate::route::split::Together;
+use crate::scripts::known::Known;
 use crate::shared::Shared;
 
 /// What handling requests needs of the worker.
@@ -50,6 +51,8 @@ pub struct Turn<'a> {
     pub pubsub: &'a mut Registry,
     /// What is shown to monitors.
     pub feed: &'a mut Feed,
+    /// What the worker knows of scripts.
+    pub scripts: &'a mut Known,
     /// Questions to all workers that local commands raise.
     pub questions: &'a mut Vec<local::Question>,
     /// The worker's numbers.
@@ -173,8 +176,10 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         Treatment::FixedShard => send(client, turn.fixed_slot(), request.frame(), turn),
         Treatment::Split(split) => send_split(client, spec, request, split, turn)?,
         Treatment::Series => send_series(client, spec, request, turn)?,
+        Treatment::Scripted => scripted::send(client, spec, request, turn)?,
         Treatment::EveryShard(policy) => {
-            send_everywhere(client, request.frame(), MergeKind::Policy(policy), turn)?;
+            let kind = scripted::everywhere(spec, request, policy, turn);
+            send_everywhere(client, request.frame(), kind, turn)?;
         }
         Treatment::RandomKey => {
             let pick = turn.random;

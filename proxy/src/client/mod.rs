@@ -10,6 +10,7 @@ mod cross;
 pub mod dispatch;
 mod exec;
 pub mod plans;
+pub mod scripted;
 pub mod send;
 pub mod transaction;
 
@@ -22,6 +23,7 @@ mod subscribe;
 pub mod clients;
 mod delivery;
 pub mod output;
+mod repair;
 pub mod replies;
 pub mod retry;
 pub mod spares;

@@ -4,6 +4,7 @@
 //! its worker's spares and gives it back when it is empty.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
 use super::spares::Spares;
 use crate::backend::in_flight::Ticket;
@@ -38,6 +39,8 @@ pub struct Reorder {
 enum ReplySlot {
     /// Nothing came yet, or, at the head, the pieces that came were passed on.
     Waiting,
+    /// The same, of a request of this kind, see [`Expect::Alike`].
+    Alike(NonZeroU32),
     /// Came whole before its turn: a range of `held`.
     Held { start: usize, len: usize },
     /// A large reply that began to come before its turn.
@@ -53,6 +56,9 @@ enum ReplySlot {
 pub enum Expect {
     /// One reply, passed on as it comes.
     Plain,
+    /// The same, to a request of this kind: those of one kind may be sent again behind each other, see
+    /// [`Replies::has_only_alike_behind`].
+    Alike(NonZeroU32),
     /// Several parts that become one reply.
     Merged {
         /// Makes it.
@@ -81,7 +87,7 @@ impl Replies {
     /// Gives the next request its place.
     pub fn open(&mut self, expect: Expect, spares: &mut Spares) -> Ticket {
         let ticket = Ticket(self.head.0.wrapping_add(self.open));
-        if self.reorder.is_none() && (self.open > 0 || !matches!(expect, Expect::Plain)) {
+        if self.reorder.is_none() && (self.open > 0 || !matches!(expect, Expect::Plain | Expect::Alike(_))) {
             let mut reorder = spares.take_reorder();
             reorder.slots.extend((0..self.open).map(|_| ReplySlot::Waiting));
             self.reorder = Some(reorder);
@@ -89,6 +95,7 @@ impl Replies {
         if let Some(reorder) = &mut self.reorder {
             reorder.slots.push_back(match expect {
                 Expect::Plain => ReplySlot::Waiting,
+                Expect::Alike(kind) => ReplySlot::Alike(kind),
                 Expect::Merged { merge, muted } => ReplySlot::Merging { merge, reply: None, muted },
                 Expect::Nothing => ReplySlot::Muted { complete: false },
             });
@@ -117,7 +124,7 @@ impl Replies {
         let slot = reorder.slots.get_mut(place as usize)?;
         let mut within = None;
         let passed_on = match slot {
-            ReplySlot::Waiting if place == 0 => {
+            ReplySlot::Waiting | ReplySlot::Alike(_) if place == 0 => {
                 out(Drained::Direct);
                 within = Some(piece.more);
                 !piece.more
@@ -143,6 +150,16 @@ impl Replies {
     #[must_use]
     pub fn is_open(&self, ticket: Ticket) -> bool {
         ticket.0.wrapping_sub(self.head.0) < self.open
+    }
+
+    /// Whether what the client asked behind this request is of its kind throughout, and unanswered: all of it may
+    /// then be sent again in its order, and nothing has overtaken this one.
+    #[must_use]
+    pub fn has_only_alike_behind(&self, ticket: Ticket, kind: NonZeroU32) -> bool {
+        let place = ticket.0.wrapping_sub(self.head.0);
+        let Some(reorder) = &self.reorder else { return place < self.open };
+        let mut behind = reorder.slots.range((place as usize + 1).min(reorder.slots.len())..);
+        place < self.open && behind.all(|slot| matches!(slot, ReplySlot::Alike(other) if *other == kind))
     }
 
     /// How many replies are still waited for.
@@ -218,6 +235,7 @@ impl Reorder {
             let kept = slot.kept_bytes();
             match slot {
                 ReplySlot::Waiting
+                | ReplySlot::Alike(_)
                 | ReplySlot::Merging { reply: None, .. }
                 | ReplySlot::Muted { complete: false } => break,
                 ReplySlot::Held { start, len } => {
@@ -258,19 +276,21 @@ impl ReplySlot {
         match self {
             Self::Growing { bytes, .. } => bytes.len(),
             Self::Merging { merge, reply, .. } => merge.held_bytes() + reply.as_ref().map_or(0, Vec::len),
-            Self::Waiting | Self::Held { .. } | Self::Muted { .. } => 0,
+            Self::Waiting | Self::Alike(_) | Self::Held { .. } | Self::Muted { .. } => 0,
         }
     }
 
     /// Keeps a piece whose turn has not come, or that is a part of more.
     fn keep(&mut self, piece: Piece<'_>, held: &mut Vec<u8>, held_slots: &mut usize) {
         match self {
-            Self::Waiting if !piece.more => {
+            Self::Waiting | Self::Alike(_) if !piece.more => {
                 *self = Self::Held { start: held.len(), len: piece.bytes.len() };
                 held.extend_from_slice(piece.bytes);
                 *held_slots += 1;
             }
-            Self::Waiting => *self = Self::Growing { bytes: piece.bytes.to_vec(), complete: false },
+            Self::Waiting | Self::Alike(_) => {
+                *self = Self::Growing { bytes: piece.bytes.to_vec(), complete: false }
+            }
             Self::Growing { bytes, complete } => {
                 bytes.extend_from_slice(piece.bytes);
                 *complete = !piece.more;
@@ -361,6 +381,26 @@ mod tests {
         assert_eq!((&client.out[..], client.replies.held_bytes()), (&b"firstmergedlarge"[..], 1));
         client.fill(large, b"!", false);
         assert_eq!((&client.out[16..], client.replies.held_bytes()), (&b"!s"[..], 0));
+    }
+
+    #[test]
+    fn what_stands_behind_a_request_is_told() {
+        let (kind, other) = (NonZeroU32::MIN, NonZeroU32::MAX);
+        let mut client = Client::new();
+        let first = client.open(Expect::Alike(kind));
+        assert!(client.replies.has_only_alike_behind(first, kind), "alone");
+        let second = client.open(Expect::Alike(kind));
+        assert!(client.replies.has_only_alike_behind(first, kind));
+        assert!(!client.replies.has_only_alike_behind(first, other));
+        assert!(client.replies.has_only_alike_behind(second, other), "nothing is behind it");
+        client.fill(second, b"2", false);
+        assert!(!client.replies.has_only_alike_behind(first, kind), "it was overtaken");
+        client.fill(first, b"1", false);
+        assert_eq!(client.out, b"12");
+        assert!(!client.replies.has_only_alike_behind(first, kind), "over");
+        let third = client.open(Expect::Alike(kind));
+        client.open(Expect::Plain);
+        assert!(!client.replies.has_only_alike_behind(third, kind));
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Parked {
     pub last_error: Option<Box<[u8]>>,
     /// When to try again, in milliseconds of the worker's clock.
     pub due: u64,
+    /// The node that is being given what this request calls: not before that is over, see [`Retries::release`].
+    pub awaits: Option<Endpoint>,
 }
 
 /// Where a parked request goes.
@@ -62,7 +64,7 @@ impl Parked {
             Target::Node { .. } => None,
             Target::Slot => last_error.filter(|error| !names_a_node(error)).map(Box::from),
         };
-        Self { origin, pending, lane, target, request: request.into(), last_error, due: 0 }
+        Self { origin, pending, lane, target, request: request.into(), last_error, due: 0, awaits: None }
     }
 
     /// Whose it is.
@@ -79,9 +81,16 @@ impl Parked {
         self
     }
 
+    /// The same, once this node was given what it lacks.
+    #[must_use]
+    pub fn awaiting(self, node: &Endpoint) -> Self {
+        Self { awaits: Some(node.clone()), ..self }
+    }
+
     /// How long to wait before trying: at once for a redirect, else longer with each attempt.
     fn pause(&self) -> u64 {
         match self.target {
+            _ if self.awaits.is_some() => u64::MAX,
             Target::Node { .. } => 0,
             Target::Slot => match self.pending.attempts {
                 0 | 1 => 0,
@@ -125,6 +134,7 @@ impl Retries {
     pub fn put_back(&mut self, parked: Vec<Parked>, now: u64) {
         for mut parked in parked.into_iter().rev() {
             parked.target = Target::Slot;
+            parked.awaits = None;
             parked.due = now + PAUSE_FOR_NODE;
             self.held.insert(parked.client());
             self.waiting.push_front(parked);
@@ -137,10 +147,15 @@ impl Retries {
         let mut at_once = Vec::new();
         for mut parked in std::mem::take(&mut self.fresh) {
             let pause = parked.pause();
-            if pause == 0 && !self.held.contains(&parked.client()) {
+            let is_behind = self.held.contains(&parked.client());
+            if pause == 0 && !is_behind {
                 at_once.push(parked);
             } else {
-                parked.due = now + pause;
+                if is_behind {
+                    // As what it waits for, lest that goes to the slot's owner of old, and this past it.
+                    parked.target = Target::Slot;
+                }
+                parked.due = now.saturating_add(pause);
                 self.wait(parked);
             }
         }
@@ -161,6 +176,30 @@ impl Retries {
             }
         }
         due
+    }
+
+    /// The requests that wait for this node to be given what they call.
+    pub fn awaiting<'a>(&'a self, node: &'a Endpoint) -> impl Iterator<Item = &'a Parked> {
+        self.waiting.iter().chain(&self.fresh).filter(move |parked| parked.awaits.as_ref() == Some(node))
+    }
+
+    /// Takes out the requests that wait for this node and of which `is_over` says that they need not.
+    pub fn take_awaiting(&mut self, node: &Endpoint, is_over: impl Fn(&Parked) -> bool) -> VecDeque<Parked> {
+        let over = |parked: &Parked| parked.awaits.as_ref() == Some(node) && is_over(parked);
+        let (taken, left) = std::mem::take(&mut self.waiting).into_iter().partition(over);
+        self.waiting = left;
+        taken
+    }
+
+    /// This node was given what it lacked: those that waited for that go again, for the last time.
+    pub fn release(&mut self, node: &Endpoint) {
+        for parked in self.waiting.iter_mut().chain(&mut self.fresh) {
+            if parked.awaits.as_ref() == Some(node) {
+                parked.awaits = None;
+                parked.pending.repaired = true;
+                parked.due = 0;
+            }
+        }
     }
 
     /// Takes everything: the topology has changed, and nobody need wait for it any longer.
@@ -251,11 +290,33 @@ mod tests {
         assert_eq!(tickets(&retries.take_fresh(100)), [3], "the second waits for the first");
         let due = retries.take_due(105);
         assert_eq!(tickets(&due), [1, 2]);
+        assert!(due.iter().all(|parked| parked.target == Target::Slot), "by the same way");
         // Their nodes can't be reached.
         retries.push(of_client(4, 0, Target::Slot));
         retries.put_back(due, 105);
         assert!(retries.take_fresh(105).is_empty());
         assert_eq!(tickets(&retries.take_due(125)), [1, 2, 4]);
+    }
+
+    #[test]
+    fn what_waits_for_a_node_goes_when_that_has_what_it_lacked() {
+        let mut retries = Retries::default();
+        let node = Endpoint { host: "h".into(), port: 1 };
+        let mut first = parked(1, 0, Target::Slot).awaiting(&node);
+        first.origin.client = 7;
+        let mut second = parked(2, 0, Target::Slot);
+        second.origin.client = 7;
+        retries.push(first);
+        retries.push(second);
+        assert!(retries.take_fresh(100).is_empty());
+        assert!(retries.take_due(500).is_empty(), "its client's other request waits behind it");
+        assert_eq!(retries.awaiting(&node).count(), 1);
+        assert!(retries.take_awaiting(&node, |_| false).is_empty());
+        retries.release(&node);
+        assert_eq!(retries.awaiting(&node).count(), 0);
+        let due = retries.take_due(510);
+        assert_eq!(tickets(&due), [1, 2]);
+        assert!(due[0].pending.repaired && !due[1].pending.repaired);
     }
 
     #[test]

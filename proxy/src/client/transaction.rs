@@ -7,6 +7,7 @@ use super::exec;
 use super::private::job::Kind;
 use super::private::start;
 use super::private::watch::Watch;
+use super::scripted;
 use crate::cluster::slot::Slot;
 use crate::command::spec::{Flags, Local, Spec, Split, Transaction as Command, Treatment};
 use crate::refusal::Refusal;
@@ -242,13 +243,15 @@ pub(super) fn queue(
     }
     let may_span = may_span(client, turn);
     let place = place(spec, request, may_span, turn)?;
+    let whole = scripted::with_body(request, turn);
+    let frame = whole.as_deref().unwrap_or_else(|| request.frame());
     let limit = turn.shared.settings.clients.max_request_bytes;
     let selected = match spec.treatment {
         Treatment::Local(Local::Select) => selected(request, turn.shared.databases),
         _ => None,
     };
     let Some(transaction) = &mut client.session.transaction else { return Err(Refusal::ExecWithoutMulti) };
-    if transaction.bytes() + request.frame().len() > limit {
+    if transaction.bytes() + frame.len() > limit {
         (transaction.frames, transaction.shares) = (Vec::new(), None);
         return Err(Refusal::LargeTransaction);
     }
@@ -262,7 +265,7 @@ pub(super) fn queue(
         return Err(Refusal::CrossSlot);
     }
     if !transaction.aborted {
-        transaction.add(place, request.frame(), turn);
+        transaction.add(place, frame, turn);
     }
     transaction.queued += 1;
     transaction.writes |= !only_reads(spec);
@@ -300,9 +303,11 @@ fn place(spec: &Spec, request: &Request<'_>, may_span: bool, turn: &Turn<'_>) ->
             Err(Refusal::CrossSlot) => parts(split, spec, request, turn),
             slot => slot.map(Place::of),
         },
-        Treatment::Keyed | Treatment::Cross(_) | Treatment::Blocking | Treatment::Split(_) => {
-            dispatch::slot_of(spec, request, turn).map(Place::of)
-        }
+        Treatment::Keyed
+        | Treatment::Scripted
+        | Treatment::Cross(_)
+        | Treatment::Blocking
+        | Treatment::Split(_) => dispatch::slot_of(spec, request, turn).map(Place::of),
         // Published to the shard that everybody listens at.
         Treatment::FixedShard if turn.shared.together == Together::Shard => {
             Ok(Place::Slot(turn.fixed_slot()))

@@ -1,4 +1,4 @@
-//! Discovery's own little connection: one question at a time, the reply whole. Bounded in size; its user
+//! A little connection off the path of commands: one question at a time, the reply whole. Bounded in size; its user
 //! bounds the time.
 
 use std::io;
@@ -10,7 +10,7 @@ use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
 
 /// Why there is no reply. The connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LinkError {
+pub enum LinkError {
     /// The connection broke.
     #[error("connection lost: {0}")]
     Io(#[from] io::Error),
@@ -26,7 +26,8 @@ pub(super) enum LinkError {
 }
 
 /// A connection with the replies that came before they were asked for.
-pub(super) struct Link<S> {
+#[derive(Debug)]
+pub struct Link<S> {
     stream: S,
     buffer: Vec<u8>,
 }
@@ -37,21 +38,33 @@ const MAX_REPLY: usize = 64 << 20;
 const ROOM: usize = 16 << 10;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    pub(super) fn new(stream: S) -> Self {
+    /// Over a connection that has shaken hands, or begins to.
+    #[must_use]
+    pub fn new(stream: S) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 
-    pub(super) async fn send(&mut self, requests: &[u8]) -> Result<(), LinkError> {
+    /// Asks.
+    ///
+    /// # Errors
+    /// Where the connection broke.
+    pub async fn send(&mut self, requests: &[u8]) -> Result<(), LinkError> {
         Ok(self.stream.write_all(requests).await?)
     }
 
     /// The next reply, its bytes only.
-    pub(super) async fn reply(&mut self) -> Result<Vec<u8>, LinkError> {
+    ///
+    /// # Errors
+    /// Where there is none: the connection is of no use any more.
+    pub async fn reply(&mut self) -> Result<Vec<u8>, LinkError> {
         self.reply_within(MAX_REPLY).await
     }
 
     /// As [`Self::reply`], of at most about so many bytes.
-    pub(super) async fn reply_within(&mut self, most: usize) -> Result<Vec<u8>, LinkError> {
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn reply_within(&mut self, most: usize) -> Result<Vec<u8>, LinkError> {
         let mut scanner = ReplyScanner::default();
         loop {
             if let ReplyScan::Complete(end) = scanner.scan(&self.buffer)? {

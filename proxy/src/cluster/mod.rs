@@ -5,7 +5,7 @@ pub mod slot_map;
 
 pub mod discovery;
 pub mod learning;
-mod link;
+pub mod link;
 pub mod published;
 pub mod refresh;
 pub mod topology;

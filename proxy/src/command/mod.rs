@@ -26,6 +26,9 @@ pub mod groups;
 
 pub mod promise;
 
+pub mod digest;
+pub mod scripted;
+
 pub mod glob;
 
 pub mod local;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::spec::{Cross, Flags, Keys, Merge, Refused, Spec, Split, Target, Treatment};
+use super::spec::{Cross, Keys, Merge, Refused, Spec, Split, Target, Treatment};
 use super::table::Table;
 
 /// What is told of one command.
@@ -20,6 +20,10 @@ pub struct Promise {
 pub fn of(spec: &Spec) -> Promise {
     let (route, promise) = match spec.treatment {
         Treatment::Keyed => keyed(spec),
+        Treatment::Scripted => (
+            "its keys' shard, without keys a fixed one; the script or library goes there where it is missing",
+            "atomic; keys of several slots: CROSSSLOT",
+        ),
         Treatment::Split(split) => {
             (cut(split), "atomic in one slot; parts run side by side and are not atomic together")
         }
@@ -45,13 +49,9 @@ pub fn of(spec: &Spec) -> Promise {
 }
 
 fn keyed(spec: &Spec) -> (&'static str, &'static str) {
-    let is_script = spec.flags.contains(Flags::NO_MANDATORY_KEYS);
     match spec.keys {
         Keys::None => ("one fixed shard", "the same on every shard, or anyone's to answer"),
         Keys::First => ("its key's shard", "atomic"),
-        _ if is_script => {
-            ("its keys' shard, without keys a fixed one", "atomic; keys of several slots: CROSSSLOT")
-        }
         _ => ("its keys' shard", "atomic; keys of several slots: CROSSSLOT"),
     }
 }

@@ -125,6 +125,8 @@ pub enum FindKeys {
 pub enum Treatment {
     /// To the shard of its keys, all in one slot; without keys to the fixed shard.
     Keyed,
+    /// The same, and it calls a script or a function, which its server may lack.
+    Scripted,
     /// Cut into one part a shard; the replies are merged in the caller's order.
     Split(Split),
     /// As [`Self::Keyed`] where its keys are in one slot; in several steps where they are not.

@@ -12,7 +12,7 @@ use super::spec::TopicKind::{Channel, Pattern, Shard};
 use super::spec::Transaction as T;
 use super::spec::Transfer;
 use super::spec::Treatment::{
-    self, Blocking, Cross, EveryShard, FixedShard, Keyed, Local, Monitor, RandomKey, Refused, Scan,
+    self, Blocking, Cross, EveryShard, FixedShard, Keyed, Local, Monitor, RandomKey, Refused, Scan, Scripted,
     Split as SplitBy, Subscribe, Tracking, Transaction, Unsubscribe,
 };
 use super::spec::{Flags, Split as S};
@@ -101,6 +101,8 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
     (Cross(C::AllOrNone), &["msetnx"]),
     (Cross(C::First), &["lmpop", "zmpop"]),
     (Cross(C::Streams), &["xread", "xreadgroup"]),
+    // By their keys; what the server lacks of what they call is given to it.
+    (Scripted, &["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"]),
     // Walks through all shards.
     (Scan, &["scan"]),
     (RandomKey, &["randomkey"]),

@@ -127,6 +127,7 @@ fn check_cluster(file: ClusterFile, errors: &mut Vec<ConfigError>) -> Option<Clu
         cross_slot: file.cross_slot,
         cross_slot_memory: file.cross_slot_memory,
         cross_slot_transactions: file.cross_slot_transactions,
+        script_cache: file.script_cache,
     })
 }
 

@@ -48,6 +48,7 @@ pub(super) struct ClusterFile {
     pub(super) cross_slot: CrossSlot,
     pub(super) cross_slot_memory: usize,
     pub(super) cross_slot_transactions: CrossSlotTransactions,
+    pub(super) script_cache: usize,
 }
 
 /// What stands behind the proxy: exactly one of the first three must be written.
@@ -207,6 +208,9 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("cluster.cross_slot_transactions", |file, entry| {
         put(&mut file.cluster.cross_slot_transactions, read_cross_slot_transactions(entry));
     }),
+    row("cluster.script_cache", |file, entry| {
+        put(&mut file.cluster.script_cache, entry.size(0..=4 * GIB));
+    }),
     // [dns]
     row("dns.servers", |file, entry| put(&mut file.dns.servers, entry.list(|entry| entry.dns_server()))),
     row("dns.min_ttl", |file, entry| put(&mut file.dns.min_ttl, entry.duration(100 * MS..=DAY))),
@@ -343,6 +347,7 @@ impl Default for ClusterFile {
             cross_slot: CrossSlot::BestEffort,
             cross_slot_memory: 256 * MIB,
             cross_slot_transactions: CrossSlotTransactions::PerShard,
+            script_cache: 16 * MIB,
         }
     }
 }

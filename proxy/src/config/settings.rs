@@ -135,6 +135,8 @@ pub struct ClusterSettings {
     pub cross_slot_memory: usize,
     /// What becomes of a transaction whose keys are in several slots.
     pub cross_slot_transactions: CrossSlotTransactions,
+    /// Most bytes of scripts that are kept to be given to servers that lack them; 0: none.
+    pub script_cache: usize,
 }
 
 /// What becomes of a transaction whose keys are in several slots.

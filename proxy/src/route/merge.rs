@@ -17,6 +17,13 @@ pub enum MergeKind {
     },
     /// By the command's response policy.
     Policy(Policy),
+    /// SCRIPT EXISTS: on every shard, or known here, so that a shard which lacks it is given it.
+    Exist {
+        /// Which of the scripts asked for are known here.
+        known: Box<[bool]>,
+    },
+    /// FUNCTION DELETE: done where one shard had it, whichever had not.
+    Deleted,
     /// RANDOMKEY: one of the replies that is not nil, by this random number.
     AnyNotNil {
         /// Chooses among them.
@@ -65,6 +72,7 @@ impl Merge {
             (MergeKind::Policy(Policy::OneSucceeded), _) => {
                 replies.iter().copied().find(|r| !is_error(r)).map(<[u8]>::to_vec)
             }
+            (MergeKind::Deleted, _) => deleted(&replies),
             (MergeKind::AnyNotNil { pick }, _) => any_not_nil(&replies, *pick),
             // A shard that can't be asked is left out of the sums: INFO is asked when things go wrong.
             (MergeKind::Keyspace { before }, _) => Some(keyspace::merge(before, &replies, protocol)),
@@ -73,6 +81,7 @@ impl Merge {
             (MergeKind::Policy(Policy::Sum), None) => fold_integers(&replies, i64::saturating_add),
             (MergeKind::Policy(Policy::Min), None) => fold_integers(&replies, i64::min),
             (MergeKind::Policy(Policy::And), None) => and(&replies),
+            (MergeKind::Exist { known }, None) => exist(&replies, known),
             (MergeKind::Policy(Policy::AllSucceeded), None) => replies.first().map(|reply| reply.to_vec()),
             (MergeKind::Policy(Policy::Concat), None) => concat(&replies, protocol),
             (MergeKind::Cursor { shard }, None) => replies.first().and_then(|r| cursor::translate(r, *shard)),
@@ -114,6 +123,24 @@ fn and(replies: &[&[u8]]) -> Option<Vec<u8>> {
             all &= integer(column.next()?)? != 0;
         }
         out.extend_from_slice(&write_integer(i64::from(all)));
+    }
+    Some(out)
+}
+
+fn deleted(replies: &[&[u8]]) -> Option<Vec<u8>> {
+    let lacks_it = |reply: &[u8]| reply.starts_with(b"-ERR Library not found");
+    let failed = replies.iter().find(|reply| is_error(reply) && !lacks_it(reply));
+    let done = || replies.iter().find(|reply| !is_error(reply));
+    failed.or_else(done).or_else(|| replies.first()).map(|reply| reply.to_vec())
+}
+
+fn exist(replies: &[&[u8]], known: &[bool]) -> Option<Vec<u8>> {
+    let everywhere = and(replies)?;
+    let mut told = Elements::new(&everywhere)?;
+    let mut out = format!("*{}\r\n", told.count).into_bytes();
+    for index in 0..told.count {
+        let is_there = integer(told.next()?)? != 0 || known.get(index).is_some_and(|known| *known);
+        out.extend_from_slice(&write_integer(i64::from(is_there)));
     }
     Some(out)
 }
@@ -189,6 +216,21 @@ mod tests {
             merge(MergeKind::Policy(Policy::And), &["*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n"]),
             "*2\r\n:1\r\n:0\r\n"
         );
+    }
+
+    #[test]
+    fn a_library_is_deleted_where_one_had_it_and_none_failed() {
+        let (ok, lacks, lost) = ("+OK\r\n", "-ERR Library not found\r\n", "-ERR lost\r\n");
+        assert_eq!(merge(MergeKind::Deleted, &[lacks, ok]), ok);
+        assert_eq!(merge(MergeKind::Deleted, &[lacks, lacks]), lacks);
+        assert_eq!(merge(MergeKind::Deleted, &[ok, lost, lacks]), lost);
+    }
+
+    #[test]
+    fn a_script_exists_where_all_have_it_or_it_is_known_here() {
+        let kind = MergeKind::Exist { known: [false, true, false].into() };
+        let parts = ["*3\r\n:1\r\n:0\r\n:0\r\n", "*3\r\n:1\r\n:1\r\n:1\r\n"];
+        assert_eq!(merge(kind, &parts), "*3\r\n:1\r\n:1\r\n:0\r\n");
     }
 
     #[test]

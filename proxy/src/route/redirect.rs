@@ -55,6 +55,30 @@ impl Redirect {
     }
 }
 
+/// What a server lacks that was asked to run a script or a function: it ran nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lack {
+    /// The script of this name.
+    Script,
+    /// The function.
+    Function,
+    /// Nothing: the body is no script, and no server takes it.
+    Compiles,
+}
+
+impl Lack {
+    /// Reads an error reply. A script can say the same words: a request that calls one goes again once at most.
+    #[must_use]
+    pub fn parse(error: &[u8]) -> Option<Self> {
+        match error.strip_prefix(b"-")? {
+            text if text.starts_with(b"NOSCRIPT No matching script") => Some(Self::Script),
+            b"ERR Function not found\r\n" => Some(Self::Function),
+            text if text.starts_with(b"ERR Error compiling script") => Some(Self::Compiles),
+            _ => None,
+        }
+    }
+}
+
 /// Whether an error reply to this request may be a client's own text: a script returns what error it likes,
 /// a redirect among them. We go to no node, and show no password to any, on its word alone.
 #[must_use]
@@ -119,6 +143,21 @@ mod tests {
             ),
         ] {
             assert_eq!(parse(reply), Some(redirect), "{reply}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_lacks_is_told_by_its_words() {
+        for (error, lack) in [
+            ("-NOSCRIPT No matching script. Please use EVAL.\r\n", Some(Lack::Script)),
+            ("-NOSCRIPT No matching script.\r\n", Some(Lack::Script)),
+            ("-ERR Function not found\r\n", Some(Lack::Function)),
+            ("-ERR Error compiling script (new function): user_script:1: x\r\n", Some(Lack::Compiles)),
+            ("-NOSCRIPT none\r\n", None),
+            ("-ERR Function not found, it says\r\n", None),
+            ("+NOSCRIPT No matching script\r\n", None),
+        ] {
+            assert_eq!(Lack::parse(error.as_bytes()), lack, "{error}");
         }
     }
 

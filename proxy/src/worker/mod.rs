@@ -7,6 +7,7 @@
     reason = "I/O: runs the tasks and the clock of one thread"
 )]
 
+mod functions;
 mod leases;
 pub mod message;
 mod monitoring;
@@ -200,6 +201,7 @@ impl Worker {
                 clients: Clients::new(
                     shared.marks,
                     shared.settings.cluster.cross_slot_memory,
+                    shared.scripts.clone(),
                     metrics.clone(),
                 ),
                 pool: Pool::new(),
@@ -246,7 +248,7 @@ impl Worker {
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
         let now = self.now();
         let Self { shared, commands, clients, pool, private, scratch, questions, metrics, .. } = self;
-        let (client, spares, retries, plans, pubsub, feed) = clients.parts(key, generation)?;
+        let (client, spares, retries, plans, pubsub, feed, scripts) = clients.parts(key, generation)?;
         let random = fastrand::u32(..);
         let turn = Turn {
             shared,
@@ -258,6 +260,7 @@ impl Worker {
             plans,
             pubsub,
             feed,
+            scripts,
             questions,
             metrics,
             random,
@@ -339,6 +342,7 @@ impl Owner for Worker {
     }
 
     fn settle(&mut self) {
+        self.settle_scripts();
         while self.clients.retries.has_fresh() || self.clients.plans.has_outgoing() {
             self.send_plans();
             let fresh = self.clients.retries.take_fresh(self.now());

@@ -4,6 +4,7 @@ use super::Worker;
 use crate::backend::owner::Owner;
 use crate::backend::pool::Sent;
 use crate::client::retry::{Parked, Target};
+use crate::client::scripted;
 use crate::refusal::Refusal;
 use crate::route::redirect;
 
@@ -18,13 +19,20 @@ impl Worker {
                 continue;
             }
             let Parked { pending, lane, request, .. } = &parked;
-            let sent = match &parked.target {
-                Target::Node { endpoint, asking }
-                    if self.pool.is_in_topology(endpoint) || !redirect::may_be_forged(request) =>
-                {
+            let target = self.allowed(&parked);
+            let link = match target {
+                Target::Node { endpoint, .. } => self.pool.link_to(endpoint, *lane),
+                Target::Slot => self.pool.link_of(pending.slot, *lane),
+            };
+            if let Some(link) = link {
+                let scripts = &mut self.clients.scripts;
+                scripted::tell_again(scripts, link, (request, pending, now), &self.metrics);
+            }
+            let sent = match target {
+                Target::Node { endpoint, asking } => {
                     self.pool.send_to(endpoint, *asking, *lane, *pending, request)
                 }
-                Target::Slot | Target::Node { .. } => self.pool.send(*lane, *pending, request),
+                Target::Slot => self.pool.send(*lane, *pending, request),
             };
             match sent {
                 Sent::Queued { .. } => self.clients.unpark(parked.origin),
@@ -38,6 +46,18 @@ impl Worker {
         self.clients.topology_doubt |= !unsent.is_empty();
         self.clients.retries.put_back(unsent, now);
         self.metrics.requests_parked.set(self.clients.retries.len() as u64);
+    }
+
+    /// Where it goes: to the node that a redirect named only where that can be trusted.
+    fn allowed<'a>(&self, parked: &'a Parked) -> &'a Target {
+        match &parked.target {
+            Target::Node { endpoint, .. }
+                if !self.pool.is_in_topology(endpoint) && redirect::may_be_forged(&parked.request) =>
+            {
+                &Target::Slot
+            }
+            target => target,
+        }
     }
 
     fn refuse_overdue(&mut self, parked: &Parked) {

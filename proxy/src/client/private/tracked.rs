@@ -7,6 +7,7 @@ use super::super::connection::{Client, State};
 use super::super::dispatch::{self, Flow, Turn};
 use super::super::replies::Expect;
 use super::super::retry::Target;
+use super::super::scripted;
 use super::super::send;
 use super::job::{Job, Kind, Stage};
 use super::start;
@@ -109,7 +110,7 @@ pub(in super::super) fn route(
     let is_alone = client.replies.is_empty();
     match spec.treatment {
         Treatment::Local(Local::Hello | Local::Select | Local::Reset) if !is_alone => Ok(Some(Flow::Later)),
-        Treatment::Keyed | Treatment::Cross(_) | Treatment::Split(_) => {
+        Treatment::Keyed | Treatment::Scripted | Treatment::Cross(_) | Treatment::Split(_) => {
             if let Treatment::Split(split) = spec.treatment
                 && !split::takes(split, request.len())
             {
@@ -119,7 +120,9 @@ pub(in super::super) fn route(
             if !is_alone {
                 return Ok(Some(Flow::Later));
             }
-            start::begin(client, Kind::Tracked, slot, request.frame().into(), turn);
+            let whole = scripted::with_body(request, turn);
+            let frame = whole.map_or_else(|| request.frame().into(), Vec::into);
+            start::begin(client, Kind::Tracked, slot, frame, turn);
             Ok(Some(Flow::Done))
         }
         _ => Ok(None),
