@@ -135,7 +135,7 @@ impl Retries {
         for mut parked in parked.into_iter().rev() {
             parked.target = Target::Slot;
             parked.awaits = None;
-            parked.due = now + PAUSE_FOR_NODE;
+            parked.due = now + PAUSE_FOR_NODE.max(parked.pause());
             self.held.insert(parked.client());
             self.waiting.push_front(parked);
         }

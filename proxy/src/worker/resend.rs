@@ -18,8 +18,13 @@ impl Worker {
                 self.refuse_overdue(&parked);
                 continue;
             }
-            let Parked { pending, lane, request, .. } = &parked;
-            let target = self.allowed(&parked);
+            if !self.is_trusted(&parked) {
+                // By its slot, once the topology says who serves it: at once it would stand behind what its client
+                // sent after it and is still under way there.
+                unsent.push(parked);
+                continue;
+            }
+            let Parked { pending, lane, request, target, .. } = &parked;
             let link = match target {
                 Target::Node { endpoint, .. } => self.pool.link_to(endpoint, *lane),
                 Target::Slot => self.pool.link_of(pending.slot, *lane),
@@ -48,15 +53,13 @@ impl Worker {
         self.metrics.requests_parked.set(self.clients.retries.len() as u64);
     }
 
-    /// Where it goes: to the node that a redirect named only where that can be trusted.
-    fn allowed<'a>(&self, parked: &'a Parked) -> &'a Target {
+    /// Whether it may go to the node that a redirect named, if one did: a script can name any.
+    fn is_trusted(&self, parked: &Parked) -> bool {
         match &parked.target {
-            Target::Node { endpoint, .. }
-                if !self.pool.is_in_topology(endpoint) && redirect::may_be_forged(&parked.request) =>
-            {
-                &Target::Slot
+            Target::Node { endpoint, .. } => {
+                self.pool.is_in_topology(endpoint) || !redirect::may_be_forged(&parked.request)
             }
-            target => target,
+            Target::Slot => true,
         }
     }
 
