@@ -1,0 +1,116 @@
+//! The workloads of `tests/workloads/`, in Python, over a real cluster that loses a primary in the middle.
+
+use std::env;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use slotway_tests::cluster::Cluster;
+use slotway_tests::poll::eventually;
+use slotway_tests::proxy::Proxy;
+use slotway_tests::server::Kind;
+
+/// Node timeout, election, and some: until a replica has taken over.
+const TAKES_OVER: Duration = Duration::from_secs(30);
+
+/// What programs say when half of their work is done.
+const READY: &str = "ready to lose a shard";
+
+#[test]
+fn limits_tokens_and_queues_hold_while_a_shard_is_lost() {
+    play_and_lose_a_shard(&["rate_limiter", "token_bucket", "inference_queue"]);
+}
+
+#[test]
+fn schedules_streams_sessions_and_retrieval_hold_while_a_shard_is_lost() {
+    play_and_lose_a_shard(&["scheduler", "result_streams", "sessions", "retrieval"]);
+}
+
+/// Plays all of `names` at the same time, kills the first primary when each is in its middle, and tells them so, and
+/// when a replica has taken over. Each says by its exit code whether its invariants held.
+#[track_caller]
+fn play_and_lose_a_shard(names: &[&str]) {
+    let Some(python) = python() else { return };
+    let mut cluster = Cluster::with(Kind::usual(), 3, 3);
+    let proxy = Proxy::over(&cluster);
+    let mut programs: Vec<Program> =
+        names.iter().map(|name| Program::start(&python, name, &proxy, &["--lose-a-shard"])).collect();
+    programs.iter_mut().for_each(Program::wait_for_middle);
+    cluster.node_mut(0).kill();
+    programs.iter_mut().for_each(|program| program.tell("lost"));
+    eventually("a replica takes over", TAKES_OVER, || (cluster.node(3).info("role")? == "master").then_some(()));
+    programs.iter_mut().for_each(|program| program.tell("replaced"));
+    programs.into_iter().for_each(Program::wait_for_end);
+}
+
+/// A running program; killed on drop.
+struct Program {
+    name: String,
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Program {
+    #[track_caller]
+    fn start(python: &Path, name: &str, proxy: &Proxy, flags: &[&str]) -> Self {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(format!("{name}.py"));
+        let mut command = Command::new(python);
+        command.arg("-B").arg(file).arg(format!("redis://{}", proxy.addr())).args(flags);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python starts");
+        let input = child.stdin.take().expect("a pipe");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { name: name.to_owned(), child, input, output }
+    }
+
+    /// A program that hangs ends itself after two minutes.
+    #[track_caller]
+    fn wait_for_middle(&mut self) {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("text");
+        assert_eq!(line.trim_end(), READY, "{} ended early", self.name);
+    }
+
+    #[track_caller]
+    fn tell(&mut self, word: &str) {
+        let told = writeln!(self.input, "{word}");
+        assert!(told.is_ok(), "{}: {told:?}", self.name);
+    }
+
+    #[track_caller]
+    fn wait_for_end(mut self) {
+        let table = self.rest();
+        let status = self.child.wait().expect("a child of ours");
+        println!("{table}");
+        assert!(status.success(), "{}: {status}\n{table}", self.name);
+    }
+
+    fn rest(&mut self) -> String {
+        let mut text = String::new();
+        self.output.read_to_string(&mut text).expect("text");
+        text
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Python with redis-py, as `tests/run.sh` installs it. Where it is not there tests are skipped with a word, or fail
+/// where `SLOTWAY_NO_SKIP` is set, as the script does.
+#[track_caller]
+fn python() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let named = env::var("SLOTWAY_PYTHON").unwrap_or_else(|_| "target/venv/bin/python".to_owned());
+    let path = root.join(named);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(env::var_os("SLOTWAY_NO_SKIP").is_none(), "{} is missing", path.display());
+    println!("skipped: the virtual environment is missing; tests/run.sh installs it");
+    None
+}
