@@ -1,12 +1,12 @@
 //! The workloads of `tests/workloads/`, in Python, over a real cluster that loses a primary in the middle.
 
-use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use slotway_tests::cluster::Cluster;
+use slotway_tests::installed::python;
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::Proxy;
 use slotway_tests::server::Kind;
@@ -39,7 +39,9 @@ fn play_and_lose_a_shard(names: &[&str]) {
     programs.iter_mut().for_each(Program::wait_for_middle);
     cluster.node_mut(0).kill();
     programs.iter_mut().for_each(|program| program.tell("lost"));
-    eventually("a replica takes over", TAKES_OVER, || (cluster.node(3).info("role")? == "master").then_some(()));
+    eventually("a replica takes over", TAKES_OVER, || {
+        (cluster.node(3).info("role")? == "master").then_some(())
+    });
     programs.iter_mut().for_each(|program| program.tell("replaced"));
     programs.into_iter().for_each(Program::wait_for_end);
 }
@@ -98,19 +100,4 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Python with redis-py, as `tests/run.sh` installs it. Where it is not there tests are skipped with a word, or fail
-/// where `SLOTWAY_NO_SKIP` is set, as the script does.
-#[track_caller]
-fn python() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let named = env::var("SLOTWAY_PYTHON").unwrap_or_else(|_| "target/venv/bin/python".to_owned());
-    let path = root.join(named);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(env::var_os("SLOTWAY_NO_SKIP").is_none(), "{} is missing", path.display());
-    println!("skipped: the virtual environment is missing; tests/run.sh installs it");
-    None
 }
