@@ -16,7 +16,7 @@ import Keyv from "keyv";
 import KeyvRedis from "@keyv/redis";
 import { RateLimiterRedis } from "rate-limiter-flexible";
 import { RedisStore as LimitStore } from "rate-limit-redis";
-import { createClient } from "redis";
+import { createClient, createCluster } from "redis";
 import Redlock from "redlock";
 import { Server } from "socket.io";
 import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
@@ -183,7 +183,38 @@ async function pubsub(name) {
   publisher.disconnect();
 }
 
-const applications = { bullmq, beeQueue, redlock, rateLimiter, expressStores, keyv, socketio, pubsub };
+// Clients for clusters, which take the proxy for a cluster of one node.
+async function clusterClients(name) {
+  const cluster = new Redis.Cluster([connection]);
+  const listener = new Redis.Cluster([connection]);
+  const heard = [];
+  listener.on("message", (_, text) => heard.push(text));
+  await listener.subscribe(`${name}:news`);
+  await cluster.publish(`${name}:news`, "text");
+  while (heard.length < 1) await sleep(10);
+  assert.deepEqual(await cluster.multi().set(`{${name}}:a`, 1).incr(`{${name}}:a`).exec(), [[null, "OK"], [null, 2]]);
+  cluster.defineCommand("both", { numberOfKeys: 2, lua: "return {redis.call('INCR', KEYS[1]), KEYS[2]}" });
+  assert.deepEqual(await cluster.both(`{${name}}:a`, `{${name}}:b`), [3, `{${name}}:b`]);
+  const popped = cluster.duplicate();
+  const waiting = popped.blpop(`${name}:list`, 5);
+  await cluster.rpush(`${name}:list`, "x");
+  assert.deepEqual(await waiting, [`${name}:list`, "x"]);
+  [cluster, listener, popped].forEach((client) => client.disconnect());
+  for (const RESP of [2, 3]) {
+    const nodes = await createCluster({ rootNodes: [{ url }], defaults: { RESP } }).connect();
+    const texts = [];
+    await nodes.subscribe(`${name}:${RESP}`, (text) => texts.push(text));
+    await nodes.sSubscribe(`${name}:${RESP}:shard`, (text) => texts.push(text));
+    await nodes.publish(`${name}:${RESP}`, "one");
+    await nodes.sPublish(`${name}:${RESP}:shard`, "two");
+    while (texts.length < 2) await sleep(10);
+    assert.deepEqual(texts.sort(), ["one", "two"]);
+    assert.deepEqual(await nodes.multi().set(`{${name}}:${RESP}`, "1").get(`{${name}}:${RESP}`).exec(), ["OK", "1"]);
+    nodes.destroy();
+  }
+}
+
+const applications = { bullmq, beeQueue, redlock, rateLimiter, expressStores, keyv, socketio, pubsub, clusterClients };
 for (const wanted of process.argv.slice(2)) {
   await applications[wanted](`${wanted}-${randomUUID().slice(0, 8)}`);
   console.log(`${wanted}: ok`);

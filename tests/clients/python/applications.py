@@ -50,12 +50,14 @@ def rq(name):
 
 
 def celery(name):
-    """BRPOP over several queues, unacknowledged tasks in transactions, results by pub/sub, chains, groups, a chord."""
+    """BRPOP over several queues, unacknowledged tasks in transactions, results by pub/sub, chains, groups, a chord. Its
+    broker has scripts over several keys, so its keys get a hash tag as prefix; those of its results need none."""
     from celery import Celery, chain, chord, group
     from celery.contrib.testing.worker import start_worker
 
     app = Celery(name, broker=URL, backend=URL, set_as_current=False)
     app.conf.task_default_queue = name
+    app.conf.broker_transport_options = {"global_keyprefix": "{" + name + "}"}
     add = app.task(plus, name=f"{name}.add")
     summed = app.task(total, name=f"{name}.total")
     with start_worker(app, pool="threads", concurrency=4, perform_ping_check=False, loglevel="CRITICAL"):
@@ -191,6 +193,93 @@ def pubsub(name):
     thread.stop()
     thread.join()
     assert heard == dict.fromkeys(heard, [str(number).encode() for number in range(200)])
+
+
+def cluster_clients(name):
+    """redis-py's client for clusters, which takes the proxy for a cluster of one node: what an application does with it."""
+    from redis.cluster import RedisCluster
+
+    for protocol in (2, 3):
+        client = RedisCluster(host=HOST, port=int(PORT), protocol=protocol, decode_responses=True)
+        own = f"{name}:{protocol}"
+        count_under(lambda _: client.lock(f"{own}:lock", timeout=10, blocking_timeout=20, sleep=0.002))
+        pipe = client.pipeline()
+        for number in range(300):
+            pipe.set(f"{own}:{number}", number).get(f"{own}:{number}")
+        assert pipe.execute()[1::2] == [str(number) for number in range(300)]
+        # One slot's transaction, and WATCH.
+        with client.pipeline(transaction=True) as pipe:
+            pipe.watch(f"{own}:1")
+            seen = int(pipe.get(f"{own}:1"))
+            pipe.multi()
+            pipe.set(f"{own}:1", seen + 1)
+            assert pipe.execute() == ["OK"]
+        assert client.get(f"{own}:1") == "2"
+        pushing = threading.Timer(0.1, lambda: client.rpush(f"{own}:list", "x"))
+        pushing.start()
+        assert tuple(client.blpop([f"{own}:list"], timeout=3)) == (f"{own}:list", "x")
+        assert client.register_script("return {KEYS[1], ARGV[1]}")(keys=[f"{own}:k"], args=["a"]) == [f"{own}:k", "a"]
+        shard_messages(client, f"{own}:shard")
+        client.close()
+
+
+def shard_messages(client, channel):
+    listener = client.pubsub(ignore_subscribe_messages=True)
+    listener.ssubscribe(channel)
+    heard = []
+
+    def listened():
+        # The first ones may come before the subscription: said again until one is heard.
+        client.spublish(channel, "text")
+        message = listener.get_sharded_message(timeout=0.1)
+        heard.extend([message["data"]] if message else [])
+        return heard
+
+    wait_until(listened)
+    assert set(heard) == {"text"}
+    listener.close()
+
+
+def asyncio_clients(name):
+    """redis-py's asyncio clients: a hundred tasks on one pool, a listener, blocked pops, the client for clusters."""
+    from redis import asyncio as aio
+    from redis.asyncio.cluster import RedisCluster
+
+    async def count(client, key):
+        await asyncio.gather(*(client.incr(key) for _ in range(100)))
+        assert await client.get(key) == b"100"
+
+    async def use():
+        client = aio.Redis(host=HOST, port=int(PORT))
+        cluster = RedisCluster(host=HOST, port=int(PORT))
+        await count(client, f"{name}:n")
+        await count(cluster, f"{name}:m")
+        pops = [asyncio.create_task(client.blpop([f"{name}:a", f"{name}:b"], timeout=4)) for _ in TWENTY]
+        for number in TWENTY:
+            await cluster.rpush(f"{name}:{'ab'[number % 2]}", number)
+        assert sorted(int(value) for _, value in await asyncio.gather(*pops)) == list(TWENTY)
+        async with client.pubsub(ignore_subscribe_messages=True) as listener:
+            await listener.subscribe(f"{name}:news")
+            while (await client.pubsub_numsub(f"{name}:news"))[0][1] != 1:
+                await listener.get_message(timeout=0.01)
+            await client.publish(f"{name}:news", "text")
+            heard = None
+            while heard is None:
+                heard = await listener.get_message(timeout=1)
+            assert heard["data"] == b"text"
+        async with client.lock(f"{name}:lock", timeout=5):
+            assert not await client.lock(f"{name}:lock", timeout=5).acquire(blocking=False)
+        # A command that was given up must not shift the replies of those behind it (CVE-2023-28858).
+        abandoned = asyncio.create_task(client.blpop([f"{name}:none"], timeout=4))
+        await asyncio.sleep(0.1)
+        abandoned.cancel()
+        await asyncio.gather(abandoned, return_exceptions=True)
+        for number in TWENTY:
+            assert await client.echo(str(number)) == str(number).encode()
+        await client.aclose()
+        await cluster.aclose()
+
+    asyncio.run(use())
 
 
 def wait_until(condition):
