@@ -13,7 +13,10 @@ fn applications_of_python_work() {
     let Some(python) = python() else { return };
     let mut command = Command::new(python);
     command.arg("-B").arg(clients().join("python/applications.py"));
-    all_work(&mut command, &["dramatiq", "huey", "limits", "locks", "cachelib", "pubsub", "cluster_clients", "asyncio_clients"]);
+    all_work(
+        &mut command,
+        &["dramatiq", "huey", "limits", "locks", "cachelib", "pubsub", "cluster_clients", "asyncio_clients"],
+    );
 }
 
 #[test]
@@ -21,8 +24,17 @@ fn applications_of_node_work() {
     let Some(modules) = installed("tests/clients/node/node_modules/bullmq", "bullmq") else { return };
     let mut command = Command::new("node");
     command.arg(modules.join("../../applications.js"));
-    let names =
-        ["bullmq", "beeQueue", "redlock", "rateLimiter", "expressStores", "keyv", "socketio", "pubsub", "clusterClients"];
+    let names = [
+        "bullmq",
+        "beeQueue",
+        "redlock",
+        "rateLimiter",
+        "expressStores",
+        "keyv",
+        "socketio",
+        "pubsub",
+        "clusterClients",
+    ];
     all_work(&mut command, &names);
 }
 

@@ -142,6 +142,7 @@ fn a_message_and_a_confirmation_in_one_read_both_reach_their_client() {
         let mut listener = proxy.client();
         listener.cmd("SUBSCRIBE a");
         let mut publisher = server.client();
+        publisher.cmd("PING");
         // While it is frozen both come to the server, which then answers both in one write.
         server.freeze();
         publisher.send_line("PUBLISH a text");

@@ -19,20 +19,28 @@ const READY: &str = "ready to lose a shard";
 
 #[test]
 fn limits_tokens_and_queues_hold_while_a_shard_is_lost() {
-    play_and_lose_a_shard(&["rate_limiter", "token_bucket", "inference_queue"]);
+    play_and_lose_a_shard(Kind::usual(), &["rate_limiter", "token_bucket", "inference_queue"]);
 }
 
 #[test]
 fn schedules_streams_sessions_and_retrieval_hold_while_a_shard_is_lost() {
-    play_and_lose_a_shard(&["scheduler", "result_streams", "sessions", "retrieval"]);
+    play_and_lose_a_shard(Kind::usual(), &["scheduler", "result_streams", "sessions", "retrieval"]);
+}
+
+#[test]
+fn retrieval_from_vector_sets_holds_while_a_shard_is_lost() {
+    if Kind::Redis8.is_installed() {
+        let tables = play_and_lose_a_shard(Kind::Redis8, &["retrieval"]);
+        assert!(tables.concat().contains("in vector sets") || python().is_none(), "{tables:?}");
+    }
 }
 
 /// Plays all of `names` at the same time, kills the first primary when each is in its middle, and tells them so, and
-/// when a replica has taken over. Each says by its exit code whether its invariants held.
+/// when a replica has taken over. Each says by its exit code whether its invariants held; gives their tables.
 #[track_caller]
-fn play_and_lose_a_shard(names: &[&str]) {
-    let Some(python) = python() else { return };
-    let mut cluster = Cluster::with(Kind::usual(), 3, 3);
+fn play_and_lose_a_shard(kind: Kind, names: &[&str]) -> Vec<String> {
+    let Some(python) = python() else { return vec!["skipped".to_owned()] };
+    let mut cluster = Cluster::with(kind, 3, 3);
     let proxy = Proxy::over(&cluster);
     let mut programs: Vec<Program> =
         names.iter().map(|name| Program::start(&python, name, &proxy, &["--lose-a-shard"])).collect();
@@ -43,7 +51,7 @@ fn play_and_lose_a_shard(names: &[&str]) {
         (cluster.node(3).info("role")? == "master").then_some(())
     });
     programs.iter_mut().for_each(|program| program.tell("replaced"));
-    programs.into_iter().for_each(Program::wait_for_end);
+    programs.into_iter().map(Program::wait_for_end).collect()
 }
 
 /// A running program; killed on drop.
@@ -81,11 +89,12 @@ impl Program {
     }
 
     #[track_caller]
-    fn wait_for_end(mut self) {
+    fn wait_for_end(mut self) -> String {
         let table = self.rest();
         let status = self.child.wait().expect("a child of ours");
         println!("{table}");
         assert!(status.success(), "{}: {status}\n{table}", self.name);
+        table
     }
 
     fn rest(&mut self) -> String {
