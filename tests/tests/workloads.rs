@@ -29,7 +29,8 @@ fn schedules_streams_sessions_and_retrieval_hold_while_a_shard_is_lost() {
 
 #[test]
 fn retrieval_from_vector_sets_holds_while_a_shard_is_lost() {
-    if Kind::Redis8.is_installed() {
+    // Once is enough: it does not depend on the usual server.
+    if Kind::usual() == Kind::Redis && Kind::Redis8.is_installed() {
         let tables = play_and_lose_a_shard(Kind::Redis8, &["retrieval"]);
         assert!(tables.concat().contains("in vector sets") || python().is_none(), "{tables:?}");
     }
