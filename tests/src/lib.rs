@@ -33,3 +33,5 @@ pub mod load;
 pub mod play;
 
 pub mod storm;
+
+pub mod installed;

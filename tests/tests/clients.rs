@@ -1,19 +1,18 @@
 //! Real clients of four ecosystems, unmodified, pointed at the proxy over a cluster.
 
 use std::collections::{BTreeSet, HashMap};
-use std::env;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use redis::{Commands, ConnectionLike, RedisResult};
 use slotway_tests::cluster::Cluster;
+use slotway_tests::installed::{installed, python};
 use slotway_tests::proxy::Proxy;
 
 #[test]
 fn redis_py_works() {
-    let python = env::var("SLOTWAY_PYTHON").unwrap_or_else(|_| "target/venv/bin/python".to_owned());
-    let Some(python) = installed(&python, "the virtual environment") else { return };
+    let Some(python) = python() else { return };
     let output = drive(Command::new(python).arg(clients().join("python/client.py")));
     assert_eq!(output.matches(": ok").count(), 4, "{output}");
 }
@@ -191,18 +190,4 @@ fn script_file() -> String {
 
 fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
-}
-
-/// What `tests/run.sh` installs at `path`. Where it is not there the test is skipped with a word, or fails
-/// where `SLOTWAY_NO_SKIP` is set, as the script does.
-#[track_caller]
-fn installed(path: &str, what: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let path = root.join(path);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(env::var_os("SLOTWAY_NO_SKIP").is_none(), "{what} is missing");
-    println!("skipped: {what} is missing; tests/run.sh installs it");
-    None
 }

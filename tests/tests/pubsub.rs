@@ -135,6 +135,31 @@ fn play(addr: &str, protocol: u8, script: Script) -> Vec<(&'static str, String)>
 }
 
 #[test]
+fn a_message_and_a_confirmation_in_one_read_both_reach_their_client() {
+    let server = Server::start();
+    let proxy = Options::standalone(&format!("redis://{}", server.addr())).start();
+    for round in 0..3 {
+        let mut listener = proxy.client();
+        listener.cmd("SUBSCRIBE a");
+        let mut publisher = server.client();
+        publisher.cmd("PING");
+        // While it is frozen both come to the server, which then answers both in one write.
+        server.freeze();
+        publisher.send_line("PUBLISH a text");
+        let sent = proxy.metric("backend_writes");
+        listener.send_line(&format!("SUBSCRIBE b{round}"));
+        eventually("the proxy asks the server", SOON, || {
+            (proxy.metric("backend_writes") > sent).then_some(())
+        });
+        server.thaw();
+        assert_eq!(texts(&listener.read()), ["message", "a", "text"]);
+        assert_eq!(texts(&listener.read())[..2], ["subscribe".to_owned(), format!("b{round}")]);
+        server.client().cmd(&format!("PUBLISH b{round} more"));
+        assert_eq!(texts(&listener.read())[0], "message");
+    }
+}
+
+#[test]
 fn subscribers_see_what_a_server_would_show_them() {
     for kind in [Kind::Redis, Kind::Valkey] {
         if let Err(reason) = kind.binary() {

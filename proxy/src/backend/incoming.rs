@@ -74,6 +74,8 @@ impl Incoming {
         replies: &mut R,
     ) -> Result<(), IncomingError> {
         if !self.in_push {
+            // What it decides is answered behind the messages in front of it.
+            replies.flush(buf);
             return on_marker(&buf[range], first, more, (key, link), replies);
         }
         // Markers wait behind messages, however many those are.

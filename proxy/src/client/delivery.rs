@@ -6,7 +6,7 @@ use tracing::info;
 
 use super::clients::Clients;
 use super::connection::{Client, State};
-use crate::backend::owner::Subscription;
+use crate::backend::owner::{Replies as _, Subscription};
 use crate::backend::pool::LinkKey;
 use crate::cluster::slot_map::Endpoint;
 use crate::metrics::WorkerMetrics;
@@ -22,7 +22,13 @@ impl Clients {
     /// once, in front of the messages behind it.
     pub(super) fn take_subscription(&mut self, link: LinkKey, event: Subscription<'_>) {
         match event {
-            Subscription::Push(buf, range) => self.take_push(link, buf, range),
+            Subscription::Push(buf, range) => {
+                self.take_push(link, buf, range);
+                if self.pubsub.has_outcomes() {
+                    // They lie in no batch: the messages before them, which do, go out first.
+                    self.flush(buf);
+                }
+            }
             Subscription::TooLarge(head) => self.drop_too_large(link, head),
             Subscription::Refused(node, error) => {
                 let verdict = self.verdict(node, error);
