@@ -22,6 +22,8 @@ pub struct Handshake {
     pub database: u16,
     /// Whether to ask for the number that the server knows the connection by.
     asks_id: bool,
+    /// Whether to say READONLY, without which a cluster's replica redirects reads too.
+    reads: bool,
     id: Option<u64>,
     steps: VecDeque<Step>,
     identity: Option<ServerIdentity>,
@@ -63,6 +65,9 @@ pub enum HandshakeError {
     /// The server takes no connection at present: too many clients, protected mode, loading.
     #[error("backend refused the connection: {0}")]
     Refused(String),
+    /// The server does not let reads go to replicas; one without cluster mode does not know the command.
+    #[error("backend refused READONLY: {0}")]
+    ReadOnly(String),
     /// The reply cannot be read.
     #[error("unreadable handshake: {0}")]
     Malformed(#[from] ValueError),
@@ -76,6 +81,7 @@ enum Step {
     Hello,
     Auth,
     Select,
+    ReadOnly,
     /// The number that CLIENT UNBLOCK wants.
     ClientId,
     /// Only makes the connection easy to find in CLIENT LIST: its failure does not matter.
@@ -88,13 +94,29 @@ impl Handshake {
     pub fn new(protocol: Protocol, user: Option<&str>, password: Option<&Secret>, database: u16) -> Self {
         let (user, password) = (user.map(str::to_owned), password.cloned());
         let steps = VecDeque::new();
-        Self { protocol, user, password, database, asks_id: false, id: None, steps, identity: None }
+        Self {
+            protocol,
+            user,
+            password,
+            database,
+            asks_id: false,
+            reads: false,
+            id: None,
+            steps,
+            identity: None,
+        }
     }
 
     /// The same, asking for the connection's number too, see [`Self::id`].
     #[must_use]
     pub fn asking_id(self) -> Self {
         Self { asks_id: true, ..self }
+    }
+
+    /// The same, for reads from a cluster's replica.
+    #[must_use]
+    pub fn reading_from_replica(self) -> Self {
+        Self { reads: true, ..self }
     }
 
     /// Appends the requests, all at once, and begins (again) to wait for their replies.
@@ -117,6 +139,9 @@ impl Handshake {
         }
         if self.database > 0 {
             self.ask(Step::Select, &["SELECT", &self.database.to_string()], out);
+        }
+        if self.reads {
+            self.ask(Step::ReadOnly, &["READONLY"], out);
         }
         self.ask(Step::SetName, &["CLIENT", "SETNAME", "slotway"], out);
         if self.asks_id {
@@ -201,6 +226,7 @@ fn fail(step: Step, text: &[u8]) -> Result<(), HandshakeError> {
         }
         (Step::Hello, _) => HandshakeError::Protocol(said),
         (Step::Select, _) => HandshakeError::Database(said),
+        (Step::ReadOnly, _) => HandshakeError::ReadOnly(said),
     })
 }
 
@@ -244,6 +270,16 @@ mod tests {
         assert_eq!(asks(Resp3, None, None, 0), "HELLO 3 CLIENT SETNAME slotway");
         assert_eq!(asks(Resp3, None, Some("pw"), 0), "HELLO 3 AUTH default pw CLIENT SETNAME slotway");
         assert_eq!(asks(Resp3, Some("u"), Some("pw"), 0), "HELLO 3 AUTH u pw CLIENT SETNAME slotway");
+    }
+
+    #[test]
+    fn a_connection_for_reads_from_a_replica_says_so_and_is_none_where_it_may_not() {
+        let mut handshake = handshake(Protocol::Resp3, None, None, 0).reading_from_replica();
+        assert_eq!(asked(&mut handshake).trim_end(), "HELLO 3 READONLY CLIENT SETNAME slotway");
+        assert_eq!(handshake.on_reply(REDIS_HELLO), Ok(Progress::Pending));
+        let refused = "ERR This instance has cluster support disabled";
+        let refusal = handshake.on_reply(format!("-{refused}\r\n").as_bytes());
+        assert_eq!(refusal, Err(HandshakeError::ReadOnly(refused.into())));
     }
 
     #[test]
