@@ -10,6 +10,7 @@ use super::connection::{Client, Watermarks};
 use super::delivery::close_subscriber;
 use super::monitor::Feed;
 use super::plans::Plans;
+use super::reads;
 use super::replies::Piece;
 use super::retry::{Parked, Retries, Target};
 use super::spares::Spares;
@@ -61,6 +62,10 @@ pub struct Clients {
     pub feed: Feed,
     /// Requests of the worker's own that are over, and whether they were answered.
     pub settled: Vec<(u32, bool)>,
+    /// Replicas that refused a read, and until when they are left alone.
+    pub unwell: Vec<(Endpoint, u64)>,
+    /// See [`Shared::read_time_kept_back`].
+    pub(super) read_time_kept_back: u64,
     /// A redirect, or its want of success, made it likely that the topology changed.
     pub topology_doubt: bool,
     pub(super) marks: Watermarks,
@@ -72,9 +77,11 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// No clients yet; their plans may hold so many bytes.
+    /// No clients yet.
     #[must_use]
-    pub fn new(marks: Watermarks, plans_limit: usize, metrics: Arc<WorkerMetrics>) -> Self {
+    pub fn new(shared: &Shared, metrics: Arc<WorkerMetrics>) -> Self {
+        let marks = shared.marks;
+        let plans_limit = shared.settings.cluster.cross_slot_memory;
         Self {
             records: Slab::new(),
             next_generation: 0,
@@ -88,6 +95,8 @@ impl Clients {
             pubsub: Registry::default(),
             feed: Feed::default(),
             settled: Vec::new(),
+            unwell: Vec::new(),
+            read_time_kept_back: shared.read_time_kept_back(),
             topology_doubt: false,
             marks,
             now: 0,
@@ -294,7 +303,7 @@ impl Clients {
             if !reply.more {
                 self.settled.push((token, true));
             }
-        } else if let Some(target) = self.redirect(pending, &reply, node) {
+        } else if let Some(target) = self.redirect(pending, &reply, (node, lane)) {
             self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
         } else {
             // Of a transaction that was refused, the first refusal says why.
@@ -327,12 +336,21 @@ impl Clients {
     }
 
     /// What an error reply means for its request: where it goes next, or `None` where it is the answer.
-    fn redirect(&mut self, pending: &Pending, reply: &Reply<'_>, node: &Endpoint) -> Option<Target> {
+    fn redirect(
+        &mut self,
+        pending: &Pending,
+        reply: &Reply<'_>,
+        (node, lane): (&Endpoint, Lane),
+    ) -> Option<Target> {
         if !reply.first || reply.more || reply.reason().first() != Some(&b'-') {
             return None;
         }
         let metrics = &self.metrics;
-        let target = match Redirect::parse(reply.reason(), node)? {
+        let redirect = Redirect::parse(reply.reason(), node)?;
+        if lane.reads() && reads::is_unwell(&redirect) {
+            self.unwell.push((node.clone(), self.now + reads::REST));
+        }
+        let target = match redirect {
             Redirect::Moved(endpoint) => {
                 metrics.redirects_moved.add(1);
                 self.topology_doubt = true;
@@ -368,8 +386,13 @@ impl Replies for Clients {
             self.metrics.backend_orphans.add(u64::from(reply.first));
             return;
         }
-        if let Some(target) = self.redirect(pending, &reply, node) {
-            self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
+        if let Some(target) = self.redirect(pending, &reply, (node, lane)) {
+            let error = Some(reply.bytes());
+            if lane.reads() {
+                self.ask_primary(origin, pending, (lane, target), request, error);
+            } else {
+                self.park(Parked::again(origin, pending, lane, target, request, error));
+            }
             return;
         }
         let Self { records, spares, metrics, .. } = self;
@@ -408,6 +431,10 @@ impl Replies for Clients {
                 if let Some(client) = self.find(origin) {
                     client.kill();
                 }
+                return;
+            }
+            _ if lane.reads() => {
+                self.ask_primary(origin, pending, (lane, Target::Slot), request, None);
                 return;
             }
             Unanswered::NeverSent => {

@@ -1,5 +1,5 @@
-//! Discovery's own little connection: one question at a time, the reply whole. Bounded in size; its user
-//! bounds the time.
+//! A little connection of discovery's or the watch's own: one question at a time, the reply whole. Bounded in size; its
+//! user bounds the time.
 
 use std::io;
 use std::mem;

@@ -107,7 +107,7 @@ impl SlotMap {
     }
 
     /// The replicas of a primary.
-    pub fn replicas(&self, primary: NodeIndex) -> impl Iterator<Item = NodeIndex> + use<> {
+    pub fn replicas(&self, primary: NodeIndex) -> impl Iterator<Item = NodeIndex> + Clone + use<> {
         let end = |index: u16| self.replica_ends.get(usize::from(index)).copied();
         let last = end(primary.0).unwrap_or_default();
         let first = primary.0.checked_sub(1).map_or(Some(self.primaries), end).unwrap_or(last);
