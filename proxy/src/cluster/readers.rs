@@ -80,10 +80,11 @@ impl Survey {
         self.nodes.retain(|endpoint, _| known.contains(endpoint));
     }
 
-    /// The nodes of a shard were asked, its primary first.
-    pub fn on_shard(&mut self, answers: &[(Endpoint, Option<Heard>)]) {
+    /// The nodes of a shard were asked, its primary first. Gives the replicas whose standing changed.
+    pub fn on_shard(&mut self, answers: &[(Endpoint, Option<Heard>)]) -> Vec<(Endpoint, Standing)> {
+        let mut changed = Vec::new();
         let said = |heard: &Option<Heard>| heard.map(|heard| heard.replication);
-        let Some(((primary, heard), replicas)) = answers.split_first() else { return };
+        let Some(((primary, heard), replicas)) = answers.split_first() else { return changed };
         let written = said(heard);
         let standing = if written.is_some() { Standing::Usable } else { Standing::Unreachable };
         self.note(primary, heard, |found| (found.is_replica, found.standing) = (false, standing));
@@ -93,9 +94,13 @@ impl Survey {
                 let before = if found.is_replica { found.standing } else { Standing::Unknown };
                 found.is_replica = true;
                 found.standing = before.next(written, said(heard), max_lag);
+                if found.standing != before {
+                    changed.push((replica.clone(), found.standing));
+                }
             });
         }
         self.find_nearest(answers.iter().map(|(endpoint, _)| endpoint));
+        changed
     }
 
     /// Who is to be read from by now.
@@ -185,6 +190,9 @@ mod tests {
             (node(14), None),
         ]);
         assert_eq!(readers(&survey), [11]);
+        let same = [primary(1, 100), replica(11, 990, true, 100), replica(12, 1_000, true, 100)];
+        assert_eq!(survey.on_shard(&same), [(node(12), Standing::Usable)], "what changed is told");
+        survey.on_shard(&[primary(1, 100), replica(12, 10, true, 100)]);
         assert_eq!(survey.counts(), Counts { usable: 1, unreachable: 1, unlinked: 1, lagging: 1 });
         survey.on_shard(&[primary(1, 100), replica(11, 10, true, 100), replica(14, 1_000, true, 100)]);
         assert_eq!(readers(&survey), [14], "of another round");

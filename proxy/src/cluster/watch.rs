@@ -56,7 +56,6 @@ impl Watch {
             metrics,
             connections: HashMap::new(),
             busy: HashSet::new(),
-            counts: Counts::default(),
         };
         Some(Self(control.spawn(task.run())))
     }
@@ -81,8 +80,6 @@ struct Task {
     connections: HashMap<Endpoint, Connection>,
     /// The primaries of shards that are being asked.
     busy: HashSet<Endpoint>,
-    /// As last told.
-    counts: Counts,
 }
 
 /// What became of asking a node.
@@ -144,24 +141,20 @@ impl Task {
             }
             answers.push((node, heard));
         }
-        self.survey.on_shard(&answers);
+        for (node, standing) in self.survey.on_shard(&answers) {
+            info!(%node, ?standing, "replica");
+        }
         self.publish();
     }
 
     fn publish(&mut self) {
         self.topology.publish_readers(self.survey.readers());
-        let counts = self.survey.counts();
-        if counts == self.counts {
-            return;
-        }
-        let Counts { usable, unreachable, unlinked, lagging } = counts;
-        info!(usable, unreachable, unlinked, lagging, "replicas");
+        let Counts { usable, unreachable, unlinked, lagging } = self.survey.counts();
         let metrics = self.metrics.control();
         metrics.replicas_usable.set(usable);
         metrics.replicas_unreachable.set(unreachable);
         metrics.replicas_unlinked.set(unlinked);
         metrics.replicas_lagging.set(lagging);
-        self.counts = counts;
     }
 }
 
