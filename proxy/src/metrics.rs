@@ -101,6 +101,7 @@ metrics! {
     replicas_unreachable: Gauge, "Replicas that are not read from because they do not answer.";
     replicas_unlinked: Gauge, "Replicas that are not read from because they have lost their primary, or are loading.";
     replicas_lagging: Gauge, "Replicas that are not read from because they lack more than cluster.max_replica_lag.";
+    replicas_moving: Gauge, "Replicas that are not read from because a slot moves from their primary.";
     requests_parked: Gauge, "Requests waiting for a node or to be sent again.";
     timeouts: Counter, "Requests not answered within the command timeout.";
     lost: Counter, "Requests whose backend connection was lost before the reply.";

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
+use slotway::cluster::slot::Slot;
 use slotway_tests::cluster::Cluster;
 use slotway_tests::fake::{Action, Fake, Received, Script};
 use slotway_tests::poll::eventually;
@@ -30,6 +31,7 @@ fn reads_reach_replicas_that_are_well_and_nothing_else_does() {
     let proxy = Options::cluster(&cluster.urls()).set(&[FROM_REPLICAS, "cluster.command_timeout=4s"]).start();
     only_reads_reach_replicas(&cluster, &proxy);
     a_replica_that_is_not_well_costs_no_read_and_is_read_from_again_once_it_is(&mut cluster, &proxy);
+    no_key_is_missed_while_its_slot_moves(&cluster, &proxy);
 }
 
 fn only_reads_reach_replicas(cluster: &Cluster, proxy: &Proxy) {
@@ -135,6 +137,35 @@ fn a_replica_that_is_not_well_costs_no_read_and_is_read_from_again_once_it_is(
     assert!(!primary.cmd("ACL SETUSER default +@all").is_error());
     until_read_from(cluster.node(3), &mut client, &key);
     assert_eq!(client.cmd(&format!("GET {key}")).text(), "second");
+    assert_eq!(readers.stop(), Vec::<String>::new(), "no read failed");
+}
+
+/// A replica of Redis does not know that a slot moves: of a key that has gone it says that there is none.
+fn no_key_is_missed_while_its_slot_moves(cluster: &Cluster, proxy: &Proxy) {
+    let (first, key, mut client) = (cluster.key_on(0, "first"), cluster.key_on(0, "moves"), proxy.client());
+    for key in [&first, &key] {
+        assert_eq!(client.cmd(&format!("SET {key} value")).text(), "OK");
+    }
+    until_read_from(cluster.node(3), &mut client, &key);
+    cluster.move_slot(Slot::of(first.as_bytes()), 0, 1);
+    eventually("a slot is seen to move", SOON, || (proxy.metric("replicas_moving") == 1).then_some(()));
+    let readers = Readers::start(proxy, &key, 4);
+    readers.until_none_at(cluster.node(3));
+    let (mut source, mut target) = (cluster.node(0).client(), cluster.node(1).client());
+    let (source_id, target_id) = (source.cmd("CLUSTER MYID").text(), target.cmd("CLUSTER MYID").text());
+    let (slot, port) = (Slot::of(key.as_bytes()), cluster.node(1).port());
+    for (node, line) in [
+        (&mut target, format!("CLUSTER SETSLOT {slot} IMPORTING {source_id}")),
+        (&mut source, format!("CLUSTER SETSLOT {slot} MIGRATING {target_id}")),
+    ] {
+        assert_eq!(node.cmd(&line).text(), "OK", "{line}");
+    }
+    assert_eq!(source.cmd(&format!("MIGRATE 127.0.0.1 {port} {key} 0 10000")).text(), "OK");
+    readers.go_on();
+    for node in [&mut target, &mut source] {
+        assert_eq!(node.cmd(&format!("CLUSTER SETSLOT {slot} NODE {target_id}")).text(), "OK");
+    }
+    readers.go_on();
     assert_eq!(readers.stop(), Vec::<String>::new(), "no read failed");
 }
 

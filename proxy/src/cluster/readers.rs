@@ -47,6 +47,8 @@ pub struct Counts {
     pub unlinked: u64,
     /// Lack too much.
     pub lagging: u64,
+    /// Their primary gives keys away.
+    pub moving: u64,
 }
 
 /// All nodes as they were found.
@@ -125,6 +127,7 @@ impl Survey {
                 Standing::Unreachable => counts.unreachable += 1,
                 Standing::Unlinked => counts.unlinked += 1,
                 Standing::Lagging => counts.lagging += 1,
+                Standing::Moving => counts.moving += 1,
             }
         }
         counts
@@ -163,7 +166,7 @@ mod tests {
     }
 
     fn primary(port: u16, micros: u64) -> (Endpoint, Option<Heard>) {
-        let replication = Replication::Primary { offset: 1_000 };
+        let replication = Replication::Primary { offset: 1_000, gives: false };
         (node(port), Some(Heard { replication, round_trip: Duration::from_micros(micros) }))
     }
 
@@ -193,7 +196,7 @@ mod tests {
         let same = [primary(1, 100), replica(11, 990, true, 100), replica(12, 1_000, true, 100)];
         assert_eq!(survey.on_shard(&same), [(node(12), Standing::Usable)], "what changed is told");
         survey.on_shard(&[primary(1, 100), replica(12, 10, true, 100)]);
-        assert_eq!(survey.counts(), Counts { usable: 1, unreachable: 1, unlinked: 1, lagging: 1 });
+        assert_eq!(survey.counts(), Counts { usable: 1, unreachable: 1, unlinked: 1, lagging: 1, moving: 0 });
         survey.on_shard(&[primary(1, 100), replica(11, 10, true, 100), replica(14, 1_000, true, 100)]);
         assert_eq!(readers(&survey), [14], "of another round");
     }

@@ -8,6 +8,8 @@ pub enum Replication {
     Primary {
         /// Bytes of replication stream that it has written so far.
         offset: u64,
+        /// Whether it gives keys away, or did in the last seconds: a slot moves from it.
+        gives: bool,
     },
     /// It follows another.
     Replica {
@@ -20,14 +22,18 @@ pub enum Replication {
 }
 
 impl Replication {
-    /// Reads INFO's section *replication*; `None` where it is none.
+    /// Reads INFO's section *replication*, and of *stats*, where that is there, who gives keys away: a server keeps its
+    /// sockets of MIGRATE open for 10 s. `None` where it is neither.
     #[must_use]
     pub fn parse(info: &str) -> Option<Self> {
         let line =
             |key: &str| info.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim()));
         let offset = |key| line(key).and_then(|offset| offset.parse().ok());
         Some(match line("role")? {
-            "master" => Self::Primary { offset: offset("master_repl_offset")? },
+            "master" => Self::Primary {
+                offset: offset("master_repl_offset")?,
+                gives: offset("migrate_cached_sockets").is_some_and(|sockets| sockets > 0),
+            },
             // What it has applied, not only read.
             _ => Self::Replica {
                 offset: offset("slave_repl_offset").unwrap_or(0),
@@ -44,7 +50,7 @@ impl Replication {
 ///                       │  ▲ ──────lacks more than the limit──────▶
 ///       does not answer │  │ the same, being well again
 ///                       ▼  │
-///              Unreachable, Unlinked
+///          Unreachable, Unlinked, Moving
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Standing {
@@ -57,6 +63,9 @@ pub enum Standing {
     Unreachable,
     /// Has lost its primary, or is being given all data anew; or it is no replica.
     Unlinked,
+    /// A slot moves from its primary. Replicas of Redis do not know that, and say of keys that have gone already that
+    /// there are none.
+    Moving,
     /// Lacks too much of what its primary has written.
     Lagging,
 }
@@ -76,14 +85,15 @@ impl Standing {
         let Some(replica) = replica else { return Self::Unreachable };
         let Replication::Replica { offset, linked } = replica else { return Self::Unlinked };
         match primary {
-            Some(Replication::Primary { offset: written }) if linked => {
+            Some(Replication::Primary { gives: true, .. }) if linked => Self::Moving,
+            Some(Replication::Primary { offset: written, .. }) if linked => {
                 // Half way down, so that it is not left out and taken in by turns.
                 let limit = max_lag.map(|limit| if self == Self::Lagging { limit / 2 } else { limit });
                 let lag = written.saturating_sub(offset);
                 if limit.is_some_and(|limit| lag > limit) { Self::Lagging } else { Self::Usable }
             }
             Some(_) => Self::Unlinked,
-            None if matches!(self, Self::Usable | Self::Lagging) => self,
+            None if matches!(self, Self::Usable | Self::Lagging | Self::Moving) => self,
             None if linked => Self::Usable,
             None => Self::Unlinked,
         }
@@ -102,7 +112,7 @@ mod tests {
         slave_read_repl_offset:98\r\nslave_repl_offset:84\r\nslave_priority:100\r\nmaster_repl_offset:84\r\n";
 
     fn primary(offset: u64) -> Option<Replication> {
-        Some(Replication::Primary { offset })
+        Some(Replication::Primary { offset, gives: false })
     }
 
     fn replica(offset: u64) -> Option<Replication> {
@@ -117,6 +127,10 @@ mod tests {
         assert_eq!(Replication::parse(REPLICA), replica(84));
         let down = REPLICA.replace("status:up", "status:down");
         assert_eq!(Replication::parse(&down), Some(Replication::Replica { offset: 84, linked: false }));
+        for (sockets, gives) in [("0", false), ("2", true)] {
+            let info = format!("{PRIMARY}\r\n# Stats\r\nmigrate_cached_sockets:{sockets}\r\n");
+            assert_eq!(Replication::parse(&info), Some(Replication::Primary { offset: 98, gives }));
+        }
         for junk in ["", "role:master\r\n", "role:slave\r\n", "role:master\r\nmaster_repl_offset:-1\r\n"] {
             assert_eq!(Replication::parse(junk), None, "{junk}");
         }
@@ -147,6 +161,14 @@ mod tests {
             let demoted = before.next(replica(100), replica(100), None);
             assert_eq!(demoted, Standing::Unlinked, "its primary is none");
         }
+    }
+
+    #[test]
+    fn replicas_of_a_primary_that_gives_keys_away_are_not_read_from() {
+        let gives = Some(Replication::Primary { offset: 100, gives: true });
+        assert_eq!(Standing::Usable.next(gives, replica(100), None), Standing::Moving);
+        assert_eq!(Standing::Moving.next(None, replica(100), None), Standing::Moving);
+        assert_eq!(Standing::Moving.next(primary(100), replica(100), None), Standing::Usable);
     }
 
     #[test]

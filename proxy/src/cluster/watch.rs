@@ -147,14 +147,15 @@ impl Task {
         self.publish();
     }
 
-    fn publish(&mut self) {
+    fn publish(&self) {
         self.topology.publish_readers(self.survey.readers());
-        let Counts { usable, unreachable, unlinked, lagging } = self.survey.counts();
+        let Counts { usable, unreachable, unlinked, lagging, moving } = self.survey.counts();
         let metrics = self.metrics.control();
         metrics.replicas_usable.set(usable);
         metrics.replicas_unreachable.set(unreachable);
         metrics.replicas_unlinked.set(unlinked);
         metrics.replicas_lagging.set(lagging);
+        metrics.replicas_moving.set(moving);
     }
 }
 
@@ -213,10 +214,15 @@ async fn ask(
 
 async fn heard(connection: &mut Connection) -> Option<Heard> {
     let began = Instant::now();
-    connection.send(b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n").await.ok()?;
-    let reply = connection.reply().await.ok()?;
+    // Two questions: before Redis 7 one takes one section.
+    let questions = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n*2\r\n$4\r\nINFO\r\n$5\r\nstats\r\n";
+    connection.send(questions).await.ok()?;
+    let replication = connection.reply().await.ok()?;
     let round_trip = began.elapsed();
-    let info = Value::parse(&reply).ok()?;
-    let replication = Replication::parse(std::str::from_utf8(info.text()?).ok()?)?;
-    Some(Heard { replication, round_trip })
+    let stats = connection.reply().await.ok()?;
+    let mut info = String::new();
+    for section in [&replication, &stats] {
+        info.push_str(std::str::from_utf8(Value::parse(section).ok()?.text()?).ok()?);
+    }
+    Some(Heard { replication: Replication::parse(&info)?, round_trip })
 }
