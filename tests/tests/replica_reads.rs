@@ -21,8 +21,8 @@ const FROM_REPLICAS: &str = "cluster.read_from=replica";
 /// Of fakes: short, so that a replica's silence is.
 const DEADLINE: &str = "cluster.command_timeout=2s";
 
-/// Generous: what is waited for comes within some rounds of the watch, one second each.
-const SOON: Duration = Duration::from_secs(30);
+/// Generous: what is waited for comes within some rounds of the watch, one second each, or an election.
+const SOON: Duration = Duration::from_secs(60);
 
 // One cluster for both: it takes longer to form than they do.
 #[test]
