@@ -95,6 +95,13 @@ metrics! {
     redirects_moved: Counter, "MOVED replies followed.";
     redirects_ask: Counter, "ASK replies followed.";
     redirects_again: Counter, "TRYAGAIN, LOADING, CLUSTERDOWN and READONLY replies after which a request was sent again.";
+    reads_to_replicas: Counter, "Reads and parts of reads given to replicas.";
+    reads_retried: Counter, "Reads that a replica lost or refused, asked again at the primary.";
+    replicas_usable: Gauge, "Replicas that may be read from now.";
+    replicas_unreachable: Gauge, "Replicas that are not read from because they do not answer.";
+    replicas_unlinked: Gauge, "Replicas that are not read from because they have lost their primary, or are loading.";
+    replicas_lagging: Gauge, "Replicas that are not read from because they lack more than cluster.max_replica_lag.";
+    replicas_moving: Gauge, "Replicas that are not read from because a slot moves from their primary.";
     requests_parked: Gauge, "Requests waiting for a node or to be sent again.";
     timeouts: Counter, "Requests not answered within the command timeout.";
     lost: Counter, "Requests whose backend connection was lost before the reply.";

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::admin::http;
 use crate::cluster::discovery::Discovery;
+use crate::cluster::watch::Watch;
 use crate::config::settings::Settings;
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
@@ -60,6 +61,13 @@ pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Re
     let discovery = Discovery::start(&settings.cluster, resolver.clone(), control.handle());
     let metrics = Arc::new(Metrics::new(settings.threads));
     let topology = discovery.topology().clone();
+    let watch = Watch::start(
+        &settings.cluster,
+        resolver.clone(),
+        topology.clone(),
+        metrics.clone(),
+        control.handle(),
+    );
     let shared = Arc::new(Shared::new(settings, topology, metrics, surroundings()));
     let drain = Drain::default();
 
@@ -82,7 +90,7 @@ pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Re
             return Err(io::Error::other("a worker panicked"));
         }
     }
-    drop(discovery);
+    drop((discovery, watch));
     control.shutdown_background();
     info!("ended");
     Ok(())

@@ -11,7 +11,7 @@ use crate::client::connection::Watermarks;
 use crate::client::session::Login;
 use crate::cluster::published::Topology;
 use crate::command::local::cluster::{NodeId, OwnNode};
-use crate::config::settings::{BackendKind, CrossSlot, CrossSlotTransactions, Settings};
+use crate::config::settings::{BackendKind, CrossSlot, CrossSlotTransactions, ReadFrom, Settings};
 use crate::metrics::Metrics;
 use crate::monitors::Monitors;
 use crate::private::caps::Caps;
@@ -30,6 +30,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// [`Settings`]' command timeout in milliseconds.
     pub command_timeout: u64,
+    /// Whether anybody but primaries answers reads.
+    pub reads_leave_primary: bool,
     /// [`Settings`]' connections per node.
     pub connections_per_node: u16,
     /// What the backends take in one request.
@@ -96,6 +98,7 @@ impl Shared {
         };
         Self {
             command_timeout: settings.cluster.command_timeout.as_millis() as u64,
+            reads_leave_primary: settings.cluster.read_from != ReadFrom::Primary,
             connections_per_node: settings.cluster.connections_per_node as u16,
             together,
             databases,
@@ -178,6 +181,13 @@ impl Shared {
     pub fn memory_excess(&self) -> (u64, u64) {
         let measurement = self.memory_excess.1.load(Ordering::Acquire);
         (self.memory_excess.0.load(Ordering::Relaxed).div_ceil(self.settings.threads as u64), measurement)
+    }
+
+    /// What of a read's time, in milliseconds, a replica does not get: the primary has it, where the replica does not
+    /// answer.
+    #[must_use]
+    pub fn read_time_kept_back(&self) -> u64 {
+        self.command_timeout / 2
     }
 
     /// How large a client's requests may be.

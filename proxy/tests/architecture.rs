@@ -84,7 +84,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("command", &["cluster::slot", "resp"]),
     (
         "backend",
-        &["backoff", "cluster::slot", "cluster::slot_map", "config", "dns", "metrics", "resp", "socket"],
+        &[
+            "backoff",
+            "cluster::readers",
+            "cluster::replication",
+            "cluster::slot",
+            "cluster::slot_map",
+            "config",
+            "dns",
+            "metrics",
+            "resp",
+            "socket",
+        ],
     ),
     ("cluster", &["backoff", "config", "dns", "resp"]),
     ("dns", &["config"]),
@@ -120,6 +131,9 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
     ("cluster/published.rs", "backend::handshake", "publishes that identity with the slot map"),
     ("cluster/learning.rs", "backend::handshake", "asks again when that identity changes"),
     ("cluster/discovery.rs", "backend::handshake", "its connections begin as all connections to backends do"),
+    ("cluster/watch.rs", "backend::connect", "its connections begin as all connections to backends do"),
+    ("cluster/watch.rs", "backend::lane", "for the kind of connection that it opens"),
+    ("cluster/watch.rs", "metrics", "tells how many replicas are read from, and why others are not"),
 ];
 
 /// Pure files that use a ◆ file.
@@ -187,6 +201,7 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "client::connection",
         "changes the client's record, whose socket it never touches",
     ),
+    ("client/reads.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/send.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("worker/plans.rs", "worker", "a part of the worker, whose sockets and clock it does not touch"),
     ("worker/resend.rs", "worker", "a part of the worker, whose sockets and clock it does not touch"),

@@ -16,7 +16,7 @@ use slotway::cluster::published::Topology;
 use slotway::cluster::slot::Slot;
 use slotway::cluster::slot_map::{Endpoint, Generation, SlotMap};
 use slotway::config::settings::{
-    BackendKind, ClusterSettings, CrossSlot, CrossSlotTransactions, DnsSettings, Secret,
+    BackendKind, ClusterSettings, CrossSlot, CrossSlotTransactions, DnsSettings, ReadFrom, Secret,
 };
 use slotway::dns::resolver::Resolver;
 use tokio::runtime::Handle;
@@ -148,6 +148,8 @@ fn cluster(seeds: Vec<Endpoint>) -> ClusterSettings {
         cross_slot_memory: 1 << 20,
         cross_slot_transactions: CrossSlotTransactions::PerShard,
         script_cache: 0,
+        read_from: ReadFrom::Primary,
+        max_replica_lag: None,
     }
 }
 

@@ -101,7 +101,7 @@ impl Fake {
     pub fn start(script: impl Fn(&Received) -> Action + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("a bound socket").to_string();
-        let topology = vec![Shard { addr: addr.clone(), slots: (0, 16_383) }];
+        let topology = vec![Shard { addr: addr.clone(), replicas: Vec::new(), slots: (0, 16_383) }];
         let state = Mutex::new(State { topology, ..State::default() });
         let node = Arc::new(Node { addr, script: Box::new(script), ending: AtomicBool::new(false), state });
         let serving = Arc::clone(&node);
@@ -117,10 +117,21 @@ impl Fake {
         let fakes: Vec<Self> = scripts.into_iter().map(Self::start).collect();
         let topology = fakes.iter().enumerate().map(|(index, fake)| {
             let end = if index == last { 16_383 } else { (index + 1) * share - 1 };
-            Shard { addr: fake.addr(), slots: ((index * share) as u16, end as u16) }
+            let slots = ((index * share) as u16, end as u16);
+            Shard { addr: fake.addr(), replicas: Vec::new(), slots }
         });
         let topology: Vec<Shard> = topology.collect();
         fakes.iter().for_each(|fake| fake.tell(topology.clone()));
+        fakes
+    }
+
+    /// Starts a primary that owns every slot and its replicas, which know each other.
+    #[must_use]
+    pub fn shard(scripts: Vec<Box<Script>>) -> Vec<Self> {
+        let fakes: Vec<Self> = scripts.into_iter().map(Self::start).collect();
+        let replicas = fakes.iter().skip(1).map(Self::addr).collect();
+        let shard = Shard { addr: fakes[0].addr(), replicas, slots: (0, 16_383) };
+        fakes.iter().for_each(|fake| fake.tell(vec![shard.clone()]));
         fakes
     }
 
@@ -259,6 +270,8 @@ impl Node {
             (b"AUTH" | b"SELECT" | b"CLIENT" | b"READONLY" | b"ASKING", _) => ok(),
             (b"PING", _) => Some(b"+PONG\r\n".to_vec()),
             (b"COMMAND", _) => Some(self.state().commands.clone().unwrap_or_else(|| b"*0\r\n".to_vec())),
+            // How its replication is, is the script's to say.
+            (b"INFO", b"REPLICATION") => None,
             (b"INFO", _) => Some(bulk("redis_version:7.0.15\r\ncluster_enabled:1\r\n").into_bytes()),
             (b"CLUSTER", b"SLOTS") => Some(cluster_slots(&self.state().topology)),
             (b"CLUSTER", b"SHARDS") => Some(cluster_shards(&self.state().topology, *protocol)),

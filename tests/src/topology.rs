@@ -2,29 +2,32 @@
 
 use crate::argv::frame;
 
-/// One shard: a primary without replicas.
+/// One shard.
 #[derive(Clone, Debug)]
 pub struct Shard {
-    /// `host:port`
+    /// The primary's `host:port`.
     pub addr: String,
+    /// The same of each replica.
+    pub replicas: Vec<String>,
     /// First and last slot.
     pub slots: (u16, u16),
 }
 
 impl Shard {
-    fn host(&self) -> &str {
-        self.addr.rsplit_once(':').expect("host:port").0
+    /// Its nodes with their roles, the primary first.
+    fn nodes(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        let replicas = self.replicas.iter().map(|addr| (addr.as_str(), "replica"));
+        std::iter::once((self.addr.as_str(), "master")).chain(replicas)
     }
+}
 
-    fn port(&self) -> &str {
-        self.addr.rsplit_once(':').expect("host:port").1
-    }
+fn host_and_port(addr: &str) -> (&str, &str) {
+    addr.rsplit_once(':').expect("host:port")
+}
 
-    /// Forty hexadecimal digits, the same for the same address.
-    #[must_use]
-    pub fn id(&self) -> String {
-        format!("{:0>40}", self.port())
-    }
+/// Forty hexadecimal digits, the same for the same address.
+fn id(addr: &str) -> String {
+    format!("{:0>40}", host_and_port(addr).1)
 }
 
 /// The reply of CLUSTER SLOTS.
@@ -33,9 +36,11 @@ pub fn cluster_slots(shards: &[Shard]) -> Vec<u8> {
     let mut reply = format!("*{}\r\n", shards.len());
     for shard in shards {
         let (first, last) = shard.slots;
-        reply += &format!("*3\r\n:{first}\r\n:{last}\r\n*4\r\n");
-        reply += &bulk(shard.host());
-        reply += &format!(":{}\r\n{}*0\r\n", shard.port(), bulk(&shard.id()));
+        reply += &format!("*{}\r\n:{first}\r\n:{last}\r\n", 3 + shard.replicas.len());
+        for (addr, _) in shard.nodes() {
+            let (host, port) = host_and_port(addr);
+            reply += &format!("*4\r\n{}:{port}\r\n{}*0\r\n", bulk(host), bulk(&id(addr)));
+        }
     }
     reply.into_bytes()
 }
@@ -50,14 +55,17 @@ pub fn cluster_shards(shards: &[Shard], protocol: u8) -> Vec<u8> {
         let (first, last) = shard.slots;
         reply += &map(2);
         reply += &format!("{}*2\r\n:{first}\r\n:{last}\r\n", bulk("slots"));
-        reply += &format!("{}*1\r\n{}", bulk("nodes"), map(7));
-        reply += &format!("{}{}", bulk("id"), bulk(&shard.id()));
-        reply += &format!("{}:{}\r\n", bulk("port"), shard.port());
-        for (name, value) in [("ip", shard.host()), ("endpoint", shard.host()), ("role", "master")] {
-            reply += &format!("{}{}", bulk(name), bulk(value));
+        reply += &format!("{}*{}\r\n", bulk("nodes"), 1 + shard.replicas.len());
+        for (addr, role) in shard.nodes() {
+            let (host, port) = host_and_port(addr);
+            reply += &format!("{}{}{}", map(7), bulk("id"), bulk(&id(addr)));
+            reply += &format!("{}:{port}\r\n", bulk("port"));
+            for (name, value) in [("ip", host), ("endpoint", host), ("role", role)] {
+                reply += &format!("{}{}", bulk(name), bulk(value));
+            }
+            reply += &format!("{}:0\r\n", bulk("replication-offset"));
+            reply += &format!("{}{}", bulk("health"), bulk("online"));
         }
-        reply += &format!("{}:0\r\n", bulk("replication-offset"));
-        reply += &format!("{}{}", bulk("health"), bulk("online"));
     }
     reply.into_bytes()
 }

@@ -95,7 +95,8 @@ impl Connector {
 
     fn handshake(&self, lane: Lane) -> Handshake {
         let user = self.settings.user.as_deref();
-        Handshake::new(lane.protocol, user, self.settings.password.as_ref(), lane.database)
+        let handshake = Handshake::new(lane.protocol, user, self.settings.password.as_ref(), lane.database);
+        if lane.reads() { handshake.reading_from_replica() } else { handshake }
     }
 
     async fn open_with(

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::cluster::replication::Replication;
 use crate::config::settings::Secret;
 use crate::resp::protocol::Protocol;
 use crate::resp::value::{Value, ValueError};
@@ -22,6 +23,9 @@ pub struct Handshake {
     pub database: u16,
     /// Whether to ask for the number that the server knows the connection by.
     asks_id: bool,
+    /// Whether to say READONLY, without which a cluster's replica redirects reads too, and to see to it that the
+    /// replica has its data.
+    reads: bool,
     id: Option<u64>,
     steps: VecDeque<Step>,
     identity: Option<ServerIdentity>,
@@ -63,6 +67,12 @@ pub enum HandshakeError {
     /// The server takes no connection at present: too many clients, protected mode, loading.
     #[error("backend refused the connection: {0}")]
     Refused(String),
+    /// The server refused READONLY, as one without cluster mode does, or INFO.
+    #[error("backend does not serve reads from a replica: {0}")]
+    ReadOnly(String),
+    /// A replica that was started a moment ago and has not been given its data: it would say that there is none.
+    #[error("replica has lost its primary or has not all of its data")]
+    Unlinked,
     /// The reply cannot be read.
     #[error("unreadable handshake: {0}")]
     Malformed(#[from] ValueError),
@@ -76,6 +86,9 @@ enum Step {
     Hello,
     Auth,
     Select,
+    ReadOnly,
+    /// How its replication is.
+    Replication,
     /// The number that CLIENT UNBLOCK wants.
     ClientId,
     /// Only makes the connection easy to find in CLIENT LIST: its failure does not matter.
@@ -88,13 +101,29 @@ impl Handshake {
     pub fn new(protocol: Protocol, user: Option<&str>, password: Option<&Secret>, database: u16) -> Self {
         let (user, password) = (user.map(str::to_owned), password.cloned());
         let steps = VecDeque::new();
-        Self { protocol, user, password, database, asks_id: false, id: None, steps, identity: None }
+        Self {
+            protocol,
+            user,
+            password,
+            database,
+            asks_id: false,
+            reads: false,
+            id: None,
+            steps,
+            identity: None,
+        }
     }
 
     /// The same, asking for the connection's number too, see [`Self::id`].
     #[must_use]
     pub fn asking_id(self) -> Self {
         Self { asks_id: true, ..self }
+    }
+
+    /// The same, for reads from a cluster's replica.
+    #[must_use]
+    pub fn reading_from_replica(self) -> Self {
+        Self { reads: true, ..self }
     }
 
     /// Appends the requests, all at once, and begins (again) to wait for their replies.
@@ -118,6 +147,10 @@ impl Handshake {
         if self.database > 0 {
             self.ask(Step::Select, &["SELECT", &self.database.to_string()], out);
         }
+        if self.reads {
+            self.ask(Step::ReadOnly, &["READONLY"], out);
+            self.ask(Step::Replication, &["INFO", "replication"], out);
+        }
         self.ask(Step::SetName, &["CLIENT", "SETNAME", "slotway"], out);
         if self.asks_id {
             self.ask(Step::ClientId, &["CLIENT", "ID"], out);
@@ -132,6 +165,7 @@ impl Handshake {
         let step = self.steps.pop_front().ok_or(HandshakeError::Unexpected)?;
         match Value::parse(reply)? {
             Value::Error(text) => fail(step, text)?,
+            info if step == Step::Replication => check_linked(&info)?,
             hello if step == Step::Hello => self.identity = ServerIdentity::from_hello(&hello),
             id if step == Step::ClientId => self.id = id.integer().and_then(|id| u64::try_from(id).ok()),
             _ => {}
@@ -180,6 +214,15 @@ impl ServerIdentity {
     }
 }
 
+/// The watch asks once a second, which a restart is quicker than.
+fn check_linked(info: &Value<'_>) -> Result<(), HandshakeError> {
+    let info = String::from_utf8_lossy(info.text().unwrap_or_default());
+    match Replication::parse(&info) {
+        Some(Replication::Primary { .. } | Replication::Replica { linked: true, .. }) => Ok(()),
+        _ => Err(HandshakeError::Unlinked),
+    }
+}
+
 /// What an error in reply to `step` means; `Ok` where it does not matter.
 fn fail(step: Step, text: &[u8]) -> Result<(), HandshakeError> {
     let said = String::from_utf8_lossy(&text[..text.len().min(200)]).replace(char::is_control, " ");
@@ -201,6 +244,7 @@ fn fail(step: Step, text: &[u8]) -> Result<(), HandshakeError> {
         }
         (Step::Hello, _) => HandshakeError::Protocol(said),
         (Step::Select, _) => HandshakeError::Database(said),
+        (Step::ReadOnly | Step::Replication, _) => HandshakeError::ReadOnly(said),
     })
 }
 
@@ -244,6 +288,30 @@ mod tests {
         assert_eq!(asks(Resp3, None, None, 0), "HELLO 3 CLIENT SETNAME slotway");
         assert_eq!(asks(Resp3, None, Some("pw"), 0), "HELLO 3 AUTH default pw CLIENT SETNAME slotway");
         assert_eq!(asks(Resp3, Some("u"), Some("pw"), 0), "HELLO 3 AUTH u pw CLIENT SETNAME slotway");
+    }
+
+    #[test]
+    fn a_connection_for_reads_from_a_replica_says_so_and_is_none_where_it_may_not() {
+        let begin = || {
+            let mut handshake = handshake(Protocol::Resp3, None, None, 0).reading_from_replica();
+            assert_eq!(
+                asked(&mut handshake).trim_end(),
+                "HELLO 3 READONLY INFO replication CLIENT SETNAME slotway"
+            );
+            assert_eq!(handshake.on_reply(REDIS_HELLO), Ok(Progress::Pending));
+            handshake
+        };
+        for (status, linked) in [("up", Ok(Progress::Pending)), ("down", Err(HandshakeError::Unlinked))] {
+            let mut handshake = begin();
+            assert_eq!(handshake.on_reply(b"+OK\r\n"), Ok(Progress::Pending));
+            let info = format!("role:slave\r\nmaster_link_status:{status}\r\nslave_repl_offset:7\r\n");
+            let reply = format!("${}\r\n{info}\r\n", info.len());
+            assert_eq!(handshake.on_reply(reply.as_bytes()), linked);
+        }
+        let mut handshake = begin();
+        let refused = "ERR This instance has cluster support disabled";
+        let refusal = handshake.on_reply(format!("-{refused}\r\n").as_bytes());
+        assert_eq!(refusal, Err(HandshakeError::ReadOnly(refused.into())));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Incoming {
             if cut.first {
                 self.in_push = buf[cut.range.start] == b'>';
             }
-            if link.lane.subscribes {
+            if link.lane.subscribes() {
                 self.on_subscription_piece(buf, cut, (key, &mut *link), replies)?;
             } else if !self.in_push {
                 on_piece(buf, cut, link, replies)?;

@@ -12,13 +12,50 @@ pub struct Lane {
     /// Which of the equal connections to the node this is: a client always uses the same one, which keeps
     /// its requests in order.
     pub number: u16,
-    /// Whether subscriptions are made over it: its pushes are passed on, its replies are markers between
-    /// batches of commands. No request of a client goes over such a connection.
-    pub subscribes: bool,
+    /// What its connections are for.
+    pub purpose: Purpose,
+}
+
+/// What the connections of a lane are for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Purpose {
+    /// Requests of clients, to primaries.
+    #[default]
+    Requests,
+    /// Reads, to replicas: a cluster's replica answers only on a connection that said READONLY. What is lost
+    /// here may be asked again elsewhere.
+    Reads,
+    /// Subscriptions: pushes are passed on, replies are markers between batches of commands. No request of a
+    /// client goes over such a connection.
+    Subscriptions,
 }
 
 impl Lane {
     /// The connections that subscriptions are made over, one a node.
     pub const SUBSCRIPTIONS: Self =
-        Self { protocol: Protocol::Resp3, database: 0, number: 0, subscribes: true };
+        Self { protocol: Protocol::Resp3, database: 0, number: 0, purpose: Purpose::Subscriptions };
+
+    /// The same connections, to replicas.
+    #[must_use]
+    pub fn to_replicas(self) -> Self {
+        Self { purpose: Purpose::Reads, ..self }
+    }
+
+    /// The same connections, to primaries.
+    #[must_use]
+    pub fn to_primaries(self) -> Self {
+        Self { purpose: Purpose::Requests, ..self }
+    }
+
+    /// Whether its requests are reads at replicas.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        self.purpose == Purpose::Reads
+    }
+
+    /// Whether subscriptions are made over it.
+    #[must_use]
+    pub fn subscribes(&self) -> bool {
+        self.purpose == Purpose::Subscriptions
+    }
 }

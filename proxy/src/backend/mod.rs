@@ -9,6 +9,7 @@ pub mod lane;
 pub mod link;
 pub mod owner;
 pub mod pool;
+pub mod prefer;
 pub mod told;
 
 pub mod connect;

@@ -131,7 +131,7 @@ fn retire<O: Owner>(owner: &RefCell<O>, key: LinkKey) {
 
 fn hand_back<R: Replies>(key: LinkKey, link: &mut Link, ended: &End, replies: &mut R) {
     let lane = link.lane;
-    if lane.subscribes {
+    if lane.subscribes() {
         replies.on_subscription(key, Subscription::Lost);
     }
     link.in_flight.drain(|pending, request, reached| {

@@ -10,6 +10,7 @@ use super::connection::{Client, Watermarks};
 use super::delivery::close_subscriber;
 use super::monitor::Feed;
 use super::plans::Plans;
+use super::reads;
 use super::replies::Piece;
 use super::retry::{Parked, Retries, Target};
 use super::spares::Spares;
@@ -25,7 +26,6 @@ use crate::refusal::Refusal;
 use crate::route::redirect::Redirect;
 use crate::scripts::known::Known;
 use crate::scripts::repairs::Repairs;
-use crate::scripts::store::Store;
 use crate::shared::Shared;
 
 // Milliseconds without a byte taken after which a client's mark is doubled: several round trips.
@@ -68,6 +68,10 @@ pub struct Clients {
     pub repairs: Repairs,
     /// Requests of the worker's own that are over, and whether they were answered.
     pub settled: Vec<(u32, bool)>,
+    /// Replicas that refused a read, and until when they are left alone.
+    pub unwell: Vec<(Endpoint, u64)>,
+    /// See [`Shared::read_time_kept_back`].
+    pub(super) read_time_kept_back: u64,
     /// A redirect, or its want of success, made it likely that the topology changed.
     pub topology_doubt: bool,
     pub(super) marks: Watermarks,
@@ -79,14 +83,11 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// No clients yet; their plans may hold so many bytes.
+    /// No clients yet.
     #[must_use]
-    pub fn new(
-        marks: Watermarks,
-        plans_limit: usize,
-        scripts: Arc<Store>,
-        metrics: Arc<WorkerMetrics>,
-    ) -> Self {
+    pub fn new(shared: &Shared, metrics: Arc<WorkerMetrics>) -> Self {
+        let marks = shared.marks;
+        let plans_limit = shared.settings.cluster.cross_slot_memory;
         Self {
             records: Slab::new(),
             next_generation: 0,
@@ -99,9 +100,11 @@ impl Clients {
             own_addresses: OwnAddresses::default(),
             pubsub: Registry::default(),
             feed: Feed::default(),
-            scripts: Known::new(scripts, metrics.clone()),
+            scripts: Known::new(shared.scripts.clone(), metrics.clone()),
             repairs: Repairs::default(),
             settled: Vec::new(),
+            unwell: Vec::new(),
+            read_time_kept_back: shared.read_time_kept_back(),
             topology_doubt: false,
             marks,
             now: 0,
@@ -312,7 +315,7 @@ impl Clients {
                 self.settled.push((token, true));
             }
         } else if reply.is_error()
-            && let Some(target) = self.redirect(pending, &reply, node)
+            && let Some(target) = self.redirect(pending, &reply, (node, lane))
         {
             self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
         } else {
@@ -354,7 +357,11 @@ impl Clients {
         (node, lane): (&Endpoint, Lane),
         reply: &Reply<'_>,
     ) -> bool {
-        match self.redirect(pending, reply, node) {
+        match self.redirect(pending, reply, (node, lane)) {
+            Some(target) if lane.reads() => {
+                self.ask_primary(origin, pending, (lane, target), request, Some(reply.bytes()));
+                true
+            }
             Some(target) => {
                 self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
                 true
@@ -364,9 +371,18 @@ impl Clients {
     }
 
     /// What an error reply means for its request: where it goes next, or `None` where it is the answer.
-    fn redirect(&mut self, pending: &Pending, reply: &Reply<'_>, node: &Endpoint) -> Option<Target> {
+    fn redirect(
+        &mut self,
+        pending: &Pending,
+        reply: &Reply<'_>,
+        (node, lane): (&Endpoint, Lane),
+    ) -> Option<Target> {
         let metrics = &self.metrics;
-        let target = match Redirect::parse(reply.reason(), node)? {
+        let redirect = Redirect::parse(reply.reason(), node)?;
+        if lane.reads() && reads::is_unwell(&redirect) {
+            self.unwell.push((node.clone(), self.now + reads::REST));
+        }
+        let target = match redirect {
             Redirect::Moved(endpoint) => {
                 metrics.redirects_moved.add(1);
                 self.topology_doubt = true;
@@ -443,6 +459,10 @@ impl Replies for Clients {
                 if let Some(client) = self.find(origin) {
                     client.kill();
                 }
+                return;
+            }
+            _ if lane.reads() => {
+                self.ask_primary(origin, pending, (lane, Target::Slot), request, None);
                 return;
             }
             Unanswered::NeverSent => {

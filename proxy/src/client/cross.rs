@@ -3,7 +3,7 @@
 
 use super::connection::Client;
 use super::dispatch::{Flow, Turn, slot_of};
-use super::send::{open_plain, send};
+use super::send::{open_plain, send_keyed};
 use crate::cluster::slot::Slot;
 use crate::command::groups::{self, Run};
 use crate::command::keys;
@@ -33,7 +33,7 @@ pub(super) fn route(
         slot => Some(slot?.unwrap_or_else(|| turn.fixed_slot())),
     };
     if let Some(slot) = slot {
-        send(client, slot, request.frame(), turn);
+        send_keyed(client, spec, Some(slot), request.frame(), turn);
         return Ok(Flow::Done);
     }
     if !turn.shared.crosses_slots() {

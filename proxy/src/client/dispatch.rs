@@ -7,7 +7,7 @@ use super::local::{self, Answer};
 use super::monitor::{self, Feed};
 use super::plans::Plans;
 use super::retry::Retries;
-use super::send::{open_plain, send, send_everywhere, send_scan, send_series, send_split};
+use super::send::{open_plain, send, send_everywhere, send_keyed, send_scan, send_series, send_split};
 use super::spares::Spares;
 use super::{private, scripted, subscribe, transaction};
 use crate::backend::lane::Lane;
@@ -165,8 +165,8 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
             return block(client, spec, request, turn);
         }
         Treatment::Keyed => {
-            let slot = slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
-            send(client, slot, request.frame(), turn);
+            let slot = slot_of(spec, request, turn)?;
+            send_keyed(client, spec, slot, request.frame(), turn);
         }
         Treatment::Cross(cross) => return cross::route(client, cross, spec, request, turn),
         Treatment::Blocking => return block(client, spec, request, turn),

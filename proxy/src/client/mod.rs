@@ -10,6 +10,7 @@ mod cross;
 pub mod dispatch;
 mod exec;
 pub mod plans;
+mod reads;
 pub mod scripted;
 pub mod send;
 pub mod transaction;

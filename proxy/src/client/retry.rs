@@ -64,6 +64,8 @@ impl Parked {
             Target::Node { .. } => None,
             Target::Slot => last_error.filter(|error| !names_a_node(error)).map(Box::from),
         };
+        // Once a replica did not answer, the primary has to.
+        let lane = lane.to_primaries();
         Self { origin, pending, lane, target, request: request.into(), last_error, due: 0, awaits: None }
     }
 

@@ -3,6 +3,7 @@
 
 use super::connection::Client;
 use super::dispatch::{Turn, slot_of, unsupported};
+use super::reads;
 use super::replies::{Expect, Piece};
 use super::retry::{Parked, Target};
 use crate::backend::in_flight::{Origin, Pending};
@@ -23,6 +24,24 @@ pub(super) fn send(client: &mut Client, slot: Slot, frame: &[u8], turn: &mut Tur
     send_part(client, origin, slot, lane, frame, turn);
 }
 
+/// Sends a request whose keys are in `slot`, if it has any: to a replica where that may answer it.
+pub(super) fn send_keyed(
+    client: &mut Client,
+    spec: &Spec,
+    slot: Option<Slot>,
+    frame: &[u8],
+    turn: &mut Turn<'_>,
+) {
+    let Some(slot) = slot.filter(|_| reads::may_leave_primary(client, spec, turn)) else {
+        return send(client, slot.unwrap_or_else(|| turn.fixed_slot()), frame, turn);
+    };
+    let origin = open_plain(client, turn);
+    if !reads::send_part(client, origin, slot, frame, turn) {
+        let lane = turn.lane(client);
+        send_part(client, origin, slot, lane, frame, turn);
+    }
+}
+
 pub(super) fn send_split(
     client: &mut Client,
     spec: &Spec,
@@ -34,17 +53,21 @@ pub(super) fn send_split(
         return Err(Refusal::WrongArity { name: spec.name.to_string() });
     }
     match split::cut(request, split, turn.shared.together, turn.pool.slot_map()) {
-        Cut::Whole(slot) => send(client, slot, request.frame(), turn),
+        Cut::Whole(slot) => send_keyed(client, spec, Some(slot), request.frame(), turn),
         Cut::Undivided => {
-            let slot = slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
-            send(client, slot, request.frame(), turn);
+            let slot = slot_of(spec, request, turn)?;
+            send_keyed(client, spec, slot, request.frame(), turn);
         }
         Cut::Parts { parts, kind } => {
             turn.metrics.commands_split.add(1);
             let lane = turn.lane(client);
+            let reads = reads::may_leave_primary(client, spec, turn);
             let origin = open_merged(client, kind, parts.len(), turn);
             for (part, cut) in (0..).zip(parts) {
-                send_part(client, Origin { part, ..origin }, cut.slot, lane, &cut.frame, turn);
+                let origin = Origin { part, ..origin };
+                if !reads || !reads::send_part(client, origin, cut.slot, &cut.frame, turn) {
+                    send_part(client, origin, cut.slot, lane, &cut.frame, turn);
+                }
             }
         }
     }

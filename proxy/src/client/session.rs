@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::address::Address;
 use super::transaction::Transaction;
-use crate::backend::lane::Lane;
+use crate::backend::lane::{Lane, Purpose};
 use crate::moment::Moment;
 use crate::resp::protocol::Protocol;
 
@@ -124,7 +124,7 @@ impl Session {
     #[must_use]
     pub fn lane(&self, connections: u16) -> Lane {
         let number = (self.id % u64::from(connections.max(1))) as u16;
-        Lane { protocol: self.protocol, database: self.database, number, subscribes: false }
+        Lane { protocol: self.protocol, database: self.database, number, purpose: Purpose::Requests }
     }
 
     /// Whether it may send commands other than AUTH, HELLO, QUIT and RESET.

@@ -9,3 +9,8 @@ pub mod link;
 pub mod published;
 pub mod refresh;
 pub mod topology;
+
+pub mod nearest;
+pub mod readers;
+pub mod replication;
+pub mod watch;

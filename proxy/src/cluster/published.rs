@@ -1,4 +1,5 @@
-//! What discovery publishes and every worker reads: the current slot map, the commands, and the servers' identity.
+//! What every worker reads of the backends: the current slot map, the commands and the servers' identity, which
+//! discovery publishes, and which nodes reads go to, which the watch does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
+use super::readers::Readers;
 use super::slot_map::{Generation, Shard, SlotMap};
 use crate::backend::handshake::ServerIdentity;
 use crate::command::table::Table;
@@ -13,6 +15,7 @@ use crate::command::table::Table;
 /// The process's one picture of its cluster. Readers take whole snapshots; nobody waits for a lock.
 pub struct Topology {
     map: ArcSwap<SlotMap>,
+    readers: ArcSwap<Readers>,
     server: ArcSwap<ServerIdentity>,
     /// Every command that the proxy knows: at first those of the checked-in facts.
     commands: watch::Sender<Arc<Table>>,
@@ -33,6 +36,7 @@ impl Topology {
     pub fn new() -> Self {
         Self {
             map: ArcSwap::from_pointee(SlotMap::empty()),
+            readers: ArcSwap::default(),
             server: ArcSwap::default(),
             commands: watch::Sender::new(Arc::new(Table::builtin())),
             wanted: AtomicBool::new(false),
@@ -48,6 +52,12 @@ impl Topology {
     #[must_use]
     pub fn slot_map(&self) -> Arc<SlotMap> {
         self.map.load_full()
+    }
+
+    /// The nodes that reads go to; none while every read goes to a primary.
+    #[must_use]
+    pub fn readers(&self) -> Arc<Readers> {
+        self.readers.load_full()
     }
 
     /// What servers there are, as the last one that was asked said; empty names where not known yet.
@@ -116,6 +126,13 @@ impl Topology {
         // After the map, so that who hears of a generation finds it.
         self.generation.send_replace(generation);
         map
+    }
+
+    /// The watch only: says who is to be read from, where that changed.
+    pub(super) fn publish_readers(&self, readers: Readers) {
+        if **self.readers.load() != readers {
+            self.readers.store(Arc::new(readers));
+        }
     }
 
     /// Discovery only: says what the servers are.

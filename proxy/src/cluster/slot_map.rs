@@ -47,6 +47,8 @@ pub struct SlotMap {
     /// Primaries first (each at least one slot), then replicas.
     nodes: Box<[Node]>,
     primaries: u16,
+    /// Behind the last replica of each primary in `nodes`: they stand in the order of their primaries.
+    replica_ends: Box<[u16]>,
     /// One node index a slot; [`UNSERVED`] where no node serves it.
     owners: Box<[u16]>,
     /// The lowest slot of each primary that serves any, ascending.
@@ -68,15 +70,18 @@ impl SlotMap {
                 owners[usize::from(first.number())..=usize::from(last.number())].fill(index as u16);
             }
         }
+        let mut replica_ends = Vec::with_capacity(shards.len());
         for (index, shard) in shards.iter().enumerate() {
             let role = Role::Replica(NodeIndex(index as u16));
             nodes.extend(shard.replicas.iter().map(|endpoint| Node { endpoint: endpoint.clone(), role }));
+            replica_ends.push(nodes.len() as u16);
         }
         let shard_slots = lowest_slots(&owners, shards.len());
         Self {
             generation,
             nodes: nodes.into_boxed_slice(),
             primaries: shards.len() as u16,
+            replica_ends: replica_ends.into_boxed_slice(),
             owners,
             shard_slots,
         }
@@ -99,6 +104,14 @@ impl SlotMap {
     pub fn owner(&self, slot: Slot) -> Option<NodeIndex> {
         let index = self.owners[usize::from(slot.number())];
         (index != UNSERVED).then_some(NodeIndex(index))
+    }
+
+    /// The replicas of a primary.
+    pub fn replicas(&self, primary: NodeIndex) -> impl Iterator<Item = NodeIndex> + Clone + use<> {
+        let end = |index: u16| self.replica_ends.get(usize::from(index)).copied();
+        let last = end(primary.0).unwrap_or_default();
+        let first = primary.0.checked_sub(1).map_or(Some(self.primaries), end).unwrap_or(last);
+        (first..last).map(NodeIndex)
     }
 
     /// Where the primary that serves `slot` listens.
@@ -187,5 +200,30 @@ impl fmt::Display for Endpoint {
         } else {
             write!(f, "{}:{}", self.host, self.port)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_primary_knows_its_replicas() {
+        let endpoint = |port| Endpoint { host: "h".into(), port };
+        let shard = |port, replicas: &[u16], slot| Shard {
+            primary: endpoint(port),
+            replicas: replicas.iter().copied().map(endpoint).collect(),
+            slots: vec![(Slot::new(slot).unwrap(), Slot::new(slot).unwrap())],
+        };
+        let map = SlotMap::new(
+            Generation(1),
+            &[shard(1, &[11, 12], 0), shard(2, &[], 1), shard(3, &[31], 2), shard(4, &[], 3)],
+        );
+        let ports = |primary| -> Vec<u16> {
+            let replicas = map.replicas(NodeIndex(primary));
+            replicas.map(|index| map.nodes()[usize::from(index.0)].endpoint.port).collect()
+        };
+        assert_eq!([0, 1, 2, 3, 4, 9].map(ports), [vec![11, 12], vec![], vec![31], vec![], vec![], vec![]]);
+        assert_eq!(SlotMap::empty().replicas(NodeIndex(0)).count(), 0);
     }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::facts::Facts;
-use super::{keys, treatment};
+use super::{keys, reads, treatment};
 
 /// One command or subcommand. Rows come from the checked-in table, see [`super::table`].
 ///
@@ -20,6 +20,8 @@ pub struct Spec {
     pub keys: Keys,
     /// What the proxy does with it.
     pub treatment: Treatment,
+    /// Whether a replica may answer it.
+    pub reads: bool,
     /// Whether argument 1 names a subcommand, which then has a row of its own.
     pub container: bool,
     /// Its number in the table that it stands in, from 1.
@@ -34,8 +36,9 @@ impl Spec {
     pub fn new(name: &str, arity: i16, flags: Flags, facts: Facts) -> Self {
         let keys = keys::keys_of(name, &facts.key_specs);
         let treatment = treatment::treatment_of(name, flags, &facts);
+        let reads = reads::may_leave_primary(name, flags);
         let (container, number, facts) = (false, None, Box::new(facts));
-        Self { name: name.into(), arity, flags, keys, treatment, container, number, facts }
+        Self { name: name.into(), arity, flags, keys, treatment, reads, container, number, facts }
     }
 
     /// Whether a request of `len` arguments, the names included, has as many as the command takes.
@@ -285,7 +288,8 @@ pub enum Local {
     Quit,
     /// RESET
     Reset,
-    /// READONLY, READWRITE: accepted, every read goes where it would anyway.
+    /// READONLY, READWRITE: accepted, and every read goes where it would anyway. Clients that know clusters say
+    /// READONLY on every connection: it is no wish for older data.
     Accept,
     /// INFO
     Info,

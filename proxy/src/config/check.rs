@@ -9,7 +9,7 @@ use std::{env, fs, thread};
 use super::error::ConfigError;
 use super::file::{BackendFile, ClusterFile, File, LoginFile};
 use super::quantity::{Size, Span};
-use super::settings::{BackendKind, ClusterSettings, Secret, Settings};
+use super::settings::{BackendKind, ClusterSettings, ReadFrom, Secret, Settings};
 use super::url::BackendUrl;
 
 /// The settings that `file` means; `None` when something is wrong with it, which is then in `errors`.
@@ -111,6 +111,7 @@ fn check_users(file: &File, errors: &mut Vec<ConfigError>) {
 }
 
 fn check_cluster(file: ClusterFile, errors: &mut Vec<ConfigError>) -> Option<ClusterSettings> {
+    check_read_from(&file, errors);
     let (user, password) = check_login(&file.backend, file.login, errors);
     let backend = check_backend(file.backend, errors);
     Some(ClusterSettings {
@@ -128,7 +129,22 @@ fn check_cluster(file: ClusterFile, errors: &mut Vec<ConfigError>) -> Option<Clu
         cross_slot_memory: file.cross_slot_memory,
         cross_slot_transactions: file.cross_slot_transactions,
         script_cache: file.script_cache,
+        read_from: file.read_from,
+        max_replica_lag: file.max_replica_lag,
     })
+}
+
+/// Only a cluster tells who its replicas are.
+fn check_read_from(file: &ClusterFile, errors: &mut Vec<ConfigError>) {
+    let lonely = [
+        ("cluster.standalone", file.backend.standalone.is_some()),
+        ("cluster.shards", file.backend.shards.is_some()),
+    ];
+    if file.read_from != ReadFrom::Primary {
+        let value = file.read_from;
+        let found = lonely.into_iter().filter(|(_, is_set)| *is_set);
+        errors.extend(found.map(|(backend, _)| ConfigError::NoReplicas { value, backend }));
+    }
 }
 
 /// As many as the servers themselves have where nobody says otherwise.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::settings::ReadFrom;
 use super::url::UrlError;
 
 /// Every mistake of one start, in the order of their places. Never empty.
@@ -113,6 +114,16 @@ pub enum ConfigError {
         first: &'static str,
         /// The other.
         second: &'static str,
+    },
+    /// Reads from replicas of servers that tell of none.
+    #[error(
+        "cluster.read_from is \"{value}\", must be \"primary\" with {backend}: its replicas are not known"
+    )]
+    NoReplicas {
+        /// What is set.
+        value: ReadFrom,
+        /// The key of the backend.
+        backend: &'static str,
     },
     /// A pair of settings in the wrong order.
     #[error("{low} is {low_value}, must not be above {high}, which is {high_value}")]

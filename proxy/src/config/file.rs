@@ -12,7 +12,7 @@ use super::entry::{Entry, Key, put};
 use super::error::ConfigError;
 use super::settings::{
     AtLimit, ClientSettings, CrossSlot, CrossSlotTransactions, DnsSettings, LogFormat, LogSettings,
-    PrivateSettings, Secret, User,
+    PrivateSettings, ReadFrom, Secret, User,
 };
 use super::url::BackendUrl;
 
@@ -49,6 +49,8 @@ pub(super) struct ClusterFile {
     pub(super) cross_slot_memory: usize,
     pub(super) cross_slot_transactions: CrossSlotTransactions,
     pub(super) script_cache: usize,
+    pub(super) read_from: ReadFrom,
+    pub(super) max_replica_lag: Option<usize>,
 }
 
 /// What stands behind the proxy: exactly one of the first three must be written.
@@ -211,6 +213,10 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("cluster.script_cache", |file, entry| {
         put(&mut file.cluster.script_cache, entry.size(0..=4 * GIB));
     }),
+    row("cluster.read_from", |file, entry| put(&mut file.cluster.read_from, read_read_from(entry))),
+    row("cluster.max_replica_lag", |file, entry| {
+        put(&mut file.cluster.max_replica_lag, entry.or_off(|entry| entry.size(0..=1024 * GIB)));
+    }),
     // [dns]
     row("dns.servers", |file, entry| put(&mut file.dns.servers, entry.list(|entry| entry.dns_server()))),
     row("dns.min_ttl", |file, entry| put(&mut file.dns.min_ttl, entry.duration(100 * MS..=DAY))),
@@ -304,6 +310,15 @@ fn read_cross_slot_transactions(entry: &mut Entry<'_>) -> Option<CrossSlotTransa
     })
 }
 
+fn read_read_from(entry: &mut Entry<'_>) -> Option<ReadFrom> {
+    entry.parse("\"primary\", \"replica\" or \"nearest\"", |text| match text {
+        "primary" => Some(ReadFrom::Primary),
+        "replica" => Some(ReadFrom::Replica),
+        "nearest" => Some(ReadFrom::Nearest),
+        _ => None,
+    })
+}
+
 /// Sixteen, or the benchmark's one entry a slot.
 fn read_table_buckets(entry: &mut Entry<'_>) -> Option<usize> {
     let buckets = entry.whole(16..=16_384usize)?;
@@ -348,6 +363,9 @@ impl Default for ClusterFile {
             cross_slot_memory: 256 * MIB,
             cross_slot_transactions: CrossSlotTransactions::PerShard,
             script_cache: 16 * MIB,
+            read_from: ReadFrom::Primary,
+            // The servers' own `repl-backlog-size`: what lacks more may have to begin anew.
+            max_replica_lag: Some(MIB),
         }
     }
 }

@@ -137,6 +137,11 @@ pub struct ClusterSettings {
     pub cross_slot_transactions: CrossSlotTransactions,
     /// Most bytes of scripts that are kept to be given to servers that lack them; 0: none.
     pub script_cache: usize,
+    /// Who answers reads; anything but [`ReadFrom::Primary`] with a cluster only.
+    pub read_from: ReadFrom,
+    /// Bytes of its primary's replication stream that a replica may lack and still be read from; `None`: any
+    /// number.
+    pub max_replica_lag: Option<usize>,
 }
 
 /// What becomes of a transaction whose keys are in several slots.
@@ -155,6 +160,17 @@ pub enum CrossSlot {
     BestEffort,
     /// CROSSSLOT, as a node would say.
     Refuse,
+}
+
+/// Which node of a shard answers commands that only read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadFrom {
+    /// The primary, always.
+    Primary,
+    /// A replica; the primary where none is usable.
+    Replica,
+    /// Whichever answers soonest, the primary among them.
+    Nearest,
 }
 
 /// The kinds of backends.
@@ -308,12 +324,23 @@ impl fmt::Display for Settings {
             users => writeln!(f, "users     {}", joined(users.iter().map(|user| &user.name)))?,
         }
         writeln!(f, "backend   {}", self.cluster.backend)?;
+        writeln!(f, "reads     from {}", self.cluster.read_from)?;
         match (&self.cluster.user, &self.cluster.password) {
             (_, None) => writeln!(f, "login     none")?,
             (None, Some(_)) => writeln!(f, "login     with a password")?,
             (Some(user), Some(_)) => writeln!(f, "login     as {user} with a password")?,
         }
         write!(f, "log       {}", self.log.filter)
+    }
+}
+
+impl fmt::Display for ReadFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+            Self::Nearest => "nearest",
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, ConfigErrors, Place};
 use super::file::{KEYS, USER_KEYS};
-use super::settings::{BackendKind, LogFormat, Settings};
+use super::settings::{BackendKind, LogFormat, ReadFrom, Settings};
 use super::url::UrlError;
 use super::written::Written;
 
@@ -206,6 +206,31 @@ fn exactly_one_kind_of_backend_must_be_written() {
     ] {
         assert_eq!(error(&format!("[cluster]\n{text}")), ConfigError::Conflict { first, second });
     }
+}
+
+#[test]
+fn only_a_clusters_replicas_can_be_read_from() {
+    let cluster = settings(&format!("{SEEDS}cluster.read_from = 'nearest'\ncluster.max_replica_lag = 'off'"));
+    assert_eq!((cluster.cluster.read_from, cluster.cluster.max_replica_lag), (ReadFrom::Nearest, None));
+    let alone = "cluster.standalone = 'redis://a'\ncluster.read_from = ";
+    assert_eq!(settings(&format!("{alone}'primary'")).cluster.read_from, ReadFrom::Primary);
+    assert_eq!(
+        said(&format!("{alone}'replica'")),
+        "cluster.read_from is \"replica\", must be \"primary\" with cluster.standalone: its replicas are not known"
+    );
+    let errors = errors("threads = 0\ncluster.shards = ['redis://a']\ncluster.read_from = 'nearest'");
+    assert!(
+        matches!(
+            &errors[..],
+            [
+                ConfigError::BadValue { .. },
+                ConfigError::NoReplicas { value: ReadFrom::Nearest, backend: "cluster.shards" }
+            ]
+        ),
+        "{errors:?}"
+    );
+    let wrong = said(&format!("{SEEDS}cluster.read_from = 'any'"));
+    assert!(wrong.ends_with("must be \"primary\", \"replica\" or \"nearest\""), "{wrong}");
 }
 
 #[test]

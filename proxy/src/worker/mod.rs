@@ -198,12 +198,7 @@ impl Worker {
         let connector = Rc::new(Connector::new(shared.settings.cluster.clone(), resolver));
         Rc::new_cyclic(|this| {
             RefCell::new(Self {
-                clients: Clients::new(
-                    shared.marks,
-                    shared.settings.cluster.cross_slot_memory,
-                    shared.scripts.clone(),
-                    metrics.clone(),
-                ),
+                clients: Clients::new(&shared, metrics.clone()),
                 pool: Pool::new(),
                 private: PrivatePool::new(
                     shared.caps.clone(),
@@ -295,6 +290,9 @@ impl Worker {
     /// Looks at deadlines; true while there are any.
     fn on_tick(&mut self) -> bool {
         let now = self.now();
+        if self.shared.reads_leave_primary {
+            self.pool.follow_readers(self.shared.topology.readers());
+        }
         self.pool.tick(now);
         let due = self.clients.retries.take_due(now);
         self.resend(due);
@@ -348,6 +346,9 @@ impl Owner for Worker {
             let fresh = self.clients.retries.take_fresh(self.now());
             self.resend(fresh);
             self.wake_tick.notify_one();
+        }
+        for (node, until) in self.clients.unwell.drain(..) {
+            self.pool.rest(&node, until);
         }
         self.clients.settle_subscriptions();
         self.send_subscriptions();
