@@ -11,6 +11,7 @@ pub mod dispatch;
 mod exec;
 pub mod plans;
 pub mod scripted;
+mod search;
 pub mod send;
 pub mod transaction;
 

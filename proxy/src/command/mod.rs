@@ -12,6 +12,8 @@ mod modules;
 
 pub mod treatment;
 
+mod search;
+
 pub mod keys;
 
 pub mod key_count;
