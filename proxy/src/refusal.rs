@@ -114,6 +114,13 @@ pub enum Refusal {
         /// Why.
         why: &'static str,
     },
+    /// A search over shards that no merge would make right.
+    Search {
+        /// Lower case.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// A SCAN cursor that the proxy did not give.
     BadCursor,
     /// A server's text that the proxy repeats as it is, code included.
@@ -138,6 +145,7 @@ impl fmt::Display for Refusal {
             ),
             Self::Protocol(error) => write!(f, "ERR Protocol error: {error}"),
             Self::Unsupported { name, why } => write!(f, "ERR slotway: '{name}' is not supported: {why}"),
+            Self::Search { name, why } => write!(f, "ERR slotway: '{name}' over shards: {why}"),
             Self::NotQueued { name, why } => {
                 write!(f, "ERR slotway: '{name}' can't be queued in a transaction: {why}")
             }
@@ -207,6 +215,7 @@ impl Refusal {
             | Self::Protocol(_)
             | Self::Unsupported { .. }
             | Self::NotQueued { .. }
+            | Self::Search { .. }
             | Self::Said(_)
             | Self::Keys(_) => "",
         }

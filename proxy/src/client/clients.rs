@@ -316,6 +316,7 @@ impl Clients {
             }
         } else if reply.is_error()
             && let Some(target) = self.redirect(pending, &reply, (node, lane))
+            && !(matches!(target, Target::Node { .. }) && self.plans.keeps_to_shard(origin))
         {
             self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
         } else {

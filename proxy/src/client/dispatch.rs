@@ -9,7 +9,7 @@ use super::plans::Plans;
 use super::retry::Retries;
 use super::send::{open_plain, send, send_everywhere, send_keyed, send_scan, send_series, send_split};
 use super::spares::Spares;
-use super::{private, scripted, subscribe, transaction};
+use super::{private, scripted, search, subscribe, transaction};
 use crate::backend::lane::Lane;
 use crate::backend::pool::Pool;
 use crate::cluster::slot::Slot;
@@ -185,6 +185,7 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
             let pick = turn.random;
             send_everywhere(client, request.frame(), MergeKind::AnyNotNil { pick }, turn)?;
         }
+        Treatment::Search(command) => search::route(client, command, spec, request, turn)?,
         Treatment::Scan => send_scan(client, request, turn)?,
         Treatment::Local(which) => answer_locally(client, which, spec, request, turn)?,
         Treatment::Subscribe(kind) => subscribe::subscribe(client, kind, request, turn),

@@ -12,6 +12,7 @@ mod exec;
 pub mod plans;
 mod reads;
 pub mod scripted;
+mod search;
 pub mod send;
 pub mod transaction;
 

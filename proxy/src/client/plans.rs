@@ -49,7 +49,7 @@ pub struct Outgoing {
 
 /// In the place of a reply that is too large.
 const TOO_LARGE: &[u8] =
-    b"-ERR slotway: too much has to be moved between slots, see cluster.cross_slot_memory\r\n";
+    b"-ERR slotway: too much of several slots has to be held, see cluster.cross_slot_memory\r\n";
 
 /// A plan that asks for nothing and says nothing would never end.
 const ENDLESS: &[u8] = b"-ERR slotway: the command could not be carried out\r\n";
@@ -118,6 +118,19 @@ impl Plans {
     /// How many transactions ran in part only since the last call.
     pub fn take_torn(&mut self) -> u64 {
         std::mem::take(&mut self.torn)
+    }
+
+    /// Whether a call is for the shard that it was sent to, wherever its slot may be by now.
+    #[must_use]
+    pub fn keeps_to_shard(&self, call: Origin) -> bool {
+        let running =
+            self.running.get(call.generation as usize).filter(|running| running.ticket == call.ticket);
+        running.is_some_and(|running| running.plan.keeps_to_shards())
+    }
+
+    /// Puts back a call that could not be sent.
+    pub fn put_back(&mut self, outgoing: Outgoing) {
+        self.outbox.push(outgoing);
     }
 
     /// The calls that wait to be sent.

@@ -313,14 +313,20 @@ fn place(spec: &Spec, request: &Request<'_>, may_span: bool, turn: &Turn<'_>) ->
             Ok(Place::Slot(turn.fixed_slot()))
         }
         Treatment::FixedShard | Treatment::Transaction(Command::Unwatch) => Ok(Place::Anywhere),
-        Treatment::EveryShard(_) | Treatment::Series | Treatment::Scan | Treatment::RandomKey
+        Treatment::EveryShard(_)
+        | Treatment::Series
+        | Treatment::Search(_)
+        | Treatment::Scan
+        | Treatment::RandomKey
             if one_shard =>
         {
             Ok(Place::Anywhere)
         }
-        Treatment::EveryShard(_) | Treatment::Series | Treatment::Scan | Treatment::RandomKey => {
-            refuse("it speaks of all shards, and a transaction runs on one")
-        }
+        Treatment::EveryShard(_)
+        | Treatment::Series
+        | Treatment::Search(_)
+        | Treatment::Scan
+        | Treatment::RandomKey => refuse("it speaks of all shards, and a transaction runs on one"),
         Treatment::Local(Local::Ping | Local::Echo | Local::Time) => Ok(Place::Anywhere),
         Treatment::Local(Local::Select) if turn.shared.together == Together::Shard => Ok(Place::Anywhere),
         Treatment::Refused(why) => Err(dispatch::unsupported(spec, why)),

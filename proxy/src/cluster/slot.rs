@@ -25,6 +25,20 @@ impl Slot {
         Self(crc16(hash_tag(key)) % SLOT_COUNT)
     }
 
+    /// A key of this slot: `prefix` and two more bytes. `None` where a hash tag within `prefix` fixes another slot.
+    #[must_use]
+    pub fn key_behind(self, prefix: &[u8]) -> Option<Vec<u8>> {
+        let mut key = [prefix, &[0, 0]].concat();
+        let tail = prefix.len();
+        // Four sums lead to one slot. A second is needed only where the two bytes would end a hash tag.
+        (0..4).find_map(|high| {
+            // The sum of two bytes behind a sum s is that of the bytes xor s behind 0.
+            let bytes = crc16(prefix) ^ before_two_zeroes(self.0 + high * SLOT_COUNT);
+            key[tail..].copy_from_slice(&bytes.to_be_bytes());
+            (Self::of(&key) == self).then(|| key.clone())
+        })
+    }
+
     /// The number, from 0 to 16,383.
     #[must_use]
     pub const fn number(self) -> u16 {
@@ -54,6 +68,12 @@ pub fn hash_tag(key: &[u8]) -> &[u8] {
 /// it; its check value for `123456789` is 0x31C3.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc: u16, &byte| (crc << 8) ^ CRC16_TABLE[usize::from((crc >> 8) as u8 ^ byte)])
+}
+
+/// The sum that becomes `crc` by two zero bytes: the division run backwards. The polynomial is odd, so a sum's lowest bit
+/// tells whether the polynomial was subtracted last.
+fn before_two_zeroes(crc: u16) -> u16 {
+    (0..16).fold(crc, |crc, _| if crc & 1 == 0 { crc >> 1 } else { ((crc ^ 0x1021) >> 1) | 0x8000 })
 }
 
 const CRC16_TABLE: [u16; 256] = {

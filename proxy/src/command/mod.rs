@@ -14,6 +14,8 @@ pub mod treatment;
 
 mod reads;
 
+mod search;
+
 pub mod keys;
 
 pub mod key_count;

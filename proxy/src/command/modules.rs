@@ -2,12 +2,13 @@
 //! their keys stand, and what is done with them. Every other learned command follows the server's facts.
 
 use super::facts::{FlaggedKeySpec, parse_key_specs};
+use super::search;
 use super::spec::Cross as C;
 use super::spec::Merge as M;
 use super::spec::Refused as R;
 use super::spec::Split as S;
 use super::spec::Target;
-use super::spec::Treatment::{self, Cross, EveryShard, Keyed, Refused, Scan, Series, Split as SplitBy};
+use super::spec::Treatment::{self, Cross, EveryShard, Refused, Scan, Series, Split as SplitBy};
 
 /// Where keys stand, as a column of `facts.txt`, for commands whose servers tell the first key only.
 const KEYS: &[(&str, &[&str])] = &[
@@ -45,9 +46,6 @@ pub(super) const REVIEWED: &[(Treatment, &[&str])] = &[
             "timeseries.refreshcluster",
         ],
     ),
-    // Suggestions are ordinary keys. All else of FT.* is about an index, which every shard has a part of, though the
-    // servers tell its name as a key: see [`treatment`].
-    (Keyed, &["ft.sugadd", "ft.sugdel", "ft.sugget", "ft.suglen"]),
     // Names of vector indices, walked through as SCAN walks through keys.
     (Scan, &["tvs.scanindex"]),
 ];
@@ -63,7 +61,8 @@ pub(super) fn key_specs(name: &str) -> Option<Vec<FlaggedKeySpec>> {
 
 /// What is done with the command `name`, where its facts are not enough.
 pub(super) fn treatment(name: &str) -> Option<Treatment> {
-    let reviewed = REVIEWED.iter().find(|(_, names)| names.contains(&name)).map(|(treatment, _)| *treatment);
+    let mut rows = REVIEWED.iter().chain(search::REVIEWED);
+    let reviewed = rows.find(|(_, names)| names.contains(&name)).map(|(treatment, _)| *treatment);
     let family = OF_EVERY_SHARD.iter().any(|prefix| name.starts_with(prefix));
     reviewed.or_else(|| family.then_some(Refused(R::EveryShard)))
 }
@@ -83,7 +82,7 @@ mod tests {
     fn no_command_stands_twice() {
         for names in [
             KEYS.iter().flat_map(|(_, names)| names.iter()).collect::<Vec<_>>(),
-            REVIEWED.iter().flat_map(|(_, names)| names.iter()).collect(),
+            REVIEWED.iter().chain(search::REVIEWED).flat_map(|(_, names)| names.iter()).collect(),
         ] {
             let mut sorted = names.clone();
             sorted.sort_unstable();
@@ -94,8 +93,8 @@ mod tests {
 
     #[test]
     fn what_nobody_reviewed_of_search_is_refused() {
-        assert_eq!(treatment("ft.search"), Some(Refused(R::EveryShard)));
-        assert_eq!(treatment("ft.sugadd"), Some(Keyed));
+        assert_eq!(treatment("ft.hybrid"), Some(Refused(R::EveryShard)));
+        assert_eq!(treatment("ft.sugadd"), Some(Treatment::Keyed));
         assert_eq!(treatment("json.set"), None);
     }
 }

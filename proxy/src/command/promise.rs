@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::spec::{Cross, Keys, Merge, Refused, Spec, Split, Target, Treatment};
+use super::spec::{Cross, Keys, Merge, Refused, Search, Spec, Split, Target, Treatment};
 use super::table::Table;
 
 /// What is told of one command.
@@ -30,6 +30,7 @@ pub fn of(spec: &Spec) -> Promise {
         Treatment::Cross(cross) => crossing(cross),
         Treatment::EveryShard(merge) => (every(merge), "each shard at a moment of its own"),
         Treatment::Series => (every(Merge::Concat), "each shard at a moment of its own; GROUPBY is refused"),
+        Treatment::Search(search) => searching(search),
         Treatment::FixedShard => ("one fixed shard", "the same on every shard, or anyone's to answer"),
         Treatment::Scan => ("shard after shard", "what is there all the time is returned at least once"),
         Treatment::RandomKey => ("every shard; one of the answers", "a key, where there is one"),
@@ -46,6 +47,23 @@ pub fn of(spec: &Spec) -> Promise {
         Treatment::Refused(why) => ("refused", refused(why)),
     };
     Promise { route, promise }
+}
+
+fn searching(search: Search) -> (&'static str, &'static str) {
+    match search {
+        Search::Query | Search::Aggregate => (
+            "every shard; rows merged",
+            "what one server would say, each shard at a moment of its own; what can't be merged so is refused",
+        ),
+        Search::Info => ("every shard; numbers added up", "each shard at a moment of its own"),
+        Search::TagValues => ("every shard; each value once", "each shard at a moment of its own"),
+        Search::Change { .. } => (
+            "every shard; all must succeed",
+            "what failed half-way says so, and is repaired by saying it again",
+        ),
+        Search::One => ("one fixed shard", "the same on every shard"),
+        Search::Alone => ("the one server that has all", "refused over several shards"),
+    }
 }
 
 fn keyed(spec: &Spec) -> (&'static str, &'static str) {

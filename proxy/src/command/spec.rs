@@ -140,6 +140,8 @@ pub enum Treatment {
     FixedShard,
     /// TS.MRANGE and its like: to every primary, whose answers stand behind each other, unless it asks for groups.
     Series,
+    /// FT.*: about an index, of which every shard has a part.
+    Search(Search),
     /// SCAN: shard by shard behind one opaque cursor.
     Scan,
     /// RANDOMKEY: a random shard first, the others where it is empty.
@@ -227,6 +229,42 @@ pub enum Transfer {
     Rename,
     /// RENAMENX.
     RenameNx,
+}
+
+/// What is asked of an index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Search {
+    /// FT.SEARCH
+    Query,
+    /// FT.AGGREGATE
+    Aggregate,
+    /// FT.INFO: numbers added up.
+    Info,
+    /// FT.TAGVALS: each value once.
+    TagValues,
+    /// Every shard does it; so many arguments from 1 on are names of indexes.
+    Change {
+        /// What it means when some shards had it already.
+        change: Change,
+        /// How many.
+        names: u8,
+    },
+    /// What is the same on each shard: one is asked.
+    One,
+    /// Where one server has all only.
+    Alone,
+}
+
+/// What a change of every shard does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// FT.CREATE and its like. Where one shard has it already the servers' error is the reply, and those that lacked it
+    /// have it from now on: said again it repairs what failed half-way, and reaches a shard that joined.
+    Adds,
+    /// FT.DROPINDEX and its like: where one shard had it, it is gone from all.
+    Takes,
+    /// Anything else.
+    Sets,
 }
 
 /// How a multi-key command is cut.

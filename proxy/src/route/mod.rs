@@ -7,4 +7,5 @@ pub mod merge;
 pub mod parts;
 pub mod plan;
 pub mod redirect;
+pub mod search;
 pub mod split;

@@ -43,7 +43,7 @@ pub enum Next {
 
 impl Next {
     /// An error of the proxy's own.
-    fn error(text: &str) -> Self {
+    pub(super) fn error(text: &str) -> Self {
         Self::Reply(format!("-ERR slotway: {text}\r\n").into_bytes())
     }
 
@@ -53,7 +53,7 @@ impl Next {
     }
 
     /// The answer where a server gave what it never gives.
-    fn unexpected() -> Self {
+    pub(super) fn unexpected() -> Self {
         Self::error("a backend's reply has an unexpected shape")
     }
 }
@@ -63,6 +63,12 @@ pub trait Plan: fmt::Debug {
     /// What follows from the replies to the last step's calls, which are in the calls' order, each whole. The
     /// proxy's own errors (a timeout, a lost connection) are among them as the client would be told them.
     fn next(&mut self, replies: &[&[u8]]) -> Next;
+
+    /// Whether its calls are for the shards that they are sent to, and not for their slots: where a slot has gone is
+    /// then no redirect to be followed, but an answer.
+    fn keeps_to_shards(&self) -> bool {
+        false
+    }
 }
 
 /// How a plan begins: itself and its first calls.
