@@ -15,7 +15,19 @@ fn applications_of_python_work() {
     command.arg("-B").arg(clients().join("python/applications.py"));
     all_work(
         &mut command,
-        &["dramatiq", "huey", "limits", "locks", "cachelib", "pubsub", "cluster_clients", "asyncio_clients"],
+        &[
+            "rq",
+            "celery",
+            "aiocache",
+            "dramatiq",
+            "huey",
+            "limits",
+            "locks",
+            "cachelib",
+            "pubsub",
+            "cluster_clients",
+            "asyncio_clients",
+        ],
     );
 }
 

@@ -32,7 +32,7 @@ class Found:
     def __init__(self):
         self.read = self.strangers = self.torn = self.unknown = 0
         self.older = []
-        self.batches = dict.fromkeys(("MGET", "pipeline"), 0)
+        self.batches = dict.fromkeys(("MGET", "pipeline", "MULTI"), 0)
 
 
 async def write(stage, client, user):
