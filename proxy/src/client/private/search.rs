@@ -54,7 +54,9 @@ const TRACKING_ON: &[u8] = b"*3\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\
 /// Goes on with the next group, or with what follows the last one. True where the job is to be looked at again.
 pub(super) fn go_on(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let Some(job) = client.job_mut() else { return false };
-    if job.until <= turn.now {
+    let is_over = job.until <= turn.now;
+    // A server gives what is there however short the time is: the first round is always whole.
+    if is_over && job.blocked {
         return seek::answer_nil(client, turn);
     }
     let Some(search) = job.search_mut() else { return false };
@@ -74,6 +76,9 @@ pub(super) fn go_on(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     if let Some(group) = search.groups.get(search.at) {
         let (slot, shape, frame) = (group.slot, group.twin.shape, group.twin.frame.clone());
         return ask(client, slot, shape, &frame, turn);
+    }
+    if is_over {
+        return seek::answer_nil(client, turn);
     }
     let armed = search.armed && !search.told;
     let Some(job) = client.job_mut() else { return false };
