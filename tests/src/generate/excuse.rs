@@ -11,6 +11,8 @@ pub struct Excuses {
     pub never: BTreeMap<String, String>,
     /// Commands whose keys have to be in one slot, with the reasons.
     pub one_slot: BTreeMap<String, String>,
+    /// Commands of transactions, as `one_slot`.
+    pub queued: BTreeMap<String, String>,
     /// Commands whose arguments are not spoiled, with the reasons.
     pub unspoiled: BTreeMap<String, String>,
 }
@@ -29,6 +31,7 @@ impl Excuses {
             let rows = match verb {
                 "never" => &mut excuses.never,
                 "one_slot" => &mut excuses.one_slot,
+                "queued" => &mut excuses.queued,
                 "unspoiled" => &mut excuses.unspoiled,
                 _ => panic!("line {number}: {verb} is no excuse"),
             };

@@ -48,6 +48,10 @@ pub struct Generator<'r> {
 /// Commands that the units below are made of, beside those of the rows.
 pub const COMPOSED: &[&str] = &["multi", "exec", "discard", "watch", "unwatch", "script|flush"];
 
+/// What may have keys in several slots within a transaction, as each key is served by itself. Of other commands there
+/// each has to be in one slot: a row of `excused.txt` says why.
+const SPLIT: &[&str] = &["mget", "mset", "del", "unlink", "exists", "touch"];
+
 impl<'r> Generator<'r> {
     /// Of `rows`, decided by `seed`.
     #[must_use]
@@ -142,17 +146,20 @@ impl<'r> Generator<'r> {
 
     /// A command of a transaction.
     fn queued(&mut self, row: &Row, scope: Scope) -> Command {
-        let within = if scope == Scope::Any && (row.together || self.one_slot(&row.name)) {
-            self.universe.tag()
-        } else {
-            scope
-        };
-        self.universe.scope(within);
+        let is_split = SPLIT.contains(&&*row.name);
         let spoil = match () {
-            () if counts_keys(row) && self.excuses.unspoiled.contains_key("exec") => Spoil::Never,
-            () if row.together || self.one_slot(&row.name) || self.one_slot("exec") => Spoil::Within,
-            () => Spoil::Beyond,
+            () if self.excuses.unspoiled.contains_key(&row.name) => Spoil::Never,
+            () if is_cut(row) && self.excuses.unspoiled.contains_key("exec") => Spoil::Never,
+            () if is_split && !self.one_slot("exec") => Spoil::Beyond,
+            () => Spoil::Within,
         };
+        self.universe.scope(scope);
+        let command = write(row, &mut self.universe, spoil);
+        if is_split || slots(&command).len() < 2 {
+            return command;
+        }
+        let tag = self.universe.tag();
+        self.universe.scope(if scope == Scope::Any { tag } else { scope });
         write(row, &mut self.universe, spoil)
     }
 
@@ -185,9 +192,10 @@ impl<'r> Generator<'r> {
     }
 }
 
-/// Whether an argument of the command says how many keys it has.
-fn counts_keys(row: &Row) -> bool {
-    row.pattern.counts() || ["eval", "fcall"].iter().any(|name| row.name.starts_with(name))
+/// Whether the proxy has to understand more of the command's arguments than where keys are: how many there are, or that
+/// keys and values come in pairs.
+fn is_cut(row: &Row) -> bool {
+    row.pattern.counts() || ["eval", "fcall", "mset"].iter().any(|name| row.name.starts_with(name))
 }
 
 /// SCRIPT FLUSH, after which no script is known; then all are loaded again.
