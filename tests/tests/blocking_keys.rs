@@ -49,6 +49,9 @@ fn an_element_of_any_slot_serves_one_who_waits_for_several() {
     pusher.cmd(&format!("XADD {}s 5-5 f v", keys[2]));
     let entry = waiter.read().items()[0].items()[1].items()[0].items()[0].text();
     assert_eq!(entry, "5-5");
+    // `$` is asked for first, whatever bytes the last entry has.
+    pusher.cmd(&format!("XADD {}s 6-6 \"\\xff\" v", keys[0]));
+    assert_eq!(waiter.cmd(&format!("XREAD BLOCK 10 STREAMS {}s $ $ $", keys.join("s "))), Value::Nil);
 }
 
 #[test]

@@ -161,7 +161,8 @@ fn ask_last_id(client: &mut Client, index: usize, turn: &mut Turn<'_>) -> bool {
 /// Puts the id of the last entry in the place of `$`; false where the reply is none.
 pub(super) fn on_last_id(job: &mut Job, reply: &[u8]) -> bool {
     let id = || {
-        let text = std::str::from_utf8(reply.get(..64.min(reply.len()))?).unwrap_or_default();
+        // The id is text; what stands behind it, the entry's fields, may be any bytes.
+        let text = String::from_utf8_lossy(reply.get(..64.min(reply.len()))?);
         if text.starts_with("*0\r\n") {
             return Some("0-0".to_owned());
         }
