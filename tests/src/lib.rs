@@ -35,3 +35,9 @@ pub mod play;
 pub mod storm;
 
 pub mod installed;
+
+pub mod mark;
+
+pub mod generate;
+
+pub mod duel;

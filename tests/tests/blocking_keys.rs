@@ -38,12 +38,20 @@ fn an_element_of_any_slot_serves_one_who_waits_for_several() {
         assert_eq!((reply.items()[0].text(), reply.items()[1].text()), (key.clone(), round.to_string()));
     }
     assert_eq!(waiter.cmd(&format!("BLPOP {all} 0.1")), Value::Nil);
+    for round in 0..50 {
+        // What is there is given however short the time: every slot is asked once.
+        pusher.cmd(&format!("RPUSH {} {round}", keys[2]));
+        assert_eq!(waiter.cmd(&format!("BLPOP {all} 0.001")).items()[1].text(), round.to_string());
+    }
     let streams = format!("XREAD BLOCK 0 STREAMS {} 0 0 0", keys.join("s ") + "s");
     waiter.send_line(&streams);
     waits(&proxy);
     pusher.cmd(&format!("XADD {}s 5-5 f v", keys[2]));
     let entry = waiter.read().items()[0].items()[1].items()[0].items()[0].text();
     assert_eq!(entry, "5-5");
+    // `$` is asked for first, whatever bytes the last entry has.
+    pusher.cmd(&format!("XADD {}s 6-6 \"\\xff\" v", keys[0]));
+    assert_eq!(waiter.cmd(&format!("XREAD BLOCK 10 STREAMS {}s $ $ $", keys.join("s "))), Value::Nil);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use slotway_tests::proxy::Proxy;
 fn redis_py_works() {
     let Some(python) = python() else { return };
     let output = drive(Command::new(python).arg(clients().join("python/client.py")));
-    assert_eq!(output.matches(": ok").count(), 4, "{output}");
+    assert_eq!(output.matches(": ok").count(), 6, "{output}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn an_impossible_count_of_keys_is_refused_in_the_servers_words() {
         assert_eq!(ask(&mut client, "SCRIPT LOAD return").text(), SCRIPT);
         for (command, rest) in COUNTED {
             let command = command.replace("SHA1", SCRIPT);
-            for count in ["x", "-1", "99", "99999999999999999999", "01", "+1"] {
+            for count in ["x", "-1", "99", "-9223372036854775808", "99999999999999999999", "01", "+1"] {
                 let line = format!("{command} {count} {rest}");
                 let theirs = ask(&mut client, &line);
                 if theirs.error().contains("unknown command") {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use slotway_tests::argv::words;
 use slotway_tests::cluster::Cluster;
+use slotway_tests::mark::Mark;
 use slotway_tests::proxy::Proxy;
 use slotway_tests::raw::Raw;
 use slotway_tests::server::Server;
@@ -111,16 +112,6 @@ fn a_dumped_value_is_restored_whole() {
     assert!(busy.error().starts_with("BUSYKEY"), "{busy:?}");
 }
 
-/// What of two replies has to be equal.
-#[derive(Clone, Copy)]
-enum Mark {
-    Exact,
-    Unordered,
-    Pairs,
-    Shape,
-    ErrorCode,
-}
-
 fn compare(family: &str) {
     let server = Server::start();
     let cluster = Cluster::start();
@@ -150,77 +141,13 @@ fn difference(line: &str, plain: &mut Raw, proxied: &mut Raw) -> Option<String> 
     let expected = plain.read_frame();
     // A reply that the plain server gave and the proxy never does ends the test here, named.
     let got = proxied.try_frame().unwrap_or_else(|error| panic!("{line}: no reply: {error}"));
-    let equal = match mark {
-        Mark::Exact => expected == got,
-        _ => normal(mark, Value::decode(&expected)) == normal(mark, Value::decode(&got)),
-    };
     let show = |frame: &[u8]| frame.escape_ascii().to_string();
-    (!equal).then(|| format!("    server {}\n    proxy  {}", show(&expected), show(&got)))
+    (!mark.agree(&expected, &got))
+        .then(|| format!("    server {}\n    proxy  {}", show(&expected), show(&got)))
 }
 
 fn marked(line: &str) -> (Mark, &str) {
-    let marks = [
-        ("[unordered] ", Mark::Unordered),
-        ("[pairs] ", Mark::Pairs),
-        ("[shape] ", Mark::Shape),
-        ("[error] ", Mark::ErrorCode),
-    ];
-    let found = marks.into_iter().find_map(|(word, mark)| Some((mark, line.strip_prefix(word)?)));
+    let word = line.strip_prefix('[').and_then(|line| line.split_once("] "));
+    let found = word.and_then(|(word, command)| Some((Mark::named(word)?, command)));
     found.unwrap_or((Mark::Exact, line))
-}
-
-fn normal(mark: Mark, value: Value) -> Value {
-    match mark {
-        Mark::Exact => value,
-        Mark::Unordered => unordered(value),
-        Mark::Pairs => pairs(value),
-        Mark::Shape => shape(value),
-        Mark::ErrorCode => error_code(value),
-    }
-}
-
-fn unordered(value: Value) -> Value {
-    map_items(value, |items| {
-        let mut items: Vec<Value> = items.into_iter().map(unordered).collect();
-        items.sort();
-        items
-    })
-}
-
-fn pairs(value: Value) -> Value {
-    map_items(value, |items| {
-        let mut pairs: Vec<Vec<Value>> = items.chunks(2).map(<[Value]>::to_vec).collect();
-        pairs.sort();
-        pairs.concat()
-    })
-}
-
-fn shape(value: Value) -> Value {
-    match value {
-        Value::Simple(_) => Value::Simple(Vec::new()),
-        Value::Error(_) => Value::Error(Vec::new()),
-        Value::Bulk(_) => Value::Bulk(Vec::new()),
-        Value::Int(_) => Value::Int(0),
-        Value::Number(_) => Value::Number(Vec::new()),
-        Value::Set(items) if items.is_empty() => Value::Array(items),
-        other => map_items(other, |items| items.into_iter().map(shape).collect()),
-    }
-}
-
-fn error_code(value: Value) -> Value {
-    let code = |text: Vec<u8>| text.split(|&byte| byte == b' ').next().unwrap_or_default().to_vec();
-    match value {
-        Value::Error(text) => Value::Error(code(text)),
-        other => other,
-    }
-}
-
-fn map_items(value: Value, change: impl FnOnce(Vec<Value>) -> Vec<Value>) -> Value {
-    match value {
-        Value::Array(items) => Value::Array(change(items)),
-        Value::Set(items) => Value::Set(change(items)),
-        Value::Map(items) => Value::Map(change(items)),
-        Value::Push(items) => Value::Push(change(items)),
-        other => other,
-    }
 }

@@ -1,10 +1,12 @@
 //! Defects that other proxies had with private connections, by their own release notes and issues: ours must
 //! not have them. Each test names its defect.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
 use slotway_tests::argv::frame;
+use slotway_tests::cluster::Cluster;
 use slotway_tests::fake::{Action, Fake};
 use slotway_tests::play::{Theatre, blocked_at, wait_for_blocked};
 use slotway_tests::poll::eventually;
@@ -266,6 +268,40 @@ fn block_is_an_option_in_its_place_only() {
          a: XREADGROUP GROUP BLOCK Block COUNT 1 STREAMS b >
          a: XREADGROUP GROUP BLOCK Block Block 10 COUNT 1 STREAMS b >",
     );
+}
+
+/// Defects: EXEC that runs though a watched key was written, SCAN that joins shards and loses keys (153 of 500 seen); and
+/// of ours: a watch that ended when a blocking command's time did.
+#[test]
+fn a_watch_is_kept_and_a_scan_finds_every_key_over_three_shards() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let mut other = proxy.client();
+    let expected: BTreeSet<String> = (0..500).map(|number| format!("key:{number}")).collect();
+    expected.iter().for_each(|key| other.send(&["SET", key, "x"]));
+    other.read_many(500);
+    for protocol in [2, 3] {
+        let mut client = Raw::speaking(&proxy.addr(), protocol);
+        for options in ["", " COUNT 1000", " COUNT 3 MATCH key:*"] {
+            let mut found = BTreeSet::new();
+            let mut cursor = "0".to_owned();
+            while found.is_empty() || cursor != "0" {
+                let reply = client.cmd(&format!("SCAN {cursor}{options}"));
+                found.extend(reply.items()[1].items().iter().map(Value::text));
+                cursor = reply.items()[0].text();
+            }
+            assert_eq!(found, expected, "RESP{protocol}{options}");
+        }
+        for key in ["key:1", "key:2", "key:3"] {
+            for (write, runs) in [("PING", true), ("SET key:9 x", true), (&*format!("SET {key} y"), false)] {
+                client.cmd(&format!("WATCH {key}"));
+                other.cmd(write);
+                assert_eq!(client.cmd("BLPOP none 0.01"), Value::Nil);
+                ["MULTI", &format!("GET {key}")].iter().for_each(|line| drop(client.cmd(line)));
+                assert_eq!(client.cmd("EXEC") != Value::Nil, runs, "RESP{protocol} {key} {write}");
+            }
+        }
+    }
 }
 
 /// Defects: "empty \r\n packets swallow the next reply", "pending replies are flushed before a close".

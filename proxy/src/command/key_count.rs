@@ -82,9 +82,10 @@ impl CountedBy {
 pub(super) fn parse_count(text: &[u8]) -> Result<usize, KeysError> {
     let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |rest| (true, rest));
     let canonical = matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && !(negative && digits == b"0");
-    let number = str::from_utf8(digits).ok().filter(|_| canonical).and_then(|text| text.parse::<i64>().ok());
+    // With its sign: the smallest integer has no positive.
+    let number = str::from_utf8(text).ok().filter(|_| canonical).and_then(|text| text.parse::<i64>().ok());
     match number {
-        Some(_) if negative => Err(KeysError::Negative),
+        Some(number) if number < 0 => Err(KeysError::Negative),
         Some(number) => usize::try_from(number).map_err(|_| KeysError::TooMany),
         None => Err(KeysError::NotAnInteger),
     }

@@ -10,8 +10,10 @@ from redis.cluster import RedisCluster
 HOST, PORT = os.environ["SLOTWAY_ADDR"].rsplit(":", 1)
 
 
-def connect(kind, protocol):
-    return kind(host=HOST, port=int(PORT), protocol=protocol, decode_responses=True)
+def connect(kind, protocol, **more):
+    """With the client's own default where no protocol is named."""
+    named = {} if protocol is None else {"protocol": protocol}
+    return kind(host=HOST, port=int(PORT), **named, **more)
 
 
 def values(client, name):
@@ -124,7 +126,7 @@ def errors(client, name):
 
 
 def binary(kind, name, protocol):
-    client = kind(host=HOST, port=int(PORT), protocol=protocol)
+    client = connect(kind, protocol)
     every_byte = bytes(range(256)) * 100
     client.set(name.encode() + b":\x00\r\n\xff", every_byte)
     assert client.get(name.encode() + b":\x00\r\n\xff") == every_byte
@@ -141,10 +143,10 @@ def session(client):
     assert client.dbsize() >= 0
 
 
-for protocol in (2, 3):
+for protocol in (2, 3, None):
     for kind in (redis.Redis, RedisCluster):
         name = f"py:{uuid.uuid4()}"
-        client = connect(kind, protocol)
+        client = connect(kind, protocol, decode_responses=True)
         values(client, name)
         many_keys(client, name)
         pipelines(client, name)
@@ -155,5 +157,7 @@ for protocol in (2, 3):
         if kind is redis.Redis:
             session(client)
             subscriptions(client, name)
+            # Since redis-py 8 its default is RESP3.
+            assert client.client_info()["resp"] == str(protocol or 3), client.client_info()
         client.close()
-        print(f"redis-py {redis.__version__} {kind.__name__} RESP{protocol}: ok")
+        print(f"redis-py {redis.__version__} {kind.__name__} RESP{protocol or 'by default'}: ok")

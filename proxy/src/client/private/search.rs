@@ -54,7 +54,9 @@ const TRACKING_ON: &[u8] = b"*3\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\
 /// Goes on with the next group, or with what follows the last one. True where the job is to be looked at again.
 pub(super) fn go_on(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let Some(job) = client.job_mut() else { return false };
-    if job.until <= turn.now {
+    let is_over = job.until <= turn.now;
+    // A server gives what is there however short the time is: the first round is always whole.
+    if is_over && job.blocked {
         return seek::answer_nil(client, turn);
     }
     let Some(search) = job.search_mut() else { return false };
@@ -74,6 +76,9 @@ pub(super) fn go_on(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     if let Some(group) = search.groups.get(search.at) {
         let (slot, shape, frame) = (group.slot, group.twin.shape, group.twin.frame.clone());
         return ask(client, slot, shape, &frame, turn);
+    }
+    if is_over {
+        return seek::answer_nil(client, turn);
     }
     let armed = search.armed && !search.told;
     let Some(job) = client.job_mut() else { return false };
@@ -156,7 +161,8 @@ fn ask_last_id(client: &mut Client, index: usize, turn: &mut Turn<'_>) -> bool {
 /// Puts the id of the last entry in the place of `$`; false where the reply is none.
 pub(super) fn on_last_id(job: &mut Job, reply: &[u8]) -> bool {
     let id = || {
-        let text = std::str::from_utf8(reply.get(..64.min(reply.len()))?).unwrap_or_default();
+        // The id is text; what stands behind it, the entry's fields, may be any bytes.
+        let text = String::from_utf8_lossy(reply.get(..64.min(reply.len()))?);
         if text.starts_with("*0\r\n") {
             return Some("0-0".to_owned());
         }

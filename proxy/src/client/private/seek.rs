@@ -129,9 +129,9 @@ fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
         false => connection.send(&[&before, request].concat()),
     };
     // The servers look at their clocks ten times a second: at its time a blocked client is unblocked by us.
-    // Not a tracking client's: it would lose its connection by that, and be told to forget everything.
+    // Not one that tracks or watches: it would lose its connection by that, and with it what that remembers.
     let is_unblocked = matches!(job.kind, Kind::Blocking { .. }) && connection.id != 0;
-    let is_unblocked = is_unblocked && private.pinned.tracking().is_none();
+    let is_unblocked = is_unblocked && private.pinned.is_empty();
     let at = if is_unblocked { job.until } else { overdue_at(job) };
     job.set_timer(at, asker, turn.private);
     turn.metrics.backend_requests.add(1);
