@@ -68,7 +68,9 @@ mod tests {
         for name in STAY.iter().copied().flatten() {
             let spec = table.by_full_name(name.as_bytes()).unwrap();
             assert!(spec.flags.contains(Flags::READONLY) && spec.keys != Keys::None, "{name}");
-            assert!(matches!(spec.treatment, Treatment::Keyed | Treatment::Split(_)), "{name}");
+            let is_routed =
+                matches!(spec.treatment, Treatment::Keyed | Treatment::Scripted | Treatment::Split(_));
+            assert!(is_routed, "{name}");
         }
     }
 }

@@ -51,13 +51,14 @@ def rq(name):
 
 def celery(name):
     """BRPOP over several queues, unacknowledged tasks in transactions, results by pub/sub, chains, groups, a chord. Its
-    broker has scripts over several keys, so its keys get a hash tag as prefix; those of its results need none."""
+    broker and its chords have scripts over several keys, so all its keys get a hash tag as prefix."""
     from celery import Celery, chain, chord, group
     from celery.contrib.testing.worker import start_worker
 
     app = Celery(name, broker=URL, backend=URL, set_as_current=False)
     app.conf.task_default_queue = name
     app.conf.broker_transport_options = {"global_keyprefix": "{" + name + "}"}
+    app.conf.result_backend_transport_options = {"global_keyprefix": "{" + name + "}"}
     add = app.task(plus, name=f"{name}.add")
     summed = app.task(total, name=f"{name}.total")
     with start_worker(app, pool="threads", concurrency=4, perform_ping_check=False, loglevel="CRITICAL"):
