@@ -212,6 +212,7 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "private::connection",
         "keeps a client's connections, whose sockets it does not touch",
     ),
+    ("client/answers.rs", "client::connection", "changes clients' records, whose sockets it never touches"),
     (
         "client/clients.rs",
         "client::connection",

@@ -22,6 +22,7 @@ pub mod local;
 pub mod monitor;
 mod subscribe;
 
+mod answers;
 pub mod clients;
 mod delivery;
 pub mod output;
