@@ -13,8 +13,8 @@ use slotway::command::table::Table;
 use slotway_tests::cluster::Cluster;
 use slotway_tests::fake::{Action, Fake, Script};
 use slotway_tests::poll::eventually;
-use slotway_tests::proxy::{Options, Proxy};
-use slotway_tests::raw::Raw;
+use slotway_tests::proxy::{Options, Proxy, answered};
+use slotway_tests::raw::{PATIENCE, Raw};
 use slotway_tests::server::{Kind, Server};
 use slotway_tests::topology::{bulk, bulks};
 use slotway_tests::value::Value;
@@ -316,6 +316,7 @@ fn what_is_learned_is_routed_by_the_servers_facts() {
         ("X.COUNT", "readonly", 0, sum),
         ("X.COMPUTE", "fast", 0, ""),
         ("X.ADMIN", "admin", 0, ""),
+        ("X.HIDES", "movablekeys", 0, ""),
         ("get", "admin", 0, ""),
         ("client|steal", "fast", 0, ""),
     ]));
@@ -336,6 +337,13 @@ fn what_is_learned_is_routed_by_the_servers_facts() {
     let shared = nodes[2].received().into_iter().find(|received| received.name() == "GET").unwrap();
     assert_ne!(waited.connection, shared.connection, "what may wait has a connection of its own");
     assert_eq!(waited.argv[2], b"7", "and is sent as it came");
+    assert_eq!(client.cmd("X.HIDES foo"), Value::Int(0), "a cluster's node would say where its keys are");
+    let urls: Vec<_> = nodes.iter().map(|node| format!("redis://{}", node.addr())).collect();
+    let proxy = Options::shards(&urls).eager().start();
+    let mut apart = proxy.client();
+    let told = answered(&mut apart, "X.COMPUTE", PATIENCE);
+    assert_eq!(told, Value::Int(0), "the fixed shard");
+    assert!(apart.cmd("X.HIDES foo").error().contains("its keys can't be told"));
 }
 
 #[test]
@@ -476,6 +484,7 @@ fn expected_of_stack() -> BTreeMap<String, BTreeSet<String>> {
         "timeseries.refreshcluster",
     ];
     [
+        ("Cross(Gather(First))", names(["cms.merge", "tdigest.merge"])),
         ("Split(GatherPath)", names(["json.mget"])),
         ("Split(Triples)", names(["json.mset"])),
         ("Split(GatherTriples)", names(["ts.madd"])),

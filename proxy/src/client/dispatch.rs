@@ -71,6 +71,11 @@ impl Turn<'_> {
         self.shared.together == Together::Shard && self.pool.slot_map().shard_slots().len() == 1
     }
 
+    /// Whether keys are on several servers that know nothing of each other.
+    fn are_apart(&self) -> bool {
+        self.shared.together == Together::Shard && self.pool.slot_map().shard_slots().len() > 1
+    }
+
     /// Whether a server takes keys of both slots in one request.
     pub(super) fn are_together(&self, a: Slot, b: Slot) -> bool {
         let map = self.pool.slot_map();
@@ -173,7 +178,7 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         Treatment::Transaction(command) => {
             return transaction::handle(client, command, spec, request, turn);
         }
-        Treatment::FixedShard => send(client, turn.fixed_slot(), request.frame(), turn),
+        Treatment::FixedShard => send_fixed(client, spec, request, turn)?,
         Treatment::Split(split) => send_split(client, spec, request, split, turn)?,
         Treatment::Series => send_series(client, spec, request, turn)?,
         Treatment::Scripted => scripted::send(client, spec, request, turn)?,
@@ -228,6 +233,21 @@ fn is_queued(spec: &Spec) -> bool {
     }
 }
 
+/// Sends what no key leads to the fixed shard. Not where it has keys that nobody tells where to find: a cluster's node
+/// says where they are, other servers don't.
+fn send_fixed(
+    client: &mut Client,
+    spec: &Spec,
+    request: &Request<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<(), Refusal> {
+    if spec.flags.contains(Flags::MOVABLEKEYS) && spec.keys == spec::Keys::None && turn.are_apart() {
+        return Err(unsupported(spec, Refused::HiddenKeys));
+    }
+    send(client, turn.fixed_slot(), request.frame(), turn);
+    Ok(())
+}
+
 /// Whether a request of a command that needn't block does.
 fn blocks(spec: &Spec, request: &Request<'_>) -> bool {
     spec.flags.contains(Flags::BLOCKING) && blocking::is_blocking(spec, request)
@@ -280,6 +300,7 @@ pub(super) fn unsupported(spec: &Spec, why: Refused) -> Refusal {
     let why = match why {
         Refused::Subscribe => "its subscriptions are of a kind that is not known here",
         Refused::Wait => "it speaks of the writes of one connection, and backend connections are shared",
+        Refused::HiddenKeys => "its keys can't be told, and the servers don't say which of them has one",
         Refused::Connection => "it changes its connection, and backend connections are shared",
         Refused::EveryShard => "it concerns every shard, and their answers can't be made one",
         Refused::NodeAdmin => "it acts on one node or on the cluster's shape; send it to the node",

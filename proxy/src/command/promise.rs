@@ -153,6 +153,7 @@ fn refused(why: Refused) -> &'static str {
     match why {
         Refused::Subscribe => "a kind of subscription that is not known here",
         Refused::Wait => "speaks of the writes of one connection, and backend connections are shared",
+        Refused::HiddenKeys => "its keys can't be told, and the servers don't say which of them has one",
         Refused::Connection => "changes its connection, and backend connections are shared",
         Refused::EveryShard => "concerns every shard, and their answers can't be made one",
         Refused::NodeAdmin => "acts on one node or on the cluster's shape: send it to the node",

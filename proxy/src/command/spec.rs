@@ -367,6 +367,8 @@ pub enum Refused {
     Subscribe,
     /// WAIT, WAITAOF: would speak of a connection that others share.
     Wait,
+    /// Has keys that can't be found, before servers that don't redirect.
+    HiddenKeys,
     /// Changes the connection that it comes over, which others share.
     Connection,
     /// Concerns every shard, and their answers can't be made one.
