@@ -102,8 +102,10 @@ impl<'a> Reply<'a> {
     /// EXEC or DISCARD discarded it.
     #[must_use]
     pub fn reason(&self) -> &'a [u8] {
+        // Few have one: the rest are not looked at.
+        let Some(error) = self.lead_error else { return self.bytes() };
         let discarded = self.bytes().starts_with(b"-EXECABORT") || self.bytes() == b"+OK\r\n";
-        self.lead_error.filter(|_| discarded).unwrap_or_else(|| self.bytes())
+        if discarded { error } else { self.bytes() }
     }
 
     /// The error by which MULTI itself was refused: EXEC's own says less.

@@ -61,6 +61,7 @@ impl Clients {
     }
 
     /// A reply to what no client asked for itself.
+    #[inline(never)]
     fn on_own_reply(
         &mut self,
         pending: &Pending,
@@ -97,6 +98,7 @@ impl Clients {
     }
 
     /// Whether an error proves that its request did not run and is to be sent again; it is then kept.
+    #[inline(never)]
     fn goes_again(
         &mut self,
         origin: Origin,

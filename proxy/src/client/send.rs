@@ -25,6 +25,7 @@ pub(super) fn send(client: &mut Client, slot: Slot, frame: &[u8], turn: &mut Tur
 }
 
 /// Sends a request whose keys are in `slot`, if it has any: to a replica where that may answer it.
+#[inline]
 pub(super) fn send_keyed(
     client: &mut Client,
     spec: &Spec,
@@ -32,9 +33,15 @@ pub(super) fn send_keyed(
     frame: &[u8],
     turn: &mut Turn<'_>,
 ) {
-    let Some(slot) = slot.filter(|_| reads::may_leave_primary(client, spec, turn)) else {
-        return send(client, slot.unwrap_or_else(|| turn.fixed_slot()), frame, turn);
-    };
+    match slot {
+        Some(slot) if reads::may_leave_primary(client, spec, turn) => send_read(client, slot, frame, turn),
+        Some(slot) => send(client, slot, frame, turn),
+        None => send(client, turn.fixed_slot(), frame, turn),
+    }
+}
+
+/// Sends a read to the replica that its client reads `slot` from, where there is one.
+fn send_read(client: &mut Client, slot: Slot, frame: &[u8], turn: &mut Turn<'_>) {
     let origin = open_plain(client, turn);
     if !reads::send_part(client, origin, slot, frame, turn) {
         let lane = turn.lane(client);
