@@ -1,6 +1,5 @@
 //! Scripts and functions: a server that has forgotten them, or never had them, is no client's matter.
 
-use std::env;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -8,6 +7,7 @@ use std::time::Duration;
 
 use slotway::cluster::slot::Slot;
 use slotway_tests::cluster::Cluster;
+use slotway_tests::installed::python;
 use slotway_tests::proxy::{Options, Proxy, answered};
 use slotway_tests::raw::Raw;
 use slotway_tests::server::{Kind, Server};
@@ -288,14 +288,8 @@ fn scripts_that_nobody_calls_go_first_when_there_is_no_room() {
 
 #[test]
 fn redis_py_scripts_and_locks_outlive_a_restart() {
-    let python = env::var("SLOTWAY_PYTHON").unwrap_or_else(|_| "target/venv/bin/python".to_owned());
+    let Some(python) = python() else { return };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.parent().expect("the workspace").join(python);
-    if !python.exists() {
-        assert!(env::var_os("SLOTWAY_NO_SKIP").is_none(), "the virtual environment is missing");
-        println!("skipped: the virtual environment is missing; tests/run.sh installs it");
-        return;
-    }
     let mut server = Server::start();
     let proxy = Options::standalone(&format!("redis://{}", server.addr())).start();
     let run = |part: &str| {

@@ -1,7 +1,6 @@
 //! Transactions of many clients at once, and what faults may do to them: they never interleave, they run
 //! whole and once, or not at all.
 
-use std::env;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use slotway::cluster::slot::Slot;
 use slotway_tests::argv::frame;
 use slotway_tests::cluster::Cluster;
+use slotway_tests::installed::python;
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
@@ -195,14 +195,8 @@ fn client_list_shows_transactions_and_watched_keys() {
 
 #[test]
 fn redis_py_runs_transactions_and_watch_loops() {
-    let python = env::var("SLOTWAY_PYTHON").unwrap_or_else(|_| "target/venv/bin/python".to_owned());
+    let Some(python) = python() else { return };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.parent().expect("the workspace").join(python);
-    if !python.exists() {
-        assert!(env::var_os("SLOTWAY_NO_SKIP").is_none(), "the virtual environment is missing");
-        println!("skipped: the virtual environment is missing; tests/run.sh installs it");
-        return;
-    }
     let cluster = Cluster::start();
     let proxy = Proxy::over(&cluster);
     let script = root.join("clients/python/transactions.py");

@@ -26,8 +26,7 @@ use crate::cluster::slot_map::{Endpoint, SlotMap};
 use crate::command::groups::with_request;
 use crate::command::scripted::Scripted;
 use crate::metrics::WorkerMetrics;
-use crate::resp::protocol::Protocol;
-use crate::resp::reply_writer::ReplyWriter;
+use crate::route::plan::frame::write;
 use crate::scripts::known::Doubt;
 use crate::scripts::libraries::{self, Library};
 use crate::shared::Shared;
@@ -213,8 +212,6 @@ impl Source {
 
 fn frame(words: &[&[u8]]) -> Vec<u8> {
     let mut request = Vec::new();
-    let mut writer = ReplyWriter::new(&mut request, Protocol::Resp2);
-    writer.array(words.len());
-    words.iter().for_each(|word| writer.bulk(word));
+    write(&mut request, words);
     request
 }

@@ -2,15 +2,14 @@
 
 use super::Call;
 use crate::cluster::slot::Slot;
+use crate::resp::protocol::Protocol;
+use crate::resp::reply_writer::ReplyWriter;
 
 /// Appends a request of these words.
 pub fn write(frame: &mut Vec<u8>, words: &[&[u8]]) {
-    frame.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-    for word in words {
-        frame.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        frame.extend_from_slice(word);
-        frame.extend_from_slice(b"\r\n");
-    }
+    let mut writer = ReplyWriter::new(frame, Protocol::Resp2);
+    writer.array(words.len());
+    words.iter().for_each(|word| writer.bulk(word));
 }
 
 impl Call {

@@ -2,11 +2,12 @@
 //! rows as a server would have.
 
 use super::query::{Returned, Shown};
-use super::reply::{Answer, Columns, Items, Row, is_nil, pairs, text, write_map};
+use super::reply::{Answer, Columns, Row, pairs, text, write_map};
 use super::schema::Schema;
 use crate::cluster::slot::Slot;
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
+use crate::route::elements::{Elements, is_nil};
 use crate::route::plan::Call;
 
 /// What is read of documents, and what of rows is shown.
@@ -149,7 +150,7 @@ impl Contents {
                 pairs.into_iter().filter_map(|(name, value)| Some((text(name)?, value.to_vec()))).collect()
             }
             Some(returned) => {
-                let values = returned.iter().zip(Items::new(document)?);
+                let values = returned.iter().zip(Elements::new(document)?);
                 values
                     .filter(|(_, value)| !is_nil(value))
                     .map(|(field, value)| (field.name.as_slice(), value.to_vec()))

@@ -3,11 +3,11 @@
 use super::groups::Groups;
 use super::info;
 use super::ranked::Ranked;
-use super::reply::Items;
 use super::rows::Rows;
 use crate::command::spec::Change;
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
+use crate::route::elements::{Elements, is_error};
 
 /// What is made of the shards' answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,10 +54,6 @@ impl Gathering {
     }
 }
 
-fn is_error(reply: &[u8]) -> bool {
-    matches!(reply.first(), Some(b'-' | b'!'))
-}
-
 fn changed(change: Change, replies: &[&[u8]]) -> Option<Vec<u8>> {
     let done = replies.iter().find(|reply| !is_error(reply));
     let Some(done) = done else { return replies.first().map(|error| error.to_vec()) };
@@ -93,7 +89,7 @@ fn changed(change: Change, replies: &[&[u8]]) -> Option<Vec<u8>> {
 fn tag_values(replies: &[&[u8]], protocol: Protocol) -> Option<Vec<u8>> {
     let mut values = Vec::new();
     for reply in replies {
-        values.extend(Items::new(reply)?);
+        values.extend(Elements::new(reply)?);
     }
     values.sort_unstable();
     values.dedup();

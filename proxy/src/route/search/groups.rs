@@ -5,10 +5,11 @@ use hashbrown::{HashMap, HashSet};
 
 use super::arguments::number;
 use super::query::Page;
-use super::reply::{Items, text};
+use super::reply::text;
 use super::rows::{Key, Property, Rank, Table, write};
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
+use crate::route::elements::Elements;
 
 /// How groups become one reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -210,7 +211,7 @@ impl<'a> Reduced<'a> {
     }
 
     fn list(value: &'a [u8], counts: bool) -> Option<Self> {
-        let order: Vec<_> = Items::new(value)?.collect();
+        let order: Vec<_> = Elements::new(value)?.collect();
         Some(Self::Values { known: order.iter().copied().collect(), order, counts })
     }
 

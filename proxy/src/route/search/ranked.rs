@@ -10,9 +10,10 @@ use std::collections::BinaryHeap;
 
 use super::arguments::number;
 use super::query::Page;
-use super::reply::{Answer, Columns, Items, Row, is_nil, text, write_map};
+use super::reply::{Answer, Columns, Row, text, write_map};
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
+use crate::route::elements::{Elements, is_nil};
 
 /// How rows of FT.SEARCH become one reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -141,14 +142,14 @@ impl<'a> Rank<'a> {
 
     fn of_score(score: &'a [u8], by_words: bool) -> Option<Self> {
         // With an explanation: the score, then the explanation.
-        let Some(mut items) = Items::new(score) else {
+        let Some(mut items) = Elements::new(score) else {
             return number(text(score)?).filter(|_| !by_words).map(Self::Number);
         };
         let score: f64 = number(text(items.next()?)?)?;
         if !by_words {
             return Some(Self::Number(score));
         }
-        document_part(score, text(Items::new(items.next()?)?.next()?)?).map(Self::Number)
+        document_part(score, text(Elements::new(items.next()?)?.next()?)?).map(Self::Number)
     }
 
     fn compare(self, other: Self, order: Order) -> Ordering {

@@ -2,9 +2,9 @@
 
 use super::query::Shown;
 use crate::resp::protocol::Protocol;
-use crate::resp::reply::{ReplyScan, ReplyScanner};
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::scan::parse_number;
+use crate::route::elements::Elements;
 
 /// What stands behind each row's id: what the client wants to see, and what it is merged by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +47,7 @@ impl<'a> Answer<'a> {
                 let pairs = pairs(reply)?;
                 let of = |key: &[u8]| pairs.iter().find(|(k, _)| text(k) == Some(key)).map(|(_, v)| *v);
                 let total = u64::try_from(integer(of(b"total_results")?)?).ok()?;
-                let results = Items::new(of(b"results")?)?;
+                let results = Elements::new(of(b"results")?)?;
                 let rows = results.map(|row| Row::named(row, columns)).collect::<Option<_>>()?;
                 Some(Self { total, rows, pairs })
             }
@@ -55,10 +55,10 @@ impl<'a> Answer<'a> {
     }
 
     fn flat(reply: &'a [u8], columns: &Columns) -> Option<Self> {
-        let mut items = Items::new(reply)?;
+        let mut items = Elements::new(reply)?;
         let total = u64::try_from(integer(items.next()?)?).ok()?;
         let mut rows = Vec::new();
-        while items.left() > 0 {
+        while items.count > 0 {
             rows.push(Row::flat(&mut items, columns)?);
         }
         Some(Self { total, rows, pairs: Vec::new() })
@@ -70,7 +70,7 @@ impl<'a> Row<'a> {
         Self { id, score: None, payload: None, sort_key: None, distance: None, passed_on: Vec::new() }
     }
 
-    fn flat(items: &mut Items<'a>, columns: &Columns) -> Option<Self> {
+    fn flat(items: &mut Elements<'a>, columns: &Columns) -> Option<Self> {
         let mut row = Self::of(items.next()?);
         let shown = &columns.shown;
         row.passed_on.push(row.id);
@@ -125,50 +125,11 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The items of an array, a set or a map (keys and values in turns), each with all that it holds.
-#[derive(Clone, Debug)]
-pub(super) struct Items<'a> {
-    left: usize,
-    rest: &'a [u8],
-}
-
-impl<'a> Items<'a> {
-    /// `None` where `reply` is none of them.
-    pub(super) fn new(reply: &'a [u8]) -> Option<Self> {
-        let (kind, line) = reply.split_first()?;
-        let factor = match kind {
-            b'*' | b'~' => 1,
-            b'%' => 2,
-            _ => return None,
-        };
-        let end = memchr::memchr(b'\r', line)?;
-        let left = usize::try_from(parse_number(&line[..end])?).ok()?.checked_mul(factor)?;
-        Some(Self { left, rest: line.get(end + 2..)? })
-    }
-
-    /// How many are still to come.
-    pub(super) fn left(&self) -> usize {
-        self.left
-    }
-}
-
-impl<'a> Iterator for Items<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        self.left = self.left.checked_sub(1)?;
-        let Ok(ReplyScan::Complete(len)) = ReplyScanner::default().scan(self.rest) else { return None };
-        let (item, rest) = self.rest.split_at_checked(len)?;
-        self.rest = rest;
-        Some(item)
-    }
-}
-
 /// The keys and values of a map, or of the flat array that RESP2 has for it.
 pub(super) fn pairs(map: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
-    let mut items = Items::new(map)?;
+    let mut items = Elements::new(map)?;
     let mut pairs = Vec::new();
-    while items.left() > 0 {
+    while items.count > 0 {
         pairs.push((items.next()?, items.next()?));
     }
     Some(pairs)
@@ -182,11 +143,6 @@ pub(super) fn text(item: &[u8]) -> Option<&[u8]> {
         b'$' if item.get(1) != Some(&b'-') => item.get(end + 2..item.len() - 2),
         _ => None,
     }
-}
-
-/// Whether an item is nil.
-pub(super) fn is_nil(item: &[u8]) -> bool {
-    matches!(item, b"$-1\r\n" | b"_\r\n" | b"*-1\r\n")
 }
 
 /// An integer.
@@ -221,7 +177,7 @@ pub(super) fn write_map(
 /// What any shard warns of, once: a search that ran out of time says so here.
 fn warnings<'a>(maps: &[&[(&[u8], &'a [u8])]]) -> Vec<&'a [u8]> {
     let told = maps.iter().copied().flatten().filter(|(key, _)| text(key) == Some(b"warning"));
-    let mut warnings: Vec<_> = told.filter_map(|(_, list)| Items::new(list)).flatten().collect();
+    let mut warnings: Vec<_> = told.filter_map(|(_, list)| Elements::new(list)).flatten().collect();
     warnings.sort_unstable();
     warnings.dedup();
     warnings

@@ -5,9 +5,10 @@ use std::cmp::Ordering;
 
 use super::arguments::number;
 use super::query::Page;
-use super::reply::{Items, integer, is_nil, pairs, text};
+use super::reply::{integer, pairs, text};
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
+use crate::route::elements::{Elements, is_nil};
 
 /// How rows become one reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,7 +41,7 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     pub(super) fn read(reply: &'a [u8], protocol: Protocol) -> Option<Self> {
         if protocol == Protocol::Resp2 {
-            let mut items = Items::new(reply)?;
+            let mut items = Elements::new(reply)?;
             let total = u64::try_from(integer(items.next()?)?).ok()?;
             let rows = items.map(pairs).collect::<Option<_>>()?;
             return Some(Self { total, rows, pairs: Vec::new() });
@@ -48,7 +49,7 @@ impl<'a> Table<'a> {
         let all = pairs(reply)?;
         let of = |key: &[u8]| all.iter().find(|(k, _)| text(k) == Some(key)).map(|(_, value)| *value);
         let total = u64::try_from(integer(of(b"total_results")?)?).ok()?;
-        let rows = Items::new(of(b"results")?)?.map(|row| {
+        let rows = Elements::new(of(b"results")?)?.map(|row| {
             pairs(row)?
                 .into_iter()
                 .find(|(key, _)| text(key) == Some(b"extra_attributes"))
