@@ -22,6 +22,8 @@ pub mod private;
 
 pub mod scripts;
 
+pub mod tenant;
+
 pub mod dns;
 
 pub mod config;

@@ -31,6 +31,13 @@ pub enum Refusal {
     NoAuth,
     /// HELLO before AUTH, without AUTH.
     HelloNoAuth,
+    /// A command that the user's tenant may not say.
+    NoPerm {
+        /// The user.
+        user: String,
+        /// The command.
+        command: String,
+    },
     /// A wrong user or password.
     WrongPass,
     /// AUTH where no password is set.
@@ -143,6 +150,9 @@ impl fmt::Display for Refusal {
                 "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
                      are allowed in this context"
             ),
+            Self::NoPerm { user, command } => {
+                write!(f, "NOPERM User {user} has no permissions to run the '{command}' command")
+            }
             Self::Protocol(error) => write!(f, "ERR Protocol error: {error}"),
             Self::Unsupported { name, why } => write!(f, "ERR slotway: '{name}' is not supported: {why}"),
             Self::Search { name, why } => write!(f, "ERR slotway: '{name}' over shards: {why}"),
@@ -212,6 +222,7 @@ impl Refusal {
             | Self::UnknownSubcommand { .. }
             | Self::WrongArity { .. }
             | Self::SubscribersOnly { .. }
+            | Self::NoPerm { .. }
             | Self::Protocol(_)
             | Self::Unsupported { .. }
             | Self::NotQueued { .. }

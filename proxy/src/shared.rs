@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sha2::{Digest, Sha256};
+use arc_swap::ArcSwap;
 
 use crate::backend::handshake::ServerIdentity;
 use crate::client::connection::Watermarks;
@@ -19,11 +19,14 @@ use crate::refusal::Refusal;
 use crate::resp::scan::RequestLimits;
 use crate::route::split::Together;
 use crate::scripts::store::Store;
+use crate::tenant::directory::Directory;
 
 /// Shared by all workers of the process; built once.
 pub struct Shared {
     /// As checked.
     pub settings: Settings,
+    /// Who may log in, as of the last reload.
+    pub tenants: ArcSwap<Directory>,
     /// What the backends look like now.
     pub topology: Arc<Topology>,
     /// Everyone's numbers.
@@ -122,6 +125,7 @@ impl Shared {
             gave_functions: AtomicU64::new(0),
             next_client_id: AtomicU64::new(1),
             memory_excess: Default::default(),
+            tenants: ArcSwap::from_pointee(Directory::new(&settings.tenants)),
             settings,
         }
     }
@@ -207,14 +211,7 @@ impl Shared {
     /// How a client begins: logged in where no users are set, or the default user needs no password.
     #[must_use]
     pub fn first_login(&self) -> Login {
-        if self.settings.users.is_empty() {
-            return Login::User(None);
-        }
-        let free = |user: &crate::config::settings::User| user.name == "default" && user.passwords.is_empty();
-        match self.settings.users.iter().position(free) {
-            Some(index) => Login::User(Some(index as u16)),
-            None => Login::Needed,
-        }
+        self.tenants.load().unnamed().cloned().map_or(Login::Needed, Login::As)
     }
 
     /// Checks a password.
@@ -222,24 +219,8 @@ impl Shared {
     /// # Errors
     /// WRONGPASS, whatever of the two was wrong.
     pub fn log_in(&self, user: &[u8], password: &[u8]) -> Result<Login, Refusal> {
-        if self.settings.users.is_empty() {
-            // The servers' default user without a password takes any.
-            return if user == b"default" { Ok(Login::User(None)) } else { Err(Refusal::WrongPass) };
-        }
-        let digest: [u8; 32] = Sha256::digest(password).into();
-        let found = self.settings.users.iter().position(|known| known.name.as_bytes() == user);
-        let accepted = found.filter(|index| {
-            let passwords = &self.settings.users[*index].passwords;
-            passwords.is_empty() || passwords.iter().fold(false, |any, own| any | same(own, &digest))
-        });
-        accepted.map(|index| Login::User(Some(index as u16))).ok_or(Refusal::WrongPass)
-    }
-
-    /// The name that ACL WHOAMI tells.
-    #[must_use]
-    pub fn user_name(&self, login: Login) -> &str {
-        let user = login.user().and_then(|index| self.settings.users.get(usize::from(index)));
-        user.map_or("default", |user| &user.name)
+        let directory = self.tenants.load();
+        directory.log_in(user, password).cloned().map(Login::As).ok_or(Refusal::WrongPass)
     }
 
     /// What the backends call themselves; before one has answered, the oldest server whose commands are all
@@ -265,9 +246,4 @@ impl Shared {
     pub fn port(&self) -> u16 {
         self.settings.listen.first().map_or(0, SocketAddr::port)
     }
-}
-
-/// Compares in constant time: how much of a password's digest was right must not be measurable.
-fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }

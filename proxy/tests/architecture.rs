@@ -54,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "route",
             "scripts",
             "shared",
+            "tenant",
         ],
     ),
     (
@@ -77,6 +78,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "resp",
             "route",
             "scripts",
+            "tenant",
         ],
     ),
     ("route", &["cluster::slot", "cluster::slot_map", "command::spec", "resp"]),
@@ -100,7 +102,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cluster", &["backoff", "config", "dns", "resp"]),
     ("dns", &["config"]),
     // An endpoint in the settings is the endpoint that connections go to.
-    ("config", &["cluster::slot_map"]),
+    ("config", &["cluster::slot_map", "command::access", "command::table"]),
+    ("tenant", &["command", "config"]),
     ("socket", &["config"]),
     ("refusal", &["resp"]),
     ("resp", &[]),
@@ -258,7 +261,7 @@ const IO_WITHOUT_OPT_OUT: &[(&str, &str)] = &[
 ];
 
 /// What of the settings may be seen outside `config`: the checked ones.
-const SEEN_OF_CONFIG: &[&str] = &["config", "config::settings"];
+const SEEN_OF_CONFIG: &[&str] = &["config", "config::settings", "config::tenants"];
 
 /// A source file.
 struct Source {

@@ -190,7 +190,7 @@ impl Clients {
             let session = &client.session;
             let busy = !client.replies.is_empty() || client.output_bytes() > 0;
             let idle = !busy && client.subscriptions.is_none() && session.last_active.until(now) > idle_limit;
-            let outside = !session.login.is_in() && session.since.until(now) > login_limit;
+            let outside = !session.is_logged_in() && session.since.until(now) > login_limit;
             if client.reads_requests() && (idle || outside) {
                 self.metrics.clients_idle_closed.add(1);
                 client.close_after_replies();

@@ -3,6 +3,7 @@
 
 use super::connection::Client;
 use super::cross;
+use super::guard;
 use super::local::{self, Answer};
 use super::monitor::{self, Feed};
 use super::plans::Plans;
@@ -150,8 +151,8 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     if !spec.takes(request.len()) {
         return Err(Refusal::WrongArity { name: spec.name.to_string() });
     }
-    if !client.session.is_logged_in() && !may_precede_login(spec) {
-        return Err(Refusal::NoAuth);
+    if client.session.is_guarded() {
+        guard::admit(&client.session, spec)?;
     }
     if client.subscriptions.is_some() && subscribe::restrict(client, spec, request, turn)? {
         return Ok(Flow::Done);
@@ -272,11 +273,6 @@ fn block(
     Ok(Flow::Done)
 }
 
-fn may_precede_login(spec: &Spec) -> bool {
-    use spec::Local::{Auth, Hello, Quit, Reset};
-    matches!(spec.treatment, Treatment::Local(Auth | Hello | Quit | Reset))
-}
-
 /// The one slot of a request's keys; `None` where it has none.
 pub(super) fn slot_of(spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Result<Option<Slot>, Refusal> {
     if spec.keys == spec::Keys::First {
@@ -308,6 +304,18 @@ pub(super) fn unsupported(spec: &Spec, why: Refused) -> Refusal {
     Refusal::Unsupported { name: spec.name.to_string(), why }
 }
 
+/// The client is another tenant's from here on: it keeps nothing of what it had as the old one's.
+fn leave_tenant(client: &mut Client, turn: &mut Turn<'_>) {
+    client.end_watch(turn);
+    client.end_tracking(turn);
+    monitor::stop(client, turn);
+    subscribe::leave_all(client, turn);
+    client.session.database = 0;
+    client.session.names = None;
+    // Its next request may go over other connections, where it could overtake those in flight.
+    client.congested = true;
+}
+
 fn answer_locally(
     client: &mut Client,
     which: spec::Local,
@@ -315,12 +323,13 @@ fn answer_locally(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
-    use spec::Local::Reset;
+    use spec::Local::{Auth, Hello, Reset};
     turn.metrics.commands_local.add(1);
     if which == Reset {
         client.end_watch(turn);
         client.end_tracking(turn);
     }
+    let login = matches!(which, Auth | Hello | Reset).then(|| client.session.login().clone());
     let mut reply = Vec::new();
     let lane = turn.lane(client);
     let status = client.status();
@@ -328,6 +337,9 @@ fn answer_locally(
     if which == Reset {
         monitor::stop(client, turn);
         subscribe::leave_all(client, turn);
+    }
+    if login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
+        leave_tenant(client, turn);
     }
     if turn.lane(client) != lane {
         client.leave_tracked(turn.lane(client).protocol != lane.protocol, turn);

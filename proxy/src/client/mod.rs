@@ -9,6 +9,7 @@ pub mod session;
 mod cross;
 pub mod dispatch;
 mod exec;
+mod guard;
 pub mod plans;
 mod reads;
 pub mod scripted;

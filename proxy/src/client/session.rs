@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::address::Address;
 use super::transaction::Transaction;
 use crate::backend::lane::{Lane, Purpose};
 use crate::moment::Moment;
 use crate::resp::protocol::Protocol;
+use crate::tenant::directory::Member;
 
 /// One client's session. Pure; RESET brings it back to how it began.
 #[derive(Debug)]
@@ -24,7 +26,10 @@ pub struct Session {
     /// The numbered database, 0 unless SELECT said otherwise.
     pub database: u16,
     /// Whether it may send commands.
-    pub login: Login,
+    login: Login,
+    /// Whether its requests have to be looked at before they are handled: it has to log in, or its tenant may not
+    /// say everything.
+    guarded: bool,
     /// What CLIENT SETNAME and SETINFO told; nothing for most clients.
     pub names: Option<Box<Names>>,
     /// What was queued since MULTI; nothing outside a transaction.
@@ -42,28 +47,47 @@ pub struct Session {
 }
 
 /// Whether a client has shown who it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Login {
     /// Has to AUTH first.
     Needed,
-    /// Logged in as the user of this number in the settings; `None`: no users are set, nobody has to.
-    User(Option<u16>),
+    /// Logged in, or nobody has to.
+    As(Arc<Member>),
 }
 
 impl Login {
     /// Whether commands may be sent.
     #[must_use]
-    pub fn is_in(self) -> bool {
-        self != Self::Needed
+    pub fn is_in(&self) -> bool {
+        matches!(self, Self::As(_))
     }
 
-    /// The user's place in the settings, where users are set.
+    /// Who it is.
     #[must_use]
-    pub fn user(self) -> Option<u16> {
+    pub fn member(&self) -> Option<&Arc<Member>> {
         match self {
             Self::Needed => None,
-            Self::User(user) => user,
+            Self::As(member) => Some(member),
         }
+    }
+
+    /// The name that ACL WHOAMI tells.
+    #[must_use]
+    pub fn user_name(&self) -> &str {
+        self.member().map_or("default", |member| &member.user)
+    }
+
+    /// Whether both may see the same.
+    #[must_use]
+    pub fn is_same_tenant(&self, other: &Self) -> bool {
+        match (self.member(), other.member()) {
+            (Some(a), Some(b)) => a.tenant.name() == b.tenant.name(),
+            (a, b) => a.is_none() && b.is_none(),
+        }
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.member().is_none_or(|member| member.tenant.is_guarded())
     }
 }
 
@@ -99,6 +123,7 @@ impl Session {
             local,
             protocol: Protocol::Resp2,
             database: 0,
+            guarded: login.is_guarded(),
             login,
             names: None,
             transaction: None,
@@ -114,7 +139,7 @@ impl Session {
     pub fn reset(&mut self, login: Login) {
         self.protocol = Protocol::Resp2;
         self.database = 0;
-        self.login = login;
+        self.log_in(login);
         self.names = None;
         self.transaction = None;
         self.reply_mode = ReplyMode::On;
@@ -125,6 +150,25 @@ impl Session {
     pub fn lane(&self, connections: u16) -> Lane {
         let number = (self.id % u64::from(connections.max(1))) as u16;
         Lane { protocol: self.protocol, database: self.database, number, purpose: Purpose::Requests }
+    }
+
+    /// Whether it has shown who it is.
+    #[must_use]
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// It is somebody from here on.
+    pub fn log_in(&mut self, login: Login) {
+        self.guarded = login.is_guarded();
+        self.login = login;
+    }
+
+    /// Whether a request has to be looked at before it is handled.
+    #[inline]
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
     }
 
     /// Whether it may send commands other than AUTH, HELLO, QUIT and RESET.

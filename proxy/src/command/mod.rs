@@ -33,6 +33,7 @@ pub mod promise;
 pub mod digest;
 pub mod scripted;
 
+pub mod access;
 pub mod glob;
 
 pub mod local;

@@ -10,13 +10,14 @@ use super::error::ConfigError;
 use super::file::{BackendFile, ClusterFile, File, LoginFile};
 use super::quantity::{Size, Span};
 use super::settings::{BackendKind, ClusterSettings, ReadFrom, Secret, Settings};
+use super::tenant_file;
 use super::url::BackendUrl;
 
 /// The settings that `file` means; `None` when something is wrong with it, which is then in `errors`.
 pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Settings> {
     check_orders(&file, errors);
     check_addresses(&file, errors);
-    check_users(&file, errors);
+    let tenants = tenant_file::check(file.users, file.tenants, errors);
     let cluster = check_cluster(file.cluster, errors);
     Some(Settings {
         listen: file.listen,
@@ -24,7 +25,7 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
         threads: file.threads.unwrap_or_else(cores),
         grace_period: file.grace_period,
         clients: file.clients,
-        users: file.users,
+        tenants,
         private: file.private,
         cluster: cluster?,
         dns: file.dns,
@@ -97,15 +98,6 @@ fn check_addresses(file: &File, errors: &mut Vec<ConfigError>) {
     for (key, address) in listen.chain(file.admin.iter().map(|address| ("admin", address))) {
         if address.port() != 0 && !seen.insert(address) {
             errors.push(ConfigError::DuplicateAddress { key, address: address.to_string() });
-        }
-    }
-}
-
-fn check_users(file: &File, errors: &mut Vec<ConfigError>) {
-    let mut seen = HashSet::new();
-    for user in &file.users {
-        if !seen.insert(user.name.as_str()) {
-            errors.push(ConfigError::DuplicateUser { name: user.name.clone() });
         }
     }
 }

@@ -224,18 +224,21 @@ impl<'a> Entry<'a> {
     pub(super) fn sha256(&mut self) -> Option<[u8; 32]> {
         self.hidden().parse(
             "the 64 hex digits of a SHA-256, as `printf %s PASSWORD | sha256sum` prints them",
-            |text| {
-                let mut digest = [0; 32];
-                let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
-                if digits.len() != 2 * digest.len() {
-                    return None;
-                }
-                for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-                    *byte = pair.iter().fold(0, |byte, &digit| byte << 4 | digit as u8);
-                }
-                Some(digest)
-            },
+            Self::digest_of,
         )
+    }
+
+    /// What 64 hex digits say.
+    pub(super) fn digest_of(text: &str) -> Option<[u8; 32]> {
+        let mut digest = [0; 32];
+        let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
+        if digits.len() != 2 * digest.len() {
+            return None;
+        }
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = pair.iter().fold(0, |byte, &digit| byte << 4 | digit as u8);
+        }
+        Some(digest)
     }
 
     /// Records that the value is none of what is `allowed`.

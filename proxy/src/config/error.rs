@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::settings::ReadFrom;
 use super::url::UrlError;
+use crate::command::access::RulesError;
 
 /// Every mistake of one start, in the order of their places. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -73,15 +74,70 @@ pub enum ConfigError {
         reason: UrlError,
     },
     /// A user with no way to log in that was asked for.
-    #[error("{place}: {key} must have either passwords_sha256 with at least one entry or nopass = true")]
+    #[error(
+        "{place}: {key} must have either nopass = true or passwords in passwords_sha256, passwords_file or \
+         passwords_env"
+    )]
     UserLogin {
         /// Where the user is written.
         place: Place,
         /// Which user: `users[1]`.
         key: String,
     },
+    /// Passwords that stand elsewhere can't be read.
+    #[error("{place}: {key}: {source_name} {reason}")]
+    Passwords {
+        /// Where the user is written.
+        place: Place,
+        /// Which user.
+        key: String,
+        /// The setting and the file's or variable's name.
+        source_name: String,
+        /// What is wrong with it; never a part of it.
+        reason: String,
+    },
+    /// A tenant has to be called something.
+    #[error("{place}: {key} has no name")]
+    TenantName {
+        /// Where it is written.
+        place: Place,
+        /// Which tenant: `tenants[1]`.
+        key: String,
+    },
+    /// A setting of a namespace for a tenant that has none.
+    #[error("{place}: {key} has {setting} without namespace")]
+    NoNamespace {
+        /// Where the tenant is written.
+        place: Place,
+        /// Which tenant.
+        key: String,
+        /// The setting.
+        setting: &'static str,
+    },
+    /// Rules for commands that can't be read.
+    #[error("{place}: {key}: {reason}")]
+    Rules {
+        /// Where they are written.
+        place: Place,
+        /// The whole path.
+        key: String,
+        /// What is wrong.
+        reason: RulesError,
+    },
+    /// Two tenants of one name.
+    #[error("tenants: the name {name:?} stands more than once, must be unique")]
+    DuplicateTenant {
+        /// The name.
+        name: String,
+    },
+    /// Two tenants whose keys would be the same.
+    #[error("tenants: the namespace {id:?} stands more than once, must be unique")]
+    DuplicateNamespace {
+        /// The id.
+        id: String,
+    },
     /// Two users of one name.
-    #[error("users: the name {name:?} stands more than once, must be unique")]
+    #[error("users: the name {name:?} stands more than once in all tenants, must be unique")]
     DuplicateUser {
         /// The name.
         name: String,
@@ -177,7 +233,11 @@ impl ConfigError {
             | Self::UnknownKey { place, .. }
             | Self::BadValue { place, .. }
             | Self::BadUrl { place, .. }
-            | Self::UserLogin { place, .. } => Some(place),
+            | Self::UserLogin { place, .. }
+            | Self::Passwords { place, .. }
+            | Self::TenantName { place, .. }
+            | Self::NoNamespace { place, .. }
+            | Self::Rules { place, .. } => Some(place),
             _ => None,
         }
     }

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::entry::{Entry, Key, put};
-use super::error::ConfigError;
 use super::settings::{
     AtLimit, ClientSettings, CrossSlot, CrossSlotTransactions, DnsSettings, LogFormat, LogSettings,
-    PrivateSettings, ReadFrom, Secret, User,
+    PrivateSettings, ReadFrom, Secret,
 };
+use super::tenant_file::{read_tenant, read_user};
+use super::tenants::{TenantSettings, User};
 use super::url::BackendUrl;
 
 /// Everything that can be written, with its default where it has one.
@@ -26,6 +27,7 @@ pub(super) struct File {
     pub(super) grace_period: Duration,
     pub(super) clients: ClientSettings,
     pub(super) users: Vec<User>,
+    pub(super) tenants: Vec<TenantSettings>,
     pub(super) private: PrivateSettings,
     pub(super) cluster: ClusterFile,
     pub(super) dns: DnsSettings,
@@ -138,6 +140,7 @@ pub(super) const KEYS: &[Key<File>] = &[
         put(&mut file.clients.memory_limit, entry.or_off(|entry| entry.size(16 * MIB..=1024 * GIB)));
     }),
     row("users", |file, entry| put(&mut file.users, entry.list(read_user))),
+    row("tenants", |file, entry| put(&mut file.tenants, entry.list(read_tenant))),
     // [private]
     row("private.max_connections", |file, entry| {
         put(&mut file.private.max_connections, entry.whole(1..=10_000_000));
@@ -231,38 +234,6 @@ const fn row<T>(path: &'static str, set: fn(&mut T, &mut Entry<'_>)) -> Key<T> {
     Key { path, set }
 }
 
-/// One `[[users]]` as written.
-#[derive(Default)]
-pub(super) struct UserFile {
-    name: String,
-    passwords: Option<Vec<[u8; 32]>>,
-    nopass: bool,
-}
-
-/// Every key of a user.
-pub(super) const USER_KEYS: &[Key<UserFile>] = &[
-    row("name", |user, entry| {
-        let allowed = "a name of 1 to 128 characters without spaces";
-        let fits = |name: &str| (1..=128).contains(&name.len()) && !name.contains(char::is_whitespace);
-        put(&mut user.name, entry.parse(allowed, |name| fits(name).then(|| name.to_owned())));
-    }),
-    // The hash of a weak password is nearly the password: not shown either.
-    row("passwords_sha256", |user, entry| {
-        user.passwords = Some(entry.hidden().list(|entry| entry.sha256()).unwrap_or_default());
-    }),
-    row("nopass", |user, entry| put(&mut user.nopass, entry.flag())),
-];
-
-fn read_user(entry: &mut Entry<'_>) -> Option<User> {
-    let mut user = UserFile { name: "default".to_owned(), ..UserFile::default() };
-    entry.table(USER_KEYS, &mut user);
-    if user.passwords.is_some() == user.nopass {
-        entry.report(|place, key| ConfigError::UserLogin { place, key });
-        return None;
-    }
-    Some(User { name: user.name, passwords: user.passwords.unwrap_or_default() })
-}
-
 /// A level for everything, or targets with levels. A bare word must be a level: the printer would take any
 /// other for a target and log all of it, so `inf0` would be the loudest setting of all.
 fn read_filter(entry: &mut Entry<'_>) -> Option<String> {
@@ -338,6 +309,7 @@ impl Default for File {
             grace_period: 10 * SECOND,
             clients: ClientSettings::default(),
             users: Vec::new(),
+            tenants: Vec::new(),
             private: PrivateSettings::default(),
             cluster: ClusterFile::default(),
             dns: DnsSettings::default(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::tenants::TenantSettings;
 use crate::cluster::slot_map::Endpoint;
 
 /// Everything the proxy is told.
@@ -21,8 +22,9 @@ pub struct Settings {
     pub clients: ClientSettings,
     /// Backend connections that belong to one client for a while.
     pub private: PrivateSettings,
-    /// Who may log in; empty: everybody, without a password.
-    pub users: Vec<User>,
+    /// Who may log in, and what as: the tenant of the users that name none first. Where no tenant has users everybody
+    /// is that one, without a password.
+    pub tenants: Vec<TenantSettings>,
     /// What stands behind the proxy.
     pub cluster: ClusterSettings,
     /// How host names are resolved.
@@ -95,15 +97,6 @@ pub enum AtLimit {
     Wait,
     /// The command is refused.
     Refuse,
-}
-
-/// One user of the proxy.
-#[derive(Clone, PartialEq, Eq)]
-pub struct User {
-    /// The name given to AUTH; `default` for AUTH with a password only.
-    pub name: String,
-    /// SHA-256 of each password; any of them lets the user in. Empty: no password is needed.
-    pub passwords: Vec<[u8; 32]>,
 }
 
 /// What stands behind the proxy and how it is reached.
@@ -319,9 +312,8 @@ impl fmt::Display for Settings {
         writeln!(f, "admin     {admin}")?;
         writeln!(f, "threads   {}", self.threads)?;
         writeln!(f, "clients   at most {}", self.clients.max_clients)?;
-        match self.users.as_slice() {
-            [] => writeln!(f, "users     everybody, without a password")?,
-            users => writeln!(f, "users     {}", joined(users.iter().map(|user| &user.name)))?,
+        for tenant in &self.tenants {
+            writeln!(f, "tenant    {tenant}")?;
         }
         writeln!(f, "backend   {}", self.cluster.backend)?;
         writeln!(f, "reads     from {}", self.cluster.read_from)?;
@@ -363,12 +355,6 @@ fn joined(items: impl IntoIterator<Item = impl fmt::Display>) -> String {
 }
 
 /// A hash of a weak password is nearly the password.
-impl fmt::Debug for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let passwords = format_args!("[{} hidden]", self.passwords.len());
-        f.debug_struct("User").field("name", &self.name).field("passwords", &passwords).finish()
-    }
-}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::error::{ConfigError, ConfigErrors, Place};
-use super::file::{KEYS, USER_KEYS};
+use super::file::KEYS;
 use super::settings::{BackendKind, LogFormat, ReadFrom, Settings};
+use super::tenant_file::{TENANT_KEYS, USER_KEYS};
 use super::url::UrlError;
 use super::written::Written;
 
@@ -92,8 +93,14 @@ fn every_key_lands_in_its_setting() {
     assert_eq!(settings.clients.idle_timeout, Some(Duration::from_secs(3_600)));
     assert_eq!(settings.clients.keepalive, None);
     assert_eq!((settings.clients.max_bulk_bytes, settings.clients.max_request_bytes), (1 << 20, 2 << 20));
-    assert_eq!((settings.users[0].name.as_str(), settings.users[0].passwords[0][0]), ("app", 0x5e));
-    assert_eq!((settings.users[1].name.as_str(), settings.users[1].passwords.len()), ("default", 0));
+    assert_eq!(
+        (settings.tenants[0].users[0].name.as_str(), settings.tenants[0].users[0].passwords[0][0]),
+        ("app", 0x5e)
+    );
+    assert_eq!(
+        (settings.tenants[0].users[1].name.as_str(), settings.tenants[0].users[1].passwords.len()),
+        ("default", 0)
+    );
     let BackendKind::Shards { endpoints, databases } = settings.cluster.backend else { panic!("shards") };
     assert_eq!((endpoints.len(), databases), (2, 4));
     assert_eq!(settings.cluster.user.as_deref(), Some("u"));
@@ -129,7 +136,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_their_lines() {
     assert_eq!(lines[0], "f.toml:1: threads is 0, must be a whole number from 1 to 1024");
     assert_eq!(
         lines[1],
-        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, clients, users, private, cluster, dns, log"
+        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, clients, users, tenants, private, cluster, dns, log"
     );
     assert_eq!(
         lines[2],
@@ -241,6 +248,68 @@ fn a_backend_written_wrongly_is_not_also_missing() {
         error("cluster.standalone = 'a'"),
         ConfigError::BadUrl { place: place(1), key, value, reason }
     );
+}
+
+#[test]
+fn tenants_have_users_namespaces_and_rules() {
+    let settings = settings(&format!(
+        "{SEEDS}[[users]]\nname = 'ops'\nnopass = true\n\
+         [[tenants]]\nname = 'shop'\nnamespace = 'k3m9x2ab'\nplacement = 'together'\ndatabases = 3\n\
+         commands = '+@all -@dangerous'\n[[tenants.users]]\nname = 'shop'\nnopass = true\n\
+         [[tenants]]\nname = 'default'\ncommands = '+@read'\n"
+    ));
+    let [default, shop] = settings.tenants.as_slice() else { panic!("two tenants") };
+    assert_eq!((default.name.as_str(), default.users[0].name.as_str()), ("default", "ops"));
+    assert!(default.commands.is_some() && default.namespace.is_none());
+    let namespace = shop.namespace.expect("a namespace");
+    assert_eq!((namespace.id.as_str(), namespace.databases), ("k3m9x2ab", 3));
+    assert_eq!(
+        shop.to_string(),
+        "shop: users shop; namespace k3m9x2ab together, databases 3; commands by rules"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_tenant_is_told() {
+    for (text, reason) in [
+        ("[[tenants]]\n", "tenants[0] has no name"),
+        ("[[tenants]]\nname = 'a b'\n", "tenants[0].name is \"a b\", must be a name of 1 to 64"),
+        ("[[tenants]]\nname = 'a'\nnamespace = 'shop'\n", "must be 8 characters of a-z and 0-9"),
+        ("[[tenants]]\nname = 'a'\ndatabases = 2\n", "tenants[0] has databases without namespace"),
+        ("[[tenants]]\nname = 'a'\ncommands = '+gte'\n", "tenants[0].commands: \"+gte\" is no command"),
+        ("[[tenants]]\nname = 'a'\n[[tenants]]\nname = 'a'\n", "the name \"a\" stands more than once"),
+        (
+            "[[tenants]]\nname = 'a'\nnamespace = '12345678'\n[[tenants]]\nname = 'b'\nnamespace = '12345678'\n",
+            "the namespace \"12345678\" stands more than once",
+        ),
+        (
+            "[[users]]\nname = 'u'\nnopass = true\n[[tenants]]\nname = 'a'\n[[tenants.users]]\nname = 'u'\nnopass = true\n",
+            "users: the name \"u\" stands more than once in all tenants",
+        ),
+    ] {
+        let said = said(&format!("{SEEDS}{text}"));
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+#[test]
+fn passwords_may_stand_in_a_file_or_a_variable() {
+    let folder = std::env::temp_dir().join(format!("slotway-passwords-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("passwords");
+    let user = format!("{SEEDS}[[users]]\nname = 'a'\npasswords_file = '{}'\n", file.display());
+    let hash = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8";
+    std::fs::write(&file, format!("old\n#{hash}\n\n")).expect("a file");
+    assert_eq!(settings(&user).tenants[0].users[0].passwords.len(), 2);
+    assert_eq!(settings(&user).tenants[0].users[0].passwords[1][0], 0x5e);
+    std::fs::write(&file, "#secret\n").expect("a file");
+    let wrong = said(&user);
+    assert!(wrong.contains("users[0]: passwords_file") && !wrong.contains("secret"), "{wrong}");
+    std::fs::write(&file, "\n").expect("a file");
+    assert!(said(&user).contains("holds no password"));
+    std::fs::remove_dir_all(&folder).expect("removed");
+    let missing = said(&format!("{SEEDS}[[users]]\nname = 'a'\npasswords_env = 'SLOTWAY_NOT_SET'\n"));
+    assert!(missing.contains("users[0]: passwords_env SLOTWAY_NOT_SET"), "{missing}");
 }
 
 #[test]
@@ -426,6 +495,14 @@ fn every_known_key_is_in_the_example_with_its_true_default() {
         assert!(table["users"][0].get(key.path).is_some(), "users: {} is missing in the example", key.path);
     }
 
+    for key in TENANT_KEYS {
+        assert!(
+            table["tenants"][0].get(key.path).is_some(),
+            "tenants: {} is missing in the example",
+            key.path
+        );
+    }
+
     // These say nothing of a default: they exclude each other, or have none.
     let without = ["standalone =", "shards =", "databases =", "user =", "password", "threads =", "servers ="];
     let text: String = text
@@ -436,7 +513,9 @@ fn every_known_key_is_in_the_example_with_its_true_default() {
         .map(|line| format!("{line}\n"))
         .collect();
     let mut written = settings(&text);
-    assert_eq!(written.users.len(), 1);
-    written.users.clear();
+    // The sections that are repeated begin with one of each.
+    assert_eq!((written.tenants.len(), written.tenants[0].users.len()), (2, 1));
+    written.tenants.truncate(1);
+    written.tenants[0].users.clear();
     assert_eq!(written, settings(EXAMPLE));
 }

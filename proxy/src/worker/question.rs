@@ -71,7 +71,7 @@ impl Worker {
     pub(super) fn list(&self, filter: &Filter) -> String {
         let now = self.now();
         let line = |client: &Client| {
-            let user = self.shared.user_name(client.session.login);
+            let user = client.session.login().user_name();
             let status = client.status();
             let matches = filter.matches(&client.session, status.counts, user, now);
             matches.then(|| {
@@ -84,9 +84,9 @@ impl Worker {
     /// Closes the clients that match, `asker` behind its replies; how many.
     pub(super) fn kill(&mut self, filter: &Filter, asker: u64) -> usize {
         let now = self.now();
-        let Self { clients, shared, .. } = self;
+        let Self { clients, .. } = self;
         let matching = clients.iter_mut().filter(|client| {
-            let user = shared.user_name(client.session.login);
+            let user = client.session.login().user_name();
             filter.matches(&client.session, client.subscription_counts(), user, now)
         });
         let close = |client: &mut Client| match client.session.id == asker {

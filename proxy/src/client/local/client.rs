@@ -36,7 +36,7 @@ pub(super) fn answer(
             writer.simple("OK");
         }
         "client|info" => {
-            let (user, commands) = (turn.shared.user_name(session.login), turn.commands);
+            let (user, commands) = (session.login().user_name(), turn.commands);
             let line = list::line(session, status, user, commands, turn.now, 0);
             writer.verbatim(&line);
         }

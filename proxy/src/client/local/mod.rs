@@ -127,7 +127,7 @@ pub fn answer(
             cluster::answer(spec, request, &turn.shared.own_node(*session.local), &mut writer);
         }
         Local::Slotway => slotway::answer(spec, request, turn, &mut writer)?,
-        Local::Acl => writer.bulk(turn.shared.user_name(session.login).as_bytes()),
+        Local::Acl => writer.bulk(session.login().user_name().as_bytes()),
     }
     Ok(Answer::Reply)
 }

@@ -1,0 +1,202 @@
+//! `[[tenants]]` and `[[users]]` of the file: every key, and what they become.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use sha2::{Digest, Sha256};
+
+use super::entry::{Entry, Key, put};
+use super::error::ConfigError;
+use super::tenants::{DEFAULT_TENANT, NamespaceId, NamespaceSettings, Placement, TenantSettings, User};
+use crate::command::access::Rules;
+use crate::command::table::Table;
+
+/// One `[[tenants]]` as written.
+#[derive(Default)]
+pub(super) struct TenantFile {
+    /// `None`: not written.
+    name: Option<String>,
+    users: Vec<User>,
+    namespace: Option<NamespaceId>,
+    placement: Option<Placement>,
+    databases: Option<u16>,
+    commands: Option<Rules>,
+}
+
+/// Every key of a tenant.
+pub(super) const TENANT_KEYS: &[Key<TenantFile>] = &[
+    row("name", |tenant, entry| {
+        let allowed = "a name of 1 to 64 letters, digits, _ and -";
+        let character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let fits = |name: &str| (1..=64).contains(&name.len()) && name.chars().all(character);
+        let name = entry.parse(allowed, |name| fits(name).then(|| name.to_owned()));
+        tenant.name = Some(name.unwrap_or_default());
+    }),
+    row("users", |tenant, entry| put(&mut tenant.users, entry.list(read_user))),
+    row("namespace", |tenant, entry| {
+        let allowed = "8 characters of a-z and 0-9, chosen at random: `openssl rand -hex 4` prints such";
+        put(&mut tenant.namespace, entry.parse(allowed, NamespaceId::parse).map(Some));
+    }),
+    row("placement", |tenant, entry| put(&mut tenant.placement, read_placement(entry).map(Some))),
+    row("databases", |tenant, entry| put(&mut tenant.databases, entry.whole(1..=10_000).map(Some))),
+    row("commands", |tenant, entry| put(&mut tenant.commands, read_rules(entry).map(Some))),
+];
+
+/// One `[[users]]` as written.
+#[derive(Default)]
+pub(super) struct UserFile {
+    name: String,
+    passwords: Option<Vec<[u8; 32]>>,
+    file: Option<PathBuf>,
+    env: Option<String>,
+    nopass: bool,
+}
+
+/// Every key of a user.
+pub(super) const USER_KEYS: &[Key<UserFile>] = &[
+    row("name", |user, entry| {
+        let allowed = "a name of 1 to 128 characters without spaces";
+        let fits = |name: &str| (1..=128).contains(&name.len()) && !name.contains(char::is_whitespace);
+        put(&mut user.name, entry.parse(allowed, |name| fits(name).then(|| name.to_owned())));
+    }),
+    // The hash of a weak password is nearly the password: not shown either.
+    row("passwords_sha256", |user, entry| {
+        user.passwords = Some(entry.hidden().list(|entry| entry.sha256()).unwrap_or_default());
+    }),
+    row("passwords_file", |user, entry| put(&mut user.file, entry.text().map(PathBuf::from).map(Some))),
+    row("passwords_env", |user, entry| put(&mut user.env, entry.text().map(Some))),
+    row("nopass", |user, entry| put(&mut user.nopass, entry.flag())),
+];
+
+const fn row<T>(path: &'static str, set: fn(&mut T, &mut Entry<'_>)) -> Key<T> {
+    Key { path, set }
+}
+
+/// Reads one of `[[users]]`.
+pub(super) fn read_user(entry: &mut Entry<'_>) -> Option<User> {
+    let mut user = UserFile { name: "default".to_owned(), ..UserFile::default() };
+    entry.table(USER_KEYS, &mut user);
+    let has_password = user.passwords.is_some() || user.file.is_some() || user.env.is_some();
+    if has_password == user.nopass {
+        entry.report(|place, key| ConfigError::UserLogin { place, key });
+        return None;
+    }
+    let mut passwords = user.passwords.unwrap_or_default();
+    if let Some(file) = user.file {
+        let text = fs::read_to_string(&file).map_err(|error| format!("cannot be read: {error}"));
+        passwords.extend(secrets(entry, &format!("passwords_file {}", file.display()), text)?);
+    }
+    if let Some(variable) = user.env {
+        let text = env::var(&variable).map_err(|error| error.to_string());
+        passwords.extend(secrets(entry, &format!("passwords_env {variable}"), text)?);
+    }
+    Some(User { name: user.name, passwords })
+}
+
+/// The passwords in a text, one a line: as they are, or behind a `#` the SHA-256, as the servers' ACL files have it.
+fn secrets(entry: &mut Entry<'_>, source: &str, text: Result<String, String>) -> Option<Vec<[u8; 32]>> {
+    let read = text.and_then(|text| {
+        let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
+        let found: Option<Vec<_>> = lines.map(secret).collect();
+        let found = found.ok_or("a line with # is not followed by the 64 hex digits of a SHA-256")?;
+        if found.is_empty() { Err("holds no password".to_owned()) } else { Ok(found) }
+    });
+    match read {
+        Ok(found) => Some(found),
+        Err(reason) => {
+            entry.report(|place, key| {
+                let (source, reason) = (source.to_owned(), reason.clone());
+                ConfigError::Passwords { place, key, source_name: source, reason }
+            });
+            None
+        }
+    }
+}
+
+fn secret(line: &str) -> Option<[u8; 32]> {
+    match line.strip_prefix('#') {
+        Some(hex) => Entry::digest_of(hex),
+        None => Some(Sha256::digest(line).into()),
+    }
+}
+
+/// Reads one of `[[tenants]]`.
+pub(super) fn read_tenant(entry: &mut Entry<'_>) -> Option<TenantSettings> {
+    let mut tenant = TenantFile::default();
+    entry.table(TENANT_KEYS, &mut tenant);
+    let Some(name) = tenant.name else {
+        entry.report(|place, key| ConfigError::TenantName { place, key });
+        return None;
+    };
+    let lonely = [("placement", tenant.placement.is_some()), ("databases", tenant.databases.is_some())];
+    for (setting, _) in lonely.into_iter().filter(|(_, is_set)| *is_set && tenant.namespace.is_none()) {
+        entry.report(|place, key| ConfigError::NoNamespace { place, key, setting });
+    }
+    let namespace = tenant.namespace.map(|id| NamespaceSettings {
+        id,
+        placement: tenant.placement.unwrap_or_default(),
+        databases: tenant.databases.unwrap_or(1),
+    });
+    Some(TenantSettings { name, users: tenant.users, namespace, commands: tenant.commands })
+}
+
+fn read_placement(entry: &mut Entry<'_>) -> Option<Placement> {
+    entry.parse("\"spread\" or \"together\"", |text| match text {
+        "spread" => Some(Placement::Spread),
+        "together" => Some(Placement::Together),
+        _ => None,
+    })
+}
+
+fn read_rules(entry: &mut Entry<'_>) -> Option<Rules> {
+    let text = entry.parse("rules such as \"+@all -@dangerous\"", |text| Some(text.to_owned()))?;
+    match Rules::parse(&text, &Table::builtin()) {
+        Ok(rules) => Some(rules),
+        Err(error) => {
+            entry.report(|place, key| ConfigError::Rules { place, key, reason: error.clone() });
+            None
+        }
+    }
+}
+
+/// All tenants, the one of the top-level users first, and what they must agree on.
+pub(super) fn check(
+    users: Vec<User>,
+    mut tenants: Vec<TenantSettings>,
+    errors: &mut Vec<ConfigError>,
+) -> Vec<TenantSettings> {
+    let own = tenants.iter().position(|tenant| tenant.name == DEFAULT_TENANT);
+    let mut default = own.map_or_else(
+        || TenantSettings {
+            name: DEFAULT_TENANT.to_owned(),
+            users: Vec::new(),
+            namespace: None,
+            commands: None,
+        },
+        |index| tenants.remove(index),
+    );
+    default.users.splice(0..0, users);
+    tenants.insert(0, default);
+    check_unique(&tenants, errors);
+    tenants
+}
+
+fn check_unique(tenants: &[TenantSettings], errors: &mut Vec<ConfigError>) {
+    let (mut names, mut users, mut ids) = (HashSet::new(), HashSet::new(), HashSet::new());
+    for tenant in tenants {
+        if !names.insert(tenant.name.as_str()) {
+            errors.push(ConfigError::DuplicateTenant { name: tenant.name.clone() });
+        }
+        for user in &tenant.users {
+            if !users.insert(user.name.as_str()) {
+                errors.push(ConfigError::DuplicateUser { name: user.name.clone() });
+            }
+        }
+        if let Some(namespace) = tenant.namespace
+            && !ids.insert(namespace.id)
+        {
+            errors.push(ConfigError::DuplicateNamespace { id: namespace.id.as_str().to_owned() });
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Checked settings of tenants: who they are, what they may say, where their keys stand.
+
+use std::fmt;
+
+use crate::command::access::Rules;
+
+/// The name of the tenant that `[[users]]` outside of any tenant belong to, and everybody where there are no users.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// One tenant of the proxy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TenantSettings {
+    /// What it is called in logs and metrics; 1 to 64 of `A-Z a-z 0-9 _ -`.
+    pub name: String,
+    /// Who may log in as this tenant. No name is in two tenants.
+    pub users: Vec<User>,
+    /// Where its keys stand on a cluster that others use too; `None`: its keys are the cluster's.
+    pub namespace: Option<NamespaceSettings>,
+    /// What it may say; `None`: whatever the proxy serves.
+    pub commands: Option<Rules>,
+}
+
+/// One user of the proxy.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// The name given to AUTH; `default` for AUTH with a password only.
+    pub name: String,
+    /// SHA-256 of each password; any of them lets the user in. Empty: no password is needed.
+    pub passwords: Vec<[u8; 32]>,
+}
+
+/// A tenant's part of a shared cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NamespaceSettings {
+    /// What its keys begin with at the backends: of a fixed length, so that none begins another, and never what
+    /// a user chose.
+    pub id: NamespaceId,
+    /// Over which slots its keys go.
+    pub placement: Placement,
+    /// How many numbered databases it has; at least 1.
+    pub databases: u16,
+}
+
+/// A namespace's name at the backends: 8 of `a-z 0-9`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct NamespaceId(pub [u8; 8]);
+
+/// Over which slots a tenant's keys go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Placement {
+    /// All: each key by itself.
+    #[default]
+    Spread,
+    /// One: the id is a hash tag, so that scripts, transactions and set operations over any of its keys are those of
+    /// a single server.
+    Together,
+}
+
+impl NamespaceId {
+    /// Reads an id.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = text.as_bytes().try_into().ok()?;
+        text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).then_some(Self(id))
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Says how many users and what it is; no secrets.
+impl fmt::Display for TenantSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.name)?;
+        match self.users.as_slice() {
+            [] => f.write_str("no users")?,
+            [first, rest @ ..] => {
+                write!(f, "users {}", first.name)?;
+                rest.iter().try_for_each(|user| write!(f, ", {}", user.name))?;
+            }
+        }
+        if let Some(NamespaceSettings { id, placement, databases }) = self.namespace {
+            write!(f, "; namespace {} {placement}, databases {databases}", id.as_str())?;
+        }
+        if self.commands.is_some() {
+            f.write_str("; commands by rules")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Spread => "spread",
+            Self::Together => "together",
+        })
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let passwords = format_args!("[{} hidden]", self.passwords.len());
+        f.debug_struct("User").field("name", &self.name).field("passwords", &passwords).finish()
+    }
+}

@@ -1,0 +1,170 @@
+//! Who may log in, and as which tenant. Immutable: a reload makes a new one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::command::access::Access;
+use crate::command::spec::Spec;
+use crate::command::table::Table;
+use crate::config::tenants::{TenantSettings, User};
+
+/// All tenants of the proxy and their users.
+#[derive(Debug)]
+pub struct Directory {
+    tenants: Vec<Arc<Tenant>>,
+    users: HashMap<String, (User, Arc<Member>)>,
+    /// Who a client is that has not said AUTH; `None`: it has to.
+    unnamed: Option<Arc<Member>>,
+}
+
+/// A user of a tenant: what a client is once it has logged in.
+#[derive(Debug)]
+pub struct Member {
+    /// The user's name, as ACL WHOAMI tells it.
+    pub user: Box<str>,
+    /// Whose limits, namespace and rules hold for it.
+    pub tenant: Arc<Tenant>,
+}
+
+/// Applications that share what one tenant has: its keys, rules and limits.
+#[derive(Debug)]
+pub struct Tenant {
+    /// As the operator wrote it.
+    pub settings: TenantSettings,
+    /// What it may say; `None`: whatever the proxy serves.
+    access: Option<Access>,
+}
+
+impl Directory {
+    /// The directory of these tenants. Where none of them has users, everybody is the first one's `default`.
+    #[must_use]
+    pub fn new(settings: &[TenantSettings]) -> Self {
+        let table = Table::builtin();
+        let tenants: Vec<_> = settings.iter().map(|tenant| Arc::new(Tenant::new(tenant, &table))).collect();
+        let mut users = HashMap::new();
+        for tenant in &tenants {
+            for user in &tenant.settings.users {
+                let member = Member { user: user.name.as_str().into(), tenant: Arc::clone(tenant) };
+                users.insert(user.name.clone(), (user.clone(), Arc::new(member)));
+            }
+        }
+        let unnamed = match users.get("default") {
+            Some((user, member)) => user.passwords.is_empty().then(|| Arc::clone(member)),
+            None if users.is_empty() => {
+                let own = |tenant| Arc::new(Member { user: "default".into(), tenant });
+                tenants.first().cloned().map(own)
+            }
+            None => None,
+        };
+        Self { tenants, users, unnamed }
+    }
+
+    /// Who a client is before it says AUTH; `None` where it has to.
+    #[must_use]
+    pub fn unnamed(&self) -> Option<&Arc<Member>> {
+        self.unnamed.as_ref()
+    }
+
+    /// Whether anybody has to log in: without users a password alone is a mistake of the client.
+    #[must_use]
+    pub fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// All tenants, in the order of the settings.
+    #[must_use]
+    pub fn tenants(&self) -> &[Arc<Tenant>] {
+        &self.tenants
+    }
+
+    /// Who this user is, if the password is one of his. How long it takes does not tell how much was right.
+    #[must_use]
+    pub fn log_in(&self, user: &[u8], password: &[u8]) -> Option<&Arc<Member>> {
+        if self.users.is_empty() {
+            // The servers' default user without a password takes any.
+            return self.unnamed.as_ref().filter(|member| member.user.as_bytes() == user);
+        }
+        let digest: [u8; 32] = Sha256::digest(password).into();
+        let (known, member) = self.users.get(std::str::from_utf8(user).ok()?)?;
+        let fits = known.passwords.iter().fold(false, |any, own| any | same(own, &digest));
+        (fits || known.passwords.is_empty()).then_some(member)
+    }
+}
+
+impl Tenant {
+    fn new(settings: &TenantSettings, table: &Table) -> Self {
+        let access = settings.commands.clone().map(|rules| Access::new(rules, table));
+        Self { access, settings: settings.clone() }
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Whether it may say this command.
+    #[must_use]
+    pub fn may_say(&self, spec: &Spec) -> bool {
+        self.access.as_ref().is_none_or(|access| access.allows(spec))
+    }
+
+    /// Whether anything has to be looked at before a request of this tenant is handled.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        self.access.is_some()
+    }
+}
+
+/// Compares in constant time: how much of a password's digest was right must not be measurable.
+fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tenants::DEFAULT_TENANT;
+
+    fn tenant(name: &str, users: &[(&str, &[&str])]) -> TenantSettings {
+        let user = |(name, passwords): &(&str, &[&str])| User {
+            name: (*name).to_owned(),
+            passwords: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
+        };
+        let users = users.iter().map(user).collect();
+        TenantSettings { name: name.to_owned(), users, namespace: None, commands: None }
+    }
+
+    #[test]
+    fn any_password_of_a_user_lets_it_in_as_its_tenant() {
+        let shop = tenant("shop", &[("ann", &["old", "new"]), ("bob", &["x"])]);
+        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[]), shop]);
+        assert!(directory.unnamed().is_none());
+        for password in ["old", "new"] {
+            let member = directory.log_in(b"ann", password.as_bytes()).expect("ann");
+            assert_eq!((&*member.user, member.tenant.name()), ("ann", "shop"));
+        }
+        for (user, password) in [("ann", "x"), ("ann", ""), ("eve", "old"), ("default", "old")] {
+            assert!(directory.log_in(user.as_bytes(), password.as_bytes()).is_none(), "{user} {password}");
+        }
+    }
+
+    #[test]
+    fn a_default_user_without_a_password_is_who_says_nothing() {
+        let guests = tenant("guests", &[("default", &[])]);
+        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests]);
+        assert_eq!(directory.unnamed().map(|member| member.tenant.name()), Some("guests"));
+        assert!(directory.log_in(b"default", b"whatever").is_some());
+    }
+
+    #[test]
+    fn without_users_everybody_is_the_default_user() {
+        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[])]);
+        assert!(!directory.has_users());
+        assert_eq!(directory.unnamed().map(|member| &*member.user), Some("default"));
+        assert!(directory.log_in(b"default", b"any").is_some());
+        assert!(directory.log_in(b"ann", b"any").is_none());
+    }
+}
