@@ -199,16 +199,9 @@ impl Refusal {
             }
             Self::Unblocked => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
             Self::NoPrivate => "ERR slotway: no private connection is free",
-            Self::TrackingResp2 => {
-                "ERR slotway: CLIENT TRACKING needs RESP3 (HELLO 3): invalidations are its pushes"
+            Self::TrackingResp2 | Self::TrackingRedirect | Self::TrackingOpt | Self::TrackingPrefixes => {
+                self.tracking()
             }
-            Self::TrackingRedirect => {
-                "ERR slotway: CLIENT TRACKING is served without REDIRECT: invalidations go to the client that reads"
-            }
-            Self::TrackingOpt => {
-                "ERR slotway: CLIENT TRACKING is served without OPTIN and OPTOUT: every key that is read is tracked"
-            }
-            Self::TrackingPrefixes => "ERR slotway: CLIENT TRACKING: the prefixes are too long together",
             Self::ExecAbort => "EXECABORT Transaction discarded because of previous errors.",
             Self::ExecWithoutMulti => "ERR EXEC without MULTI",
             Self::DiscardWithoutMulti => "ERR DISCARD without MULTI",
@@ -229,6 +222,23 @@ impl Refusal {
             | Self::Search { .. }
             | Self::Said(_)
             | Self::Keys(_) => "",
+        }
+    }
+
+    /// The same of CLIENT TRACKING.
+    fn tracking(&self) -> &'static str {
+        match self {
+            Self::TrackingResp2 => {
+                "ERR slotway: CLIENT TRACKING needs RESP3 (HELLO 3): invalidations are its pushes"
+            }
+            Self::TrackingRedirect => {
+                "ERR slotway: CLIENT TRACKING is served without REDIRECT: invalidations go to the client that reads"
+            }
+            Self::TrackingOpt => {
+                "ERR slotway: CLIENT TRACKING is served without OPTIN and OPTOUT: every key that is read is tracked"
+            }
+            Self::TrackingPrefixes => "ERR slotway: CLIENT TRACKING: the prefixes are too long together",
+            _ => "",
         }
     }
 }

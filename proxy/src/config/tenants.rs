@@ -101,6 +101,7 @@ impl fmt::Display for Placement {
     }
 }
 
+/// A hash of a weak password is nearly the password.
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let passwords = format_args!("[{} hidden]", self.passwords.len());
