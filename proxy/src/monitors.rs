@@ -1,13 +1,18 @@
 //! Which workers have clients that said MONITOR, and how much each still has to take of what the others' clients
 //! say.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
 
 /// All workers' monitors. Read by every request, changed by few.
 #[derive(Debug)]
 pub struct Monitors {
     /// Of all workers.
     all: AtomicUsize,
+    /// The tenants that have any.
+    tenants: ArcSwap<Vec<Arc<str>>>,
     workers: Box<[Watching]>,
     /// Bytes that may be on their way to a worker.
     limit: usize,
@@ -16,6 +21,8 @@ pub struct Monitors {
 #[derive(Default, Debug)]
 struct Watching {
     monitors: AtomicUsize,
+    /// Whose they are.
+    tenants: ArcSwap<Vec<Arc<str>>>,
     /// Bytes on their way to it.
     backlog: AtomicUsize,
     /// Something was not sent since it was above the limit.
@@ -26,7 +33,8 @@ impl Monitors {
     /// Nobody watches.
     #[must_use]
     pub fn new(workers: usize, limit: usize) -> Self {
-        Self { all: AtomicUsize::new(0), workers: (0..workers).map(|_| Watching::default()).collect(), limit }
+        let (all, tenants) = (AtomicUsize::new(0), ArcSwap::default());
+        Self { all, tenants, workers: (0..workers).map(|_| Watching::default()).collect(), limit }
     }
 
     /// Whether anybody watches: one load, for every request.
@@ -36,9 +44,20 @@ impl Monitors {
         self.all.load(Ordering::Relaxed) > 0
     }
 
-    /// Tells how many monitors a worker has.
-    pub fn set(&self, worker: usize, count: usize) {
+    /// Whether anybody of this tenant watches.
+    #[must_use]
+    pub fn watches(&self, tenant: &Arc<str>) -> bool {
+        self.tenants.load().contains(tenant)
+    }
+
+    /// Tells whose monitors a worker has: a tenant's name for each.
+    pub fn set(&self, worker: usize, tenants: Vec<Arc<str>>) {
         let Some(watching) = self.workers.get(worker) else { return };
+        let count = tenants.len();
+        watching.tenants.store(Arc::new(tenants));
+        // Made of all again and again, so that of two workers that do this at once the last one is right.
+        let everyone = || self.workers.iter().flat_map(|worker| worker.tenants.load().to_vec());
+        self.tenants.rcu(|_| everyone().collect::<Vec<_>>());
         let before = watching.monitors.swap(count, Ordering::Relaxed);
         self.all.fetch_add(count, Ordering::Relaxed);
         self.all.fetch_sub(before, Ordering::Relaxed);
@@ -76,12 +95,13 @@ mod tests {
     fn a_worker_is_offered_what_it_can_take() {
         let monitors = Monitors::new(2, 100);
         assert!(!monitors.any() && !monitors.offer(1, 10), "nobody watches");
-        monitors.set(1, 2);
+        monitors.set(1, vec!["a".into()]);
+        assert!(monitors.watches(&"a".into()) && !monitors.watches(&"b".into()));
         assert!(monitors.any() && monitors.offer(1, 60) && !monitors.offer(0, 60));
         assert!(!monitors.offer(1, 60), "above the limit");
         assert!(!monitors.take(1, 60), "it is told that it missed some");
         assert!(monitors.offer(1, 60) && monitors.take(1, 60));
-        monitors.set(1, 0);
-        assert!(!monitors.any());
+        monitors.set(1, Vec::new());
+        assert!(!monitors.any() && !monitors.watches(&"a".into()));
     }
 }

@@ -139,6 +139,12 @@ impl Clients {
         Some((client, spares, retries, plans, pubsub, feed, scripts))
     }
 
+    /// Whose client has this key.
+    #[must_use]
+    pub fn tenant_name(&self, key: u32) -> Option<&Arc<str>> {
+        self.records.get(key as usize)?.session.login().tenant_name()
+    }
+
     /// All clients.
     pub fn iter(&self) -> impl Iterator<Item = &Client> {
         self.records.iter().map(|(_, client)| &**client)

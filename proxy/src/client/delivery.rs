@@ -1,11 +1,13 @@
 //! Messages on their way from a connection for subscriptions to the clients that listen.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use tracing::info;
 
 use super::clients::Clients;
 use super::connection::{Client, State};
+use super::monitor::Said;
 use crate::backend::owner::{Replies as _, Subscription};
 use crate::backend::pool::LinkKey;
 use crate::cluster::slot_map::Endpoint;
@@ -145,13 +147,22 @@ impl Clients {
         }
     }
 
-    /// Shows lines to this worker's monitors; [`crate::backend::owner::Replies::flush`] then writes them.
-    pub fn show(&mut self, lines: &[u8]) {
+    /// Whose monitors this worker has.
+    #[must_use]
+    pub fn monitoring_tenants(&self) -> Vec<Arc<str>> {
+        self.feed.monitors.iter().filter_map(|key| self.tenant_name(*key)).cloned().collect()
+    }
+
+    /// Shows each of this worker's monitors what its tenant's clients said; [`crate::backend::owner::Replies::flush`] then writes them.
+    pub fn show(&mut self, said: &Said) {
         let Self { records, feed, touched, spares, .. } = self;
         for key in &feed.monitors {
             let Some(client) = records.get_mut(*key as usize) else { continue };
             if client.reads_requests() {
-                client.push_own(lines, spares);
+                let tenant = client.session.login().tenant_name().cloned();
+                for lines in tenant.iter().flat_map(|tenant| said.of(tenant)) {
+                    client.push_own(lines, spares);
+                }
                 if !client.touched {
                     client.touched = true;
                     touched.push(*key);

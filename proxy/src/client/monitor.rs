@@ -1,6 +1,7 @@
 //! MONITOR: what the proxy's clients say, shown to those who asked. A line is written only while somebody watches.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::connection::Client;
 use super::dispatch::Turn;
@@ -17,9 +18,49 @@ pub struct Feed {
     /// The places of this worker's monitors among its clients.
     pub monitors: Vec<u32>,
     /// What this worker's clients said in this turn.
-    pub lines: Vec<u8>,
+    pub said: Said,
     /// Something was too long to be shown: monitors are closed, as at the hard limit of their output.
     pub too_long: bool,
+}
+
+/// Lines for monitors, in their order, each with the tenant whose monitors are shown it.
+#[derive(Default, Debug)]
+pub struct Said {
+    lines: Vec<u8>,
+    /// Whose the lines up to where are.
+    ends: Vec<(Arc<str>, usize)>,
+}
+
+impl Said {
+    /// Whether nothing was said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// How many bytes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// What a tenant's clients said, piece by piece.
+    pub fn of<'a>(&'a self, tenant: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        let pieces = self.ends.iter().zip(starts);
+        pieces
+            .filter(move |((whose, _), _)| **whose == *tenant)
+            .filter_map(|((_, end), start)| self.lines.get(start..*end))
+    }
+
+    /// What was put behind the lines is this tenant's.
+    fn end(&mut self, tenant: &Arc<str>) {
+        let len = self.lines.len();
+        match self.ends.last_mut() {
+            Some((last, end)) if last == tenant => *end = len,
+            _ => self.ends.push((Arc::clone(tenant), len)),
+        }
+    }
 }
 
 /// `MONITOR`. As with the servers, a client that does so already gets no reply.
@@ -56,6 +97,10 @@ pub(super) fn restrict(client: &Client, spec: &Spec) -> Result<(), Refusal> {
 /// Writes down a request that was handled; `refusal` where its answer is an error of ours. What the servers
 /// reject before they run it is not shown, nor what they hide.
 pub(super) fn note(client: &Client, request: &Request<'_>, refusal: Option<&Refusal>, turn: &mut Turn<'_>) {
+    let Some(tenant) = client.session.login().tenant_name() else { return };
+    if !turn.shared.monitors.watches(tenant) {
+        return;
+    }
     let Lookup::Found(spec) = turn.commands.find(request) else { return };
     let hidden = [Flags::ADMIN, Flags::SKIP_MONITOR].iter().any(|flag| spec.flags.contains(*flag));
     let is_local = matches!(spec.treatment, Treatment::Local(_));
@@ -72,7 +117,9 @@ pub(super) fn note(client: &Client, request: &Request<'_>, refusal: Option<&Refu
         turn.feed.too_long = true;
         return;
     }
-    write(&mut turn.feed.lines, &client.session, spec, request, (turn.shared.wall_clock)());
+    let said = &mut turn.feed.said;
+    write(&mut said.lines, &client.session, spec, request, (turn.shared.wall_clock)());
+    said.end(tenant);
 }
 
 fn is_login(spec: &Spec) -> bool {
@@ -135,6 +182,18 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_tenant_is_shown_its_own_lines_in_their_order() {
+        let mut said = Said::default();
+        for (tenant, line) in [("a", "1"), ("a", "2"), ("b", "3"), ("a", "4")] {
+            said.lines.extend_from_slice(line.as_bytes());
+            said.end(&tenant.into());
+        }
+        assert_eq!(said.of("a").collect::<Vec<_>>(), [b"12".as_slice(), b"4"]);
+        assert_eq!(said.of("b").collect::<Vec<_>>(), [b"3"]);
+        assert_eq!(said.of("c").count(), 0);
+    }
 
     #[test]
     fn bytes_are_shown_as_the_servers_show_them() {

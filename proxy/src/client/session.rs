@@ -77,13 +77,16 @@ impl Login {
         self.member().map_or("default", |member| &member.user)
     }
 
+    /// Whose it is; nobody's before it has logged in.
+    #[must_use]
+    pub fn tenant_name(&self) -> Option<&Arc<str>> {
+        self.member().map(|member| member.tenant.name())
+    }
+
     /// Whether both may see the same.
     #[must_use]
     pub fn is_same_tenant(&self, other: &Self) -> bool {
-        match (self.member(), other.member()) {
-            (Some(a), Some(b)) => a.tenant.name() == b.tenant.name(),
-            (a, b) => a.is_none() && b.is_none(),
-        }
+        self.tenant_name() == other.tenant_name()
     }
 
     fn is_guarded(&self) -> bool {

@@ -366,17 +366,16 @@ impl Registry {
         self.topics.is_empty()
     }
 
-    /// Every topic of a kind with the number of its subscribers.
-    pub fn all(&self, kind: TopicKind) -> impl Iterator<Item = (&[u8], usize)> {
+    /// Every topic of a kind with the number of those of its subscribers that `is_own` says yes of.
+    pub fn all(&self, kind: TopicKind, is_own: impl Fn(u32) -> bool) -> impl Iterator<Item = (&[u8], usize)> {
         let of_kind = self.topics.iter().filter(move |(_, topic)| topic.kind == kind);
-        let counted = of_kind.map(|(_, topic)| (&*topic.name, topic.subscribers.len()));
+        let counted = of_kind.map(move |(_, topic)| (&*topic.name, topic.count(&is_own)));
         counted.filter(|(_, count)| *count > 0)
     }
 
-    /// How many subscribers a topic has.
-    #[must_use]
-    pub fn count(&self, kind: TopicKind, name: &[u8]) -> usize {
-        self.find(kind, name).map_or(0, |key| self.topics[key as usize].subscribers.len())
+    /// How many subscribers a topic has of which `is_own` says yes.
+    pub fn count(&self, kind: TopicKind, name: &[u8], is_own: impl Fn(u32) -> bool) -> usize {
+        self.find(kind, name).map_or(0, |key| self.topics[key as usize].count(is_own))
     }
 
     fn link_of(&self, key: u32) -> Option<LinkKey> {

@@ -78,19 +78,21 @@ impl Subscribers {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Nobody => 0,
-            Self::One(_) => 1,
-            Self::Many(table) => table.len(),
-        }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Nobody)
     }
 
     /// All of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Subscriber> {
+        let (one, many) = match self {
+            Self::Nobody => (None, None),
+            Self::One(one) => (Some(one), None),
+            Self::Many(table) => (None, Some(table.iter())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// The same, to be changed.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Subscriber> {
         let (one, many) = match self {
             Self::Nobody => (None, None),
@@ -126,7 +128,7 @@ mod tests {
             assert_eq!(subscribers.remove(client).map(|gone| gone.place), Some(client));
             assert_eq!(subscribers.remove(client), None);
         }
-        assert_eq!((subscribers.len(), subscribers.get_mut(0).map(|one| one.place)), (1, Some(0)));
+        assert_eq!((subscribers.iter().count(), subscribers.get_mut(0).map(|one| one.place)), (1, Some(0)));
         let Subscribers::Many(table) = &subscribers else { panic!("it was a table") };
         assert!(table.capacity() < 64, "{} places for one", table.capacity());
         assert!(subscribers.remove(0).is_some() && subscribers.is_empty());

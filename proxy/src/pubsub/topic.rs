@@ -16,6 +16,13 @@ pub(super) struct Topic {
     pub(super) lost: bool,
 }
 
+impl Topic {
+    /// How many of its subscribers `is_own` says yes of.
+    pub(super) fn count(&self, is_own: impl Fn(u32) -> bool) -> usize {
+        self.subscribers.iter().filter(|subscriber| is_own(subscriber.client)).count()
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
     /// No backend knows.

@@ -31,6 +31,8 @@ pub struct Member {
 /// Applications that share what one tenant has: its keys, rules and limits.
 #[derive(Debug)]
 pub struct Tenant {
+    /// What it is called.
+    name: Arc<str>,
     /// As the operator wrote it.
     pub settings: TenantSettings,
     /// What it may say; `None`: whatever the proxy serves.
@@ -96,13 +98,13 @@ impl Directory {
 impl Tenant {
     fn new(settings: &TenantSettings, table: &Table) -> Self {
         let access = settings.commands.clone().map(|rules| Access::new(rules, table));
-        Self { access, settings: settings.clone() }
+        Self { name: settings.name.as_str().into(), access, settings: settings.clone() }
     }
 
     /// What it is called.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.settings.name
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// Whether it may say this command.
@@ -144,7 +146,7 @@ mod tests {
         assert!(directory.unnamed().is_none());
         for password in ["old", "new"] {
             let member = directory.log_in(b"ann", password.as_bytes()).expect("ann");
-            assert_eq!((&*member.user, member.tenant.name()), ("ann", "shop"));
+            assert_eq!((&*member.user, &**member.tenant.name()), ("ann", "shop"));
         }
         for (user, password) in [("ann", "x"), ("ann", ""), ("eve", "old"), ("default", "old")] {
             assert!(directory.log_in(user.as_bytes(), password.as_bytes()).is_none(), "{user} {password}");
@@ -155,7 +157,7 @@ mod tests {
     fn a_default_user_without_a_password_is_who_says_nothing() {
         let guests = tenant("guests", &[("default", &[])]);
         let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests]);
-        assert_eq!(directory.unnamed().map(|member| member.tenant.name()), Some("guests"));
+        assert_eq!(directory.unnamed().map(|member| &**member.tenant.name()), Some("guests"));
         assert!(directory.log_in(b"default", b"whatever").is_some());
     }
 

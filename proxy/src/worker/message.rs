@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::client::local::list::Filter;
 use crate::client::local::pubsub::{Counted, Topics};
+use crate::client::monitor::Said;
 use crate::permit::Permit;
 
 /// How others reach a worker.
@@ -23,12 +24,12 @@ pub enum Message {
     List(Filter, oneshot::Sender<String>),
     /// Close the clients that match, the one of this id behind its replies; say how many.
     Kill(Filter, u64, oneshot::Sender<usize>),
-    /// End the wait of the client of this id, with an error where so; say how many were ended.
-    Unblock(u64, bool, oneshot::Sender<usize>),
-    /// Say who listens to what.
-    Topics(Topics, oneshot::Sender<Counted>),
+    /// End the wait of the clients that match, with an error where so; say how many were ended.
+    Unblock(Filter, bool, oneshot::Sender<usize>),
+    /// Say who of this tenant listens to what.
+    Topics(Topics, Option<Arc<str>>, oneshot::Sender<Counted>),
     /// Show this to the monitors: what another worker's clients said. Bounded by [`crate::monitors`].
-    Feed(Arc<[u8]>),
+    Feed(Arc<Said>),
     /// Close the monitors: something too long to be shown was said.
     CloseMonitors,
     /// Close each client behind its replies; end when none is left, or after this time.

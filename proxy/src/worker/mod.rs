@@ -68,8 +68,8 @@ pub struct Worker {
     next_sweep: u64,
     /// Its place among the workers.
     index: usize,
-    /// How many monitors the others believe it to have.
-    watching: usize,
+    /// Whose monitors the others believe it to have, a tenant for each.
+    watching: Vec<Arc<str>>,
     /// When links for subscriptions are next asked for a sign of life.
     next_pulse: u64,
     /// The memory measurement that clients were last closed by.
@@ -133,10 +133,14 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
             // An asker that has gone needs no answer.
             Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
             Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
-            Some(Message::Unblock(id, with_error, reply)) => drop(reply.send(worker.unblock(id, with_error))),
-            Some(Message::Topics(topics, reply)) => drop(reply.send(topics.count(&worker.clients.pubsub))),
-            Some(Message::Feed(lines)) => {
-                worker.on_feed(&lines);
+            Some(Message::Unblock(filter, with_error, reply)) => {
+                let _gone = reply.send(worker.unblock(&filter, with_error));
+            }
+            Some(Message::Topics(topics, tenant, reply)) => {
+                drop(reply.send(worker.topics(&topics, tenant.as_ref())));
+            }
+            Some(Message::Feed(said)) => {
+                worker.on_feed(&said);
                 worker.settle();
             }
             Some(Message::CloseMonitors) => worker.clients.close_monitors(),
@@ -214,7 +218,7 @@ impl Worker {
                 started: Instant::now(),
                 wake_tick: Rc::default(),
                 index,
-                watching: 0,
+                watching: Vec::new(),
                 next_pulse: 0,
                 shed_by: 0,
                 this: this.clone(),

@@ -11,7 +11,7 @@ use super::message::{Message, WorkerHandle};
 use crate::backend::owner::{Owner, Replies};
 use crate::client::connection::Client;
 use crate::client::local::list::{self, Filter};
-use crate::client::local::pubsub::Counted;
+use crate::client::local::pubsub::{Counted, Topics};
 use crate::client::local::{Ask, Question};
 use crate::refusal::Refusal;
 use crate::resp::reply_writer::ReplyWriter;
@@ -35,15 +35,15 @@ pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandl
                     count += receiver.await.unwrap_or_default();
                 }
             }
-            Ask::Unblock { id, with_error } => {
+            Ask::Unblock { filter, with_error } => {
                 let (sender, receiver) = oneshot::channel();
-                if peer.tell(Message::Unblock(*id, *with_error, sender)) {
+                if peer.tell(Message::Unblock(filter.clone(), *with_error, sender)) {
                     count += receiver.await.unwrap_or_default();
                 }
             }
-            Ask::Topics(which) => {
+            Ask::Topics(which, tenant) => {
                 let (sender, receiver) = oneshot::channel();
-                if peer.tell(Message::Topics(which.clone(), sender)) {
+                if peer.tell(Message::Topics(which.clone(), tenant.clone(), sender)) {
                     for (name, count) in receiver.await.unwrap_or_default() {
                         *topics.entry(name).or_default() += count;
                     }
@@ -56,7 +56,7 @@ pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandl
     let mut reply = Vec::new();
     let mut writer = ReplyWriter::new(&mut reply, question.protocol);
     match question.ask {
-        Ask::Topics(which) => which.write(&topics, &mut writer),
+        Ask::Topics(which, _) => which.write(&topics, &mut writer),
         Ask::List(_) => writer.verbatim(&list),
         Ask::Kill { one: false, .. } | Ask::Unblock { .. } => writer.integer(count as i64),
         Ask::Kill { one: true, .. } if count > 0 => writer.simple("OK"),
@@ -71,12 +71,9 @@ impl Worker {
     pub(super) fn list(&self, filter: &Filter) -> String {
         let now = self.now();
         let line = |client: &Client| {
-            let user = client.session.login().user_name();
             let status = client.status();
-            let matches = filter.matches(&client.session, status.counts, user, now);
-            matches.then(|| {
-                list::line(&client.session, &status, user, &self.commands, now, client.output_bytes())
-            })
+            let matches = filter.matches(&client.session, status.counts, now);
+            matches.then(|| list::line(&client.session, &status, &self.commands, now, client.output_bytes()))
         };
         self.clients.iter().filter_map(line).collect()
     }
@@ -85,10 +82,9 @@ impl Worker {
     pub(super) fn kill(&mut self, filter: &Filter, asker: u64) -> usize {
         let now = self.now();
         let Self { clients, .. } = self;
-        let matching = clients.iter_mut().filter(|client| {
-            let user = client.session.login().user_name();
-            filter.matches(&client.session, client.subscription_counts(), user, now)
-        });
+        let matches =
+            |client: &&mut Client| filter.matches(&client.session, client.subscription_counts(), now);
+        let matching = clients.iter_mut().filter(matches);
         let close = |client: &mut Client| match client.session.id == asker {
             true => client.close_after_replies(),
             false => client.kill(),
@@ -96,10 +92,18 @@ impl Worker {
         matching.map(close).count()
     }
 
-    /// Releases the client of this id; how many were blocked.
-    pub(super) fn unblock(&mut self, id: u64, with_error: bool) -> usize {
-        let client = self.clients.iter_mut().find(|client| client.session.id == id);
-        let unblocked = usize::from(client.is_some_and(|client| client.unblock(with_error)));
+    /// Who of a tenant listens to what.
+    pub(super) fn topics(&self, topics: &Topics, tenant: Option<&Arc<str>>) -> Counted {
+        topics.count(&self.clients.pubsub, |key| self.clients.tenant_name(key) == tenant)
+    }
+
+    /// Releases the clients that match; how many were blocked.
+    pub(super) fn unblock(&mut self, filter: &Filter, with_error: bool) -> usize {
+        let now = self.now();
+        let matches =
+            |client: &&mut Client| filter.matches(&client.session, client.subscription_counts(), now);
+        let matching = self.clients.iter_mut().filter(matches);
+        let unblocked = matching.filter_map(|client| client.unblock(with_error).then_some(())).count();
         self.metrics.unblocked_clients.add(unblocked as u64);
         unblocked
     }

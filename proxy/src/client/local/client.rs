@@ -36,11 +36,10 @@ pub(super) fn answer(
             writer.simple("OK");
         }
         "client|info" => {
-            let (user, commands) = (session.login().user_name(), turn.commands);
-            let line = list::line(session, status, user, commands, turn.now, 0);
+            let line = list::line(session, status, turn.commands, turn.now, 0);
             writer.verbatim(&line);
         }
-        "client|list" => return Ok(Answer::Question(Ask::List(Filter::of_list(request)?))),
+        "client|list" => return Ok(Answer::Question(Ask::List(Filter::of_list(request, session)?))),
         "client|kill" => {
             let (filter, one) = Filter::of_kill(request, session)?;
             return Ok(Answer::Question(Ask::Kill { filter, one, asker: session.id }));
@@ -60,7 +59,8 @@ pub(super) fn answer(
                 return Err(Refusal::Keys("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
             }
             let id = u64::try_from(id).unwrap_or(0);
-            return Ok(Answer::Question(Ask::Unblock { id, with_error }));
+            let filter = Filter::of_id(id, session);
+            return Ok(Answer::Question(Ask::Unblock { filter, with_error }));
         }
         "client|help" => write_help(&mut writer),
         _ => return Err(Refusal::Unsupported { name: spec.name.to_string(), why: "not by this proxy" }),

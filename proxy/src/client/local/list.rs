@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::sync::Arc;
 
 use super::super::private::state::Pin;
 use super::super::session::Session;
@@ -14,6 +15,8 @@ use crate::resp::scan::parse_number;
 /// Which clients a command means: all that every given condition is true of.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Filter {
+    /// Whoever asks sees, and closes, clients of its own tenant only.
+    tenant: Option<Arc<str>>,
     /// A set: a client may name a million, and each is looked for with each client.
     ids: Option<BTreeSet<u64>>,
     peer: Option<String>,
@@ -37,9 +40,19 @@ enum ClientType {
 }
 
 impl Filter {
+    /// All clients that this one may see.
+    fn of(session: &Session) -> Self {
+        Self { tenant: session.login().tenant_name().cloned(), ..Self::default() }
+    }
+
+    /// The client of this id, as far as this one may see it.
+    pub(super) fn of_id(id: u64, session: &Session) -> Self {
+        Self { ids: Some([id].into()), ..Self::of(session) }
+    }
+
     /// CLIENT LIST [TYPE type] [ID id ...].
-    pub(super) fn of_list(request: &Request<'_>) -> Result<Self, Refusal> {
-        let mut filter = Self::default();
+    pub(super) fn of_list(request: &Request<'_>, session: &Session) -> Result<Self, Refusal> {
+        let mut filter = Self::of(session);
         match request.arg(2) {
             None => {}
             Some(option) if option.eq_ignore_ascii_case(b"type") && request.len() == 4 => {
@@ -57,9 +70,9 @@ impl Filter {
     pub(super) fn of_kill(request: &Request<'_>, session: &Session) -> Result<(Self, bool), Refusal> {
         if request.len() == 3 {
             let peer = Some(text(request.arg(2).unwrap_or_default()));
-            return Ok((Self { peer, ..Self::default() }, true));
+            return Ok((Self { peer, ..Self::of(session) }, true));
         }
-        let mut filter = Self { skip: Some(session.id), ..Self::default() };
+        let mut filter = Self { skip: Some(session.id), ..Self::of(session) };
         if !request.len().is_multiple_of(2) {
             return Err(Refusal::Syntax);
         }
@@ -105,19 +118,20 @@ impl Filter {
         Ok(())
     }
 
-    /// Whether it means this client, whose user is called `user`.
+    /// Whether it means this client.
     #[must_use]
-    pub fn matches(&self, session: &Session, counts: Counts, user: &str, now: u64) -> bool {
+    pub fn matches(&self, session: &Session, counts: Counts, now: u64) -> bool {
         let is = |wanted: &Option<String>, address: &dyn Display| {
             wanted.as_ref().is_none_or(|wanted| *wanted == address.to_string())
         };
         let kind = if counts.any() { ClientType::PubSub } else { ClientType::Normal };
-        self.kind.is_none_or(|wanted| wanted == kind)
+        session.login().tenant_name() == self.tenant.as_ref()
+            && self.kind.is_none_or(|wanted| wanted == kind)
             && self.skip != Some(session.id)
             && self.ids.as_ref().is_none_or(|ids| ids.contains(&session.id))
             && is(&self.peer, &session.peer)
             && is(&self.local, &session.local)
-            && self.user.as_ref().is_none_or(|wanted| wanted == user)
+            && self.user.as_ref().is_none_or(|wanted| wanted == session.login().user_name())
             && self.max_age.is_none_or(|age| session.since.until(now) / 1000 >= age)
     }
 }
@@ -148,21 +162,14 @@ pub struct Status {
 /// out: clients read them by name. `pin` tells why the client has a connection or a state of its own, `pin-age`
 /// for how many seconds.
 #[must_use]
-pub fn line(
-    session: &Session,
-    status: &Status,
-    user: &str,
-    commands: &Table,
-    now: u64,
-    output_bytes: usize,
-) -> String {
+pub fn line(session: &Session, status: &Status, commands: &Table, now: u64, output_bytes: usize) -> String {
     let empty = Default::default();
     let names = session.names.as_deref().unwrap_or(&empty);
     let pin = status.pin;
     let multi = session.transaction.as_ref().map_or(-1, |transaction| i64::from(transaction.queued));
     format!(
         "id={} addr={} laddr={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} watch={} \
-         omem={} tot-cmds={} cmd={} user={user} redir=-1 resp={} lib-name={} lib-ver={} pin={} pin-age={}\n",
+         omem={} tot-cmds={} cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} pin={} pin-age={}\n",
         session.id,
         session.peer,
         session.local,
@@ -178,6 +185,7 @@ pub fn line(
         output_bytes,
         session.commands,
         commands.name_of(session.last_command),
+        session.login().user_name(),
         session.protocol.number(),
         names.lib_name,
         names.lib_version,

@@ -7,6 +7,8 @@ pub mod login;
 pub mod pubsub;
 mod slotway;
 
+use std::sync::Arc;
+
 use self::list::Status;
 use super::dispatch::Turn;
 use super::session::Session;
@@ -63,13 +65,13 @@ pub enum Ask {
     },
     /// CLIENT UNBLOCK.
     Unblock {
-        /// The client's own number.
-        id: u64,
+        /// Which.
+        filter: list::Filter,
         /// Whether it gets an error, and not what a timeout gives.
         with_error: bool,
     },
-    /// PUBSUB.
-    Topics(pubsub::Topics),
+    /// PUBSUB, as this tenant sees it.
+    Topics(pubsub::Topics, Option<Arc<str>>),
 }
 
 /// Answers a local command into `out`.
@@ -107,7 +109,7 @@ pub fn answer(
             writer.array(0);
         }
         Local::Lolwut => writer.verbatim(&format!("Slotway ver. {}\n", env!("CARGO_PKG_VERSION"))),
-        Local::Pubsub => return pubsub::answer(spec, request),
+        Local::Pubsub => return pubsub::answer(spec, request, session),
         Local::Hello => return login::hello(session, request, turn, out),
         Local::Auth => return login::auth(session, request, turn, out),
         Local::Select => return login::select(session, request, turn, out),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::session::Session;
 use super::{Answer, Ask};
 use crate::command::glob;
 use crate::command::spec::{Spec, TopicKind};
@@ -29,7 +30,7 @@ pub type Counted = BTreeMap<Box<[u8]>, usize>;
 ///
 /// # Errors
 /// The refusal that is the answer.
-pub(super) fn answer(spec: &Spec, request: &Request<'_>) -> Result<Answer, Refusal> {
+pub(super) fn answer(spec: &Spec, request: &Request<'_>, session: &Session) -> Result<Answer, Refusal> {
     let names = || request.args_from(2).map(Box::from).collect();
     let pattern = || request.arg(2).map(Box::from);
     let topics = match &*spec.name {
@@ -44,22 +45,21 @@ pub(super) fn answer(spec: &Spec, request: &Request<'_>) -> Result<Answer, Refus
         "pubsub|shardnumsub" => Topics::Counts(TopicKind::Shard, names()),
         _ => Topics::Patterns,
     };
-    Ok(Answer::Question(Ask::Topics(topics)))
+    Ok(Answer::Question(Ask::Topics(topics, session.login().tenant_name().cloned())))
 }
 
 impl Topics {
-    /// What one worker knows.
-    #[must_use]
-    pub fn count(&self, registry: &Registry) -> Counted {
+    /// What one worker knows of the subscribers that are the asker's own.
+    pub fn count(&self, registry: &Registry, is_own: impl Fn(u32) -> bool) -> Counted {
         let own = |(name, count): (&[u8], usize)| (Box::from(name), count);
         match self {
             Self::Matching(kind, pattern) => {
                 let matches = |name: &[u8]| pattern.as_ref().is_none_or(|p| glob::matches(p, name));
-                registry.all(*kind).filter(|(name, _)| matches(name)).map(own).collect()
+                registry.all(*kind, &is_own).filter(|(name, _)| matches(name)).map(own).collect()
             }
-            Self::Patterns => registry.all(TopicKind::Pattern).map(own).collect(),
+            Self::Patterns => registry.all(TopicKind::Pattern, &is_own).map(own).collect(),
             Self::Counts(kind, names) => {
-                names.iter().map(|name| (name.clone(), registry.count(*kind, name))).collect()
+                names.iter().map(|name| (name.clone(), registry.count(*kind, name, &is_own))).collect()
             }
         }
     }
