@@ -103,7 +103,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dns", &["config"]),
     // An endpoint in the settings is the endpoint that connections go to.
     ("config", &["cluster::slot_map", "command::access", "command::table"]),
-    ("tenant", &["command", "config"]),
+    ("tenant", &["cluster::slot", "command", "config", "resp"]),
     ("socket", &["config"]),
     ("refusal", &["resp"]),
     ("resp", &[]),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::spec::Spec;
+use super::spec::{FindKeys, Keys, Spec};
 
 /// Why a request's keys can't be told: its count of keys is impossible. The server would refuse it too, in
 /// words that depend on the command: see [`KeysError::text`].
@@ -22,6 +22,13 @@ pub enum KeysError {
 }
 
 impl KeysError {
+    /// Whether requests of `spec` carry a count of keys.
+    #[must_use]
+    pub fn is_counted(spec: &Spec) -> bool {
+        let Keys::Specs(specs) = &spec.keys else { return false };
+        specs.iter().any(|spec| matches!(spec.find, FindKeys::KeyNum { .. }))
+    }
+
     /// What a server says to a request of `spec` with such a count, without the leading `-`. Compared with
     /// real servers by a test.
     #[must_use]

@@ -16,6 +16,8 @@ mod reads;
 
 mod search;
 
+pub mod reviewed;
+
 pub mod keys;
 
 pub mod key_count;

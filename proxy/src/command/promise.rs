@@ -166,7 +166,8 @@ pub fn page(table: &Table) -> String {
     let mut page = String::from(HEAD);
     for spec in table.iter().filter(|spec| !spec.container) {
         let Promise { route, promise } = of(spec);
-        let _ = writeln!(page, "| {} | {route} | {promise} |", spec.name.replace('|', " "));
+        let name = spec.name.replace('|', " ");
+        let _ = writeln!(page, "| {name} | {route} | {promise} | {} |", spec.in_namespace.text());
     }
     page
 }
@@ -176,10 +177,11 @@ const HEAD: &str = "# Commands
 Every command that the proxy knows without being told by a server, how it is routed, and what is promised of it. Made
 by `slotway commands`; a test compares. SLOTWAY COMMANDS says the same of a running proxy, with what it learned from its
 servers. *Over slots* means: where the keys are in several slots of a cluster, or on several standalone servers. What
-takes steps over slots is refused with CROSSSLOT where `cluster.cross_slot = \"refuse\"`.
+takes steps over slots is refused with CROSSSLOT where `cluster.cross_slot = \"refuse\"`. *In a namespace* means: to a
+tenant with a `namespace`, which sees and names its own keys and channels only; what is not here is refused to it.
 
-| command | route | promise |
-| --- | --- | --- |
+| command | route | promise | in a namespace |
+| --- | --- | --- | --- |
 ";
 
 #[cfg(test)]
@@ -190,7 +192,7 @@ mod tests {
     fn every_command_has_a_row_and_containers_have_none() {
         let table = Table::builtin();
         let page = page(&table);
-        assert!(page.contains("\n| get | its key's shard | atomic |\n"));
+        assert!(page.contains("\n| get | its key's shard | atomic | own names |\n"));
         assert!(page.contains("\n| config set | every shard; all must succeed |"));
         assert!(!page.contains("\n| config |"));
         let rows = page.lines().filter(|line| line.starts_with("| ")).count() - 2;

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::facts::Facts;
+use super::reviewed::{self, InNamespace};
 use super::{keys, reads, treatment};
 
 /// One command or subcommand. Rows come from the checked-in table, see [`super::table`].
@@ -22,6 +23,8 @@ pub struct Spec {
     pub treatment: Treatment,
     /// Whether a replica may answer it.
     pub reads: bool,
+    /// What it is to a client in a namespace.
+    pub in_namespace: InNamespace,
     /// Whether argument 1 names a subcommand, which then has a row of its own.
     pub container: bool,
     /// Its number in the table that it stands in, from 1.
@@ -37,8 +40,20 @@ impl Spec {
         let keys = keys::keys_of(name, &facts.key_specs);
         let treatment = treatment::treatment_of(name, flags, &facts);
         let reads = reads::may_leave_primary(name, flags);
+        let in_namespace = reviewed::of(name);
         let (container, number, facts) = (false, None, Box::new(facts));
-        Self { name: name.into(), arity, flags, keys, treatment, reads, container, number, facts }
+        Self {
+            name: name.into(),
+            arity,
+            flags,
+            keys,
+            treatment,
+            reads,
+            in_namespace,
+            container,
+            number,
+            facts,
+        }
     }
 
     /// Whether a request of `len` arguments, the names included, has as many as the command takes.
