@@ -56,6 +56,10 @@ impl fmt::Display for Slot {
 /// any, so that keys that share a tag share a slot; the whole key otherwise.
 #[must_use]
 pub fn hash_tag(key: &[u8]) -> &[u8] {
+    // Few keys have one, and keys are short: to look for it costs less than to call who does.
+    if !has_brace(key) {
+        return key;
+    }
     let Some(open) = memchr::memchr(b'{', key) else { return key };
     let inside = &key[open + 1..];
     match memchr::memchr(b'}', inside) {
@@ -64,10 +68,34 @@ pub fn hash_tag(key: &[u8]) -> &[u8] {
     }
 }
 
+/// Whether there is a `{`, looked for in eight bytes at a time.
+#[inline]
+fn has_brace(key: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
+    const BRACES: u64 = u64::from_ne_bytes([b'{'; 8]);
+    let (words, rest) = key.as_chunks();
+    let has_one = |word: &[u8; 8]| {
+        // Zero where the brace was: only there, and behind it, does taking one away set a high bit.
+        let zero = u64::from_ne_bytes(*word) ^ BRACES;
+        zero.wrapping_sub(ONES) & !zero & HIGH_BITS != 0
+    };
+    words.iter().any(has_one) || rest.contains(&b'{')
+}
+
 /// CRC-16/XMODEM (polynomial 0x1021, initial value 0, not reflected), as the cluster specification names
-/// it; its check value for `123456789` is 0x31C3.
+/// it; its check value for `123456789` is 0x31C3. Four bytes at a time, as each step waits for the one before.
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc: u16, &byte| (crc << 8) ^ CRC16_TABLE[usize::from((crc >> 8) as u8 ^ byte)])
+    let [last, third, second, first] = &CRC16_TABLES;
+    let (words, rest) = bytes.as_chunks();
+    let crc = words.iter().fold(0u16, |crc, [a, b, c, d]| {
+        let [high, low] = crc.to_be_bytes();
+        first[usize::from(high ^ a)]
+            ^ second[usize::from(low ^ b)]
+            ^ third[usize::from(*c)]
+            ^ last[usize::from(*d)]
+    });
+    rest.iter().fold(crc, |crc, byte| (crc << 8) ^ last[usize::from((crc >> 8) as u8 ^ byte)])
 }
 
 /// The sum that becomes `crc` by two zero bytes: the division run backwards. The polynomial is odd, so a sum's lowest bit
@@ -76,20 +104,22 @@ fn before_two_zeroes(crc: u16) -> u16 {
     (0..16).fold(crc, |crc, _| if crc & 1 == 0 { crc >> 1 } else { ((crc ^ 0x1021) >> 1) | 0x8000 })
 }
 
-const CRC16_TABLE: [u16; 256] = {
-    let mut table = [0u16; 256];
+/// The sum of each byte, and that of each with one, two and three zero bytes behind it.
+static CRC16_TABLES: [[u16; 256]; 4] = {
+    let mut tables = [[0u16; 256]; 4];
     let mut i = 0;
-    while i < 256 {
-        let mut crc = (i as u16) << 8;
+    while i < 4 * 256 {
+        let (zeroes, byte) = (i / 256, i % 256);
+        let mut crc = if zeroes == 0 { (byte as u16) << 8 } else { tables[zeroes - 1][byte] };
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
             bit += 1;
         }
-        table[i] = crc;
+        tables[zeroes][byte] = crc;
         i += 1;
     }
-    table
+    tables
 };
 
 #[cfg(test)]
@@ -99,6 +129,30 @@ mod tests {
     #[test]
     fn crc16_gives_the_check_value_of_its_definition() {
         assert_eq!(crc16(b"123456789"), 0x31C3);
+    }
+
+    #[test]
+    fn crc16_is_that_of_one_byte_after_the_other() {
+        let bytes: Vec<u8> = (0..64u8).map(|i| i.wrapping_mul(97) ^ 0xa5).collect();
+        for len in 0..bytes.len() {
+            let bit_by_bit = bytes[..len].iter().fold(0u16, |crc, byte| {
+                (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+                    if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+                })
+            });
+            assert_eq!(crc16(&bytes[..len]), bit_by_bit, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_found_wherever_it_begins() {
+        for before in 0..20 {
+            for filler in [b'x', b'z', b'|', 0x7c, 0xfb, 0x00, 0xff] {
+                let key = [&vec![filler; before][..], b"{t}", &[filler; 9]].concat();
+                assert_eq!(hash_tag(&key), b"t", "{before} {filler}");
+                assert!(!has_brace(&vec![filler; before]), "{before} {filler}");
+            }
+        }
     }
 
     #[test]
