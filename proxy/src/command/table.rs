@@ -24,10 +24,19 @@ pub struct Table {
     rows: Box<[Spec]>,
     /// How many are our own.
     own: usize,
-    /// Top-level commands, as indices of `rows`.
-    commands: HashTable<u16>,
-    /// Subcommands by their full name. Apart, since `config|get` as argument 0 is no command.
+    /// Top-level commands.
+    commands: HashTable<Entry>,
+    /// Subcommands, as indices of `rows`, by their full name. Apart, since `config|get` as argument 0 is no command.
     subcommands: HashTable<u16>,
+}
+
+/// A command by its name.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// See [`key`].
+    key: u64,
+    /// Its index in the rows.
+    row: u16,
 }
 
 /// What [`Table::find`] found.
@@ -122,9 +131,14 @@ impl Table {
         }
         let (mut commands, mut subcommands) = (HashTable::new(), HashTable::new());
         for (index, row) in (0u16..).zip(&rows) {
-            let names = if row.is_subcommand() { &mut subcommands } else { &mut commands };
-            let rehash = |&other: &u16| hash(HASH_START, rows[usize::from(other)].name.as_bytes());
-            names.insert_unique(hash(HASH_START, row.name.as_bytes()), index, rehash);
+            let name = row.name.as_bytes();
+            if row.is_subcommand() {
+                let rehash = |&other: &u16| hash(HASH_START, rows[usize::from(other)].name.as_bytes());
+                subcommands.insert_unique(hash(HASH_START, name), index, rehash);
+            } else {
+                let entry = Entry { key: key(name), row: index };
+                commands.insert_unique(spread(entry.key), entry, |other| spread(other.key));
+            }
         }
         Self { rows: rows.into(), own, commands, subcommands }
     }
@@ -136,21 +150,26 @@ impl Table {
     }
 
     /// The command of `request`.
+    #[inline(always)]
     #[must_use]
     pub fn find(&self, request: &Request<'_>) -> Lookup<'_> {
-        self.find_names(request.name(), request.arg(1))
+        match self.command(request.name()) {
+            Some(spec) if spec.container => self.within(spec, request.arg(1)),
+            Some(spec) => Lookup::Found(spec),
+            None => Lookup::Unknown,
+        }
     }
 
     /// The command `name`, or where it is a container and `argument` is given, the subcommand of that name.
     #[must_use]
     pub fn find_names(&self, name: &[u8], argument: Option<&[u8]>) -> Lookup<'_> {
         let Some(spec) = self.command(name) else { return Lookup::Unknown };
-        match argument {
-            Some(subcommand) if spec.container => self
-                .subcommand(spec, subcommand)
-                .map_or(Lookup::UnknownSubcommand { container: spec }, Lookup::Found),
-            _ => Lookup::Found(spec),
-        }
+        if spec.container { self.within(spec, argument) } else { Lookup::Found(spec) }
+    }
+
+    fn within<'t>(&'t self, container: &'t Spec, argument: Option<&[u8]>) -> Lookup<'t> {
+        let Some(subcommand) = argument else { return Lookup::Found(container) };
+        self.subcommand(container, subcommand).map_or(Lookup::UnknownSubcommand { container }, Lookup::Found)
     }
 
     /// A command or subcommand by its full name, `get` or `config|get`, in any case.
@@ -185,13 +204,19 @@ impl Table {
         rest.get(..count).unwrap_or_default().iter().chain(learned)
     }
 
+    #[inline]
     fn command(&self, name: &[u8]) -> Option<&Spec> {
         if name.len() > LONGEST_NAME {
             return None;
         }
-        let same = |&row: &u16| self.name(row).eq_ignore_ascii_case(name);
-        let row = self.commands.find(hash(HASH_START, name), same)?;
-        self.rows.get(usize::from(*row))
+        let key = key(name);
+        let same = |entry: &Entry| {
+            let own = self.name(entry.row);
+            // Of a short name the key is all there is to know, but how long it is.
+            entry.key == key && own.len() == name.len() && (is_short(name) || own.eq_ignore_ascii_case(name))
+        };
+        let entry = self.commands.find(spread(key), same)?;
+        self.rows.get(usize::from(entry.row))
     }
 
     fn subcommand(&self, container: &Spec, subcommand: &[u8]) -> Option<&Spec> {
@@ -219,6 +244,45 @@ fn mark_containers(rows: &mut [Spec]) {
     for row in rows {
         row.container = names.contains(&row.name);
     }
+}
+
+/// Whether a name fits into a word, as those of nearly all commands do that are asked for often.
+fn is_short(name: &[u8]) -> bool {
+    name.len() <= 8
+}
+
+/// What a command's name is looked up by: a short one itself, in lower case; a hash of a longer one.
+#[inline]
+fn key(name: &[u8]) -> u64 {
+    match (name.first_chunk(), name.last_chunk()) {
+        // Two halves that cover it together; they overlap where it has less than eight bytes.
+        (Some(begin), Some(end)) if is_short(name) => {
+            lower_case(u64::from(u32::from_le_bytes(*begin)) | u64::from(u32::from_le_bytes(*end)) << 32)
+        }
+        (Some(_), _) => hash(HASH_START, name),
+        _ => lower_case(name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))),
+    }
+}
+
+/// Eight bytes at once, as [`u8::to_ascii_lowercase`].
+#[inline]
+fn lower_case(word: u64) -> u64 {
+    const fn each(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    // Without their high bits, bytes can be added to without a carry into the next: a sum's high bit then says
+    // whether the byte is at least so much.
+    let low = word & each(0x7f);
+    let from_a = low + each(0x80 - b'A');
+    let above_z = low + each(0x80 - b'Z' - 1);
+    let upper = from_a & !above_z & !word & each(0x80);
+    word | upper >> 2
+}
+
+/// Spreads what keys differ in over all bits of a hash.
+#[inline]
+fn spread(key: u64) -> u64 {
+    key.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26)
 }
 
 const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
@@ -257,6 +321,36 @@ mod tests {
             assert_eq!(find(&table, name, argument), Lookup::Found(row), "{upper}");
             assert_eq!(table.by_full_name(upper.as_bytes()), Some(row), "{upper}");
             assert_eq!(table.name_of(row.number), &*row.name);
+        }
+    }
+
+    #[test]
+    fn eight_bytes_are_put_in_lower_case_as_each_alone() {
+        for byte in 0..=u8::MAX {
+            for other in [0, b'A', b'Z', b'a', 0x7f, 0x80, 0xc1, 0xff] {
+                let word = [byte, other, byte, other, byte, byte, other, byte];
+                let lower = word.map(|byte| byte.to_ascii_lowercase());
+                assert_eq!(lower_case(u64::from_le_bytes(word)), u64::from_le_bytes(lower), "{word:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_are_nearly_those_of_commands_are_unknown() {
+        let table = Table::builtin();
+        for row in table.iter().filter(|row| !row.is_subcommand()) {
+            let name = row.name.as_bytes();
+            for (place, change) in (0..name.len()).flat_map(|place| [0x01, 0x20, 0x80].map(|c| (place, c))) {
+                let mut other = name.to_vec();
+                other[place] ^= change;
+                let found = table.command(&other);
+                let expected = table.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(&other));
+                assert_eq!(found, expected, "{}", other.escape_ascii());
+            }
+            assert_eq!(table.command(&name[..name.len() - 1]).map(|row| row.name.len()), {
+                let shorter = table.iter().find(|row| row.name.as_bytes() == &name[..name.len() - 1]);
+                shorter.map(|row| row.name.len())
+            });
         }
     }
 
