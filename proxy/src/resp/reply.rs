@@ -65,6 +65,9 @@ impl ReplyScanner {
             if buf.is_empty() {
                 return Ok(ReplyScan::Incomplete);
             }
+            if let Some(len) = whole_bulk(buf) {
+                return Ok(ReplyScan::Complete(len));
+            }
             self.begun = true;
             self.missing = 1;
         }
@@ -174,6 +177,16 @@ impl ReplyScanner {
         self.missing = elements;
         Ok(true)
     }
+}
+
+/// Where a bulk string ends that is there whole, as most replies are; nothing where `buf` begins with anything else.
+#[inline(always)]
+fn whole_bulk(buf: &[u8]) -> Option<usize> {
+    let [b'$', rest @ ..] = buf else { return None };
+    let Line::Number(line) = length_line(rest) else { return None };
+    let payload = 1 + line.size;
+    let end = usize::try_from(line.value).ok()?.checked_add(payload + 2)?;
+    buf.get(payload..end)?.ends_with(b"\r\n").then_some(end)
 }
 
 /// A length (`None` for -1, null) and the bytes of its line; nothing where the line is cut off.

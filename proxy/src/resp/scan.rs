@@ -241,19 +241,22 @@ pub(super) enum Line {
 }
 
 /// Reads `-?(0|[1-9][0-9]*)\r\n`: digits only, no plus sign, no leading zero, nothing that would overflow.
-#[inline]
+#[inline(always)]
 pub(super) fn length_line(buf: &[u8]) -> Line {
     // One and two digits are nearly all there is on a hot path.
-    if let [digit @ b'0'..=b'9', b'\r', b'\n', ..] = *buf {
-        return Line::Number(LengthLine { value: i64::from(digit - b'0'), size: 3 });
+    match *buf {
+        [digit @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Line::Number(LengthLine { value: i64::from(digit - b'0'), size: 3 })
+        }
+        [tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            let value = i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+            Line::Number(LengthLine { value, size: 4 })
+        }
+        _ => long_length_line(buf),
     }
-    if let [tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] = *buf {
-        let value = i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
-        return Line::Number(LengthLine { value, size: 4 });
-    }
-    long_length_line(buf)
 }
 
+#[inline(never)]
 fn long_length_line(buf: &[u8]) -> Line {
     let window = &buf[..buf.len().min(LENGTH_LINE_LIMIT)];
     let Some(end) = memchr::memchr(b'\r', window) else {
