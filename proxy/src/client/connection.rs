@@ -152,7 +152,7 @@ impl Client {
     pub(super) fn fill(&mut self, piece: Piece<'_>, reply: &Reply<'_>, spares: &mut Spares) {
         let mut held = self.take_held(piece.more);
         let Self { replies, output, .. } = self;
-        let within = replies.fill(piece, |drained| match drained {
+        let within = replies.fill(piece, spares, |drained, spares| match drained {
             Drained::Direct => {
                 output.push_range(reply.buf, reply.range.clone(), spares);
                 if let Some(held) = held.take() {
@@ -161,7 +161,6 @@ impl Client {
             }
             Drained::Own(bytes) => output.push(reply.buf, bytes, spares),
         });
-        replies.give_back(spares);
         self.note_within(within, held);
     }
 
@@ -169,7 +168,7 @@ impl Client {
     pub(super) fn fill_own(&mut self, piece: Piece<'_>, spares: &mut Spares) {
         let mut held = self.take_held(piece.more);
         let Self { replies, output, .. } = self;
-        let within = replies.fill(piece, |drained| match drained {
+        let within = replies.fill(piece, spares, |drained, spares| match drained {
             Drained::Direct => {
                 output.push(&[], piece.bytes, spares);
                 if let Some(held) = held.take() {
@@ -178,7 +177,6 @@ impl Client {
             }
             Drained::Own(bytes) => output.push(&[], bytes, spares),
         });
-        replies.give_back(spares);
         self.note_within(within, held);
     }
 

@@ -1,7 +1,7 @@
 //! A client's reply order: tickets are opened in request order, filled in any order, drained from the head.
 //!
-//! A client that waits for one reply at a time never allocates here; a pipeline borrows a [`Reorder`] from
-//! its worker's spares and gives it back when it is empty.
+//! Replies that come in the order they were asked for are only counted. Where one comes early, or is not plain, the
+//! client borrows a [`Reorder`] from its worker's spares, and gives it back when no reply is waited for.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -12,8 +12,8 @@ use crate::route::merge::Merge;
 
 /// The replies a client still waits for.
 ///
-/// Invariant: with a [`Reorder`] there is one slot a waiting ticket; without one at most one ticket waits,
-/// and it is a plain one.
+/// Invariant: with a [`Reorder`] there is one slot a waiting ticket; without one all that wait are plain, but that the
+/// head may be [`Expect::Alike`], and nothing of those behind the head has come.
 #[derive(Default, Debug)]
 pub struct Replies {
     /// The oldest ticket that is not drained.
@@ -85,20 +85,16 @@ pub struct Piece<'a> {
 
 impl Replies {
     /// Gives the next request its place.
+    #[inline]
     pub fn open(&mut self, expect: Expect, spares: &mut Spares) -> Ticket {
         let ticket = Ticket(self.head.0.wrapping_add(self.open));
-        if self.reorder.is_none() && (self.open > 0 || !matches!(expect, Expect::Plain | Expect::Alike(_))) {
-            let mut reorder = spares.take_reorder();
-            reorder.slots.extend((0..self.open).map(|_| ReplySlot::Waiting));
-            self.reorder = Some(reorder);
-        }
-        if let Some(reorder) = &mut self.reorder {
-            reorder.slots.push_back(match expect {
-                Expect::Plain => ReplySlot::Waiting,
-                Expect::Alike(kind) => ReplySlot::Alike(kind),
-                Expect::Merged { merge, muted } => ReplySlot::Merging { merge, reply: None, muted },
-                Expect::Nothing => ReplySlot::Muted { complete: false },
-            });
+        let is_counted = match expect {
+            Expect::Plain => true,
+            Expect::Alike(_) => self.open == 0,
+            Expect::Merged { .. } | Expect::Nothing => false,
+        };
+        if !is_counted || self.reorder.is_some() {
+            self.reorder(spares).slots.push_back(expect.into());
         }
         self.open += 1;
         self.check_invariants();
@@ -108,24 +104,43 @@ impl Replies {
     /// Takes a piece of a reply. What may go to the client by this is given to `out`, in order: `Direct` for
     /// the piece itself, `Own` for bytes that were kept here. Returns whether what went out ended within a
     /// reply; `None` where nothing did.
-    pub fn fill(&mut self, piece: Piece<'_>, mut out: impl FnMut(Drained<'_>)) -> Option<bool> {
+    #[inline]
+    pub fn fill(
+        &mut self,
+        piece: Piece<'_>,
+        spares: &mut Spares,
+        mut out: impl FnMut(Drained<'_>, &mut Spares),
+    ) -> Option<bool> {
         let place = piece.ticket.0.wrapping_sub(self.head.0);
         debug_assert!(place < self.open, "ticket {place} of {}", self.open);
         if place >= self.open {
             return None;
         }
-        let Some(reorder) = &mut self.reorder else {
-            out(Drained::Direct);
-            if !piece.more {
-                self.advance(1);
-            }
-            return Some(piece.more);
-        };
+        if place > 0 || self.reorder.is_some() {
+            return self.fill_slot(place, piece, spares, out);
+        }
+        out(Drained::Direct, spares);
+        if !piece.more {
+            self.advance(1);
+        }
+        Some(piece.more)
+    }
+
+    /// [`Self::fill`] where not every reply came in its turn.
+    #[inline(never)]
+    fn fill_slot(
+        &mut self,
+        place: u32,
+        piece: Piece<'_>,
+        spares: &mut Spares,
+        mut out: impl FnMut(Drained<'_>, &mut Spares),
+    ) -> Option<bool> {
+        let reorder = self.reorder(spares);
         let slot = reorder.slots.get_mut(place as usize)?;
         let mut within = None;
         let passed_on = match slot {
             ReplySlot::Waiting | ReplySlot::Alike(_) if place == 0 => {
-                out(Drained::Direct);
+                out(Drained::Direct, spares);
                 within = Some(piece.more);
                 !piece.more
             }
@@ -137,13 +152,25 @@ impl Replies {
             }
         };
         if place == 0 {
-            let (drained, begun) = reorder.drain(passed_on, &mut out);
+            let (drained, begun) = reorder.drain(passed_on, &mut |drained| out(drained, spares));
             if begun || (drained > 0 && within.is_none()) {
                 within = Some(begun);
             }
             self.advance(drained);
+            if self.open == 0 {
+                self.reorder.take().into_iter().for_each(|reorder| spares.give_reorder(reorder));
+            }
         }
         within
+    }
+
+    /// The reorder buffer; where there is none yet, one with a slot for each ticket that waits.
+    fn reorder(&mut self, spares: &mut Spares) -> &mut Reorder {
+        self.reorder.get_or_insert_with(|| {
+            let mut reorder = spares.take_reorder();
+            reorder.slots.extend((0..self.open).map(|_| ReplySlot::Waiting));
+            reorder
+        })
     }
 
     /// Whether the reply to this request is still to go out, wholly or in part.
@@ -157,7 +184,8 @@ impl Replies {
     #[must_use]
     pub fn has_only_alike_behind(&self, ticket: Ticket, kind: NonZeroU32) -> bool {
         let place = ticket.0.wrapping_sub(self.head.0);
-        let Some(reorder) = &self.reorder else { return place < self.open };
+        // Without slots all that is behind is plain.
+        let Some(reorder) = &self.reorder else { return place.checked_add(1) == Some(self.open) };
         let mut behind = reorder.slots.range((place as usize + 1).min(reorder.slots.len())..);
         place < self.open && behind.all(|slot| matches!(slot, ReplySlot::Alike(other) if *other == kind))
     }
@@ -186,19 +214,9 @@ impl Replies {
         self.check_invariants();
     }
 
-    /// Gives back what is not needed now. To be called after [`Self::fill`].
-    pub fn give_back(&mut self, spares: &mut Spares) {
-        if self.open > 0 {
-            return;
-        }
-        if let Some(reorder) = self.reorder.take() {
-            spares.give_reorder(reorder);
-        }
-    }
-
     fn check_invariants(&self) {
         debug_assert!(
-            self.reorder.as_ref().map_or(self.open <= 1, |r| r.slots.len() == self.open as usize),
+            self.reorder.as_ref().is_none_or(|reorder| reorder.slots.len() == self.open as usize),
             "{} tickets open without their slots",
             self.open
         );
@@ -270,6 +288,17 @@ impl Reorder {
     }
 }
 
+impl From<Expect> for ReplySlot {
+    fn from(expect: Expect) -> Self {
+        match expect {
+            Expect::Plain => Self::Waiting,
+            Expect::Alike(kind) => Self::Alike(kind),
+            Expect::Merged { merge, muted } => Self::Merging { merge, reply: None, muted },
+            Expect::Nothing => Self::Muted { complete: false },
+        }
+    }
+}
+
 impl ReplySlot {
     /// Bytes that it keeps itself; one look, for any number of parts.
     fn kept_bytes(&self) -> usize {
@@ -328,11 +357,10 @@ mod tests {
         fn fill(&mut self, ticket: Ticket, bytes: &[u8], more: bool) {
             let Self { replies, spares, out } = self;
             let piece = Piece { ticket, part: 0, bytes, more };
-            replies.fill(piece, |drained| match drained {
+            replies.fill(piece, spares, |drained, _| match drained {
                 Drained::Direct => out.extend_from_slice(bytes),
                 Drained::Own(own) => out.extend_from_slice(own),
             });
-            replies.give_back(spares);
         }
     }
 
@@ -350,14 +378,32 @@ mod tests {
     }
 
     #[test]
-    fn one_reply_at_a_time_needs_no_memory() {
+    fn replies_that_come_in_order_need_no_memory() {
         let mut client = Client::new();
         for _ in 0..10 {
-            let ticket = client.open(Expect::Plain);
-            assert!(client.replies.reorder.is_none());
-            client.fill(ticket, b"+", false);
+            let tickets = [0; 4].map(|_| client.open(Expect::Plain));
+            for ticket in tickets {
+                client.fill(ticket, b"+", true);
+                client.fill(ticket, b"-", false);
+                assert!(client.replies.reorder.is_none());
+            }
         }
-        assert_eq!(client.out, b"++++++++++");
+        assert_eq!(client.out, b"+-".repeat(40));
+    }
+
+    #[test]
+    fn a_reply_that_overtakes_others_waits_for_all_of_them() {
+        let mut client = Client::new();
+        let tickets = [0; 4].map(|_| client.open(Expect::Plain));
+        client.fill(tickets[0], b"0", false);
+        client.fill(tickets[3], b"3", false);
+        let last = client.open(Expect::Plain);
+        client.fill(tickets[1], b"1", false);
+        client.fill(last, b"4", false);
+        assert_eq!(client.out, b"01");
+        client.fill(tickets[2], b"2", false);
+        assert_eq!(client.out, b"01234");
+        assert!(client.replies.is_empty() && client.replies.reorder.is_none());
     }
 
     #[test]
@@ -399,8 +445,14 @@ mod tests {
         assert_eq!(client.out, b"12");
         assert!(!client.replies.has_only_alike_behind(first, kind), "over");
         let third = client.open(Expect::Alike(kind));
-        client.open(Expect::Plain);
+        let fourth = client.open(Expect::Plain);
         assert!(!client.replies.has_only_alike_behind(third, kind));
+        assert!(client.replies.has_only_alike_behind(fourth, kind), "nothing is behind it");
+        let fifth = client.open(Expect::Alike(kind));
+        assert!(!client.replies.has_only_alike_behind(third, kind));
+        assert!(client.replies.has_only_alike_behind(fourth, kind));
+        client.fill(fifth, b"5", false);
+        assert!(!client.replies.has_only_alike_behind(fourth, kind), "it was overtaken");
     }
 
     #[test]
