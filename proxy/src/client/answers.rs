@@ -164,15 +164,20 @@ impl Replies for Clients {
         if origin.client >= Origin::PLAN {
             return self.on_own_reply(pending, request, (node, lane), (origin, reply));
         }
-        if self.find(origin).is_none() {
-            self.metrics.backend_orphans.add(u64::from(reply.first));
+        // Errors first: what is done about them looks the client up again.
+        if reply.is_error()
+            && self.find(origin).is_some()
+            && self.goes_again(origin, pending, request, (node, lane), &reply)
+        {
             return;
         }
-        if reply.is_error() && self.goes_again(origin, pending, request, (node, lane), &reply) {
+        let Self { records, touched, spares, metrics, .. } = self;
+        let Some(client) =
+            records.get_mut(origin.client as usize).filter(|client| client.generation == origin.generation)
+        else {
+            metrics.backend_orphans.add(u64::from(reply.first));
             return;
-        }
-        let Self { records, spares, metrics, .. } = self;
-        let Some(client) = records.get_mut(origin.client as usize) else { return };
+        };
         let mut piece =
             Piece { ticket: origin.ticket, part: origin.part, bytes: reply.bytes(), more: reply.more };
         if client.is_trying(origin.ticket) {
@@ -183,7 +188,7 @@ impl Replies for Clients {
         } else {
             client.fill(piece, &reply, spares);
         }
-        self.touch(origin.client);
+        client.touch(origin.client, touched);
     }
 
     fn on_unanswered(&mut self, pending: &Pending, request: &[u8], lane: Lane, unanswered: Unanswered) {

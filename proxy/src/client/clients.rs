@@ -259,11 +259,8 @@ impl Clients {
     }
 
     pub(super) fn touch(&mut self, key: u32) {
-        if let Some(client) = self.records.get_mut(key as usize)
-            && !client.touched
-        {
-            client.touched = true;
-            self.touched.push(key);
+        if let Some(client) = self.records.get_mut(key as usize) {
+            client.touch(key, &mut self.touched);
         }
     }
 }

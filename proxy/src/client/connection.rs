@@ -193,6 +193,15 @@ impl Client {
         }
     }
 
+    /// Lists the client, whose key this is, among those to be written to at the end of the batch.
+    #[inline]
+    pub(super) fn touch(&mut self, key: u32, touched: &mut Vec<u32>) {
+        if !self.touched {
+            self.touched = true;
+            touched.push(key);
+        }
+    }
+
     /// Writes what there is, at the end of a batch, and wakes the client's task where only the task can go
     /// on: to wait for the socket, to handle further requests, or to close.
     pub(super) fn flush(

@@ -127,9 +127,8 @@ impl Clients {
                 if client.stuck && !was_stuck {
                     stuck.push(subscriber.client);
                 }
-            } else if !client.touched {
-                client.touched = true;
-                touched.push(subscriber.client);
+            } else {
+                client.touch(subscriber.client, touched);
             }
         }
         metrics.pubsub_messages.add(given);

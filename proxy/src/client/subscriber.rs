@@ -31,10 +31,13 @@ impl Client {
     }
 
     /// Messages that wait for the end of a reply, where what comes now may be its end.
+    #[inline]
     pub(super) fn take_held(&mut self, more: bool) -> Option<Vec<u8>> {
-        if more || !self.within_reply {
-            return None;
-        }
+        if more || !self.within_reply { None } else { self.take_all_held() }
+    }
+
+    #[inline(never)]
+    fn take_all_held(&mut self) -> Option<Vec<u8>> {
         let private = self.private.as_mut().and_then(|private| private.pinned.tracking_mut());
         let mut held = private.map(|tracking| std::mem::take(&mut tracking.held)).unwrap_or_default();
         if let Some(subscriptions) = &mut self.subscriptions {
@@ -44,8 +47,16 @@ impl Client {
     }
 
     /// Notes whether the output ends within a reply; messages that did not go out wait on.
+    #[inline]
     pub(super) fn note_within(&mut self, within: Option<bool>, held: Option<Vec<u8>>) {
         self.within_reply = within.unwrap_or(self.within_reply);
+        if held.is_some() || self.subscriptions.is_some() {
+            self.hold_on(held);
+        }
+    }
+
+    #[inline(never)]
+    fn hold_on(&mut self, held: Option<Vec<u8>>) {
         let tracking = self.private.as_mut().and_then(|private| private.pinned.tracking_mut());
         if let (Some(held), Some(subscriptions)) = (&held, &mut self.subscriptions) {
             subscriptions.held.clone_from(held);
