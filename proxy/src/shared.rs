@@ -47,6 +47,8 @@ pub struct Shared {
     pub caps: Arc<Caps>,
     /// When the proxy stops reading from a client.
     pub marks: Watermarks,
+    /// How large the requests of a client that is logged in may be.
+    request_limits: RequestLimits,
     /// Microseconds since 1970, for TIME.
     pub wall_clock: fn() -> u64,
     /// What the allocator says.
@@ -112,6 +114,11 @@ impl Shared {
                 pubsub_hard: settings.clients.pubsub_output_hard,
                 pubsub_soft: settings.clients.pubsub_output_soft,
                 pubsub_soft_time: settings.clients.pubsub_output_soft_time.as_millis() as u64,
+            },
+            request_limits: RequestLimits {
+                args: settings.clients.max_args,
+                bulk: settings.clients.max_bulk_bytes,
+                frame: settings.clients.max_request_bytes,
             },
             caps: Arc::new(Caps::new(settings.private.max_connections, settings.private.max_per_node)),
             topology,
@@ -195,17 +202,10 @@ impl Shared {
     }
 
     /// How large a client's requests may be.
+    #[inline]
     #[must_use]
-    pub fn request_limits(&self, logged_in: bool) -> RequestLimits {
-        if !logged_in {
-            return RequestLimits::UNAUTHENTICATED;
-        }
-        let clients = &self.settings.clients;
-        RequestLimits {
-            args: clients.max_args,
-            bulk: clients.max_bulk_bytes,
-            frame: clients.max_request_bytes,
-        }
+    pub fn request_limits(&self, logged_in: bool) -> &RequestLimits {
+        if logged_in { &self.request_limits } else { &RequestLimits::UNAUTHENTICATED }
     }
 
     /// How a client begins: logged in where no users are set, or the default user needs no password.

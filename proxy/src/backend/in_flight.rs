@@ -152,6 +152,7 @@ const IDLE_CAPACITY: usize = 4 * 1024;
 
 impl InFlight {
     /// Adds a request behind all others.
+    #[inline(always)]
     pub fn push(&mut self, mut pending: Pending, request: &[u8]) {
         pending.len = request.len() as u32;
         self.bytes.extend_from_slice(request);
@@ -178,6 +179,7 @@ impl InFlight {
 
     /// The request that the next reply answers, with its bytes; `None` where nothing was asked. A reply to
     /// a request that was not sent whole is as unasked for as one to none.
+    #[inline]
     #[must_use]
     pub fn front(&self) -> Option<(&Pending, &[u8])> {
         let pending = self.queue.front()?;
@@ -218,6 +220,7 @@ impl InFlight {
     }
 
     /// Drops the front request: its reply is complete.
+    #[inline]
     pub fn pop(&mut self) {
         let Some(pending) = self.queue.pop_front() else { return };
         self.begun = false;

@@ -85,6 +85,7 @@ impl Link {
 
     /// Queues a request, behind ASKING where an ASK reply sent it here, and sees to it that the link's task
     /// sends it at the end of this turn.
+    #[inline(always)]
     pub fn push(&mut self, asking: bool, pending: Pending, request: &[u8]) -> Push {
         if let LinkState::Down { since } = self.state {
             return Push::Down { since };
@@ -156,6 +157,7 @@ impl Link {
         }
     }
 
+    #[inline]
     fn wake(&mut self) {
         if !self.woken
             && let Some(waker) = &self.waker

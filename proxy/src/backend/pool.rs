@@ -141,6 +141,7 @@ impl Pool {
     }
 
     /// Sends a request to the node that serves its slot.
+    #[inline(always)]
     pub fn send(&mut self, lane: Lane, pending: Pending, request: &[u8]) -> Sent {
         match self.link_of_slot(pending.slot, lane) {
             Some(key) => self.links[key.0].push(false, pending, request).into(),
@@ -288,6 +289,7 @@ impl Pool {
         }
     }
 
+    #[inline(always)]
     fn link_of_slot(&mut self, slot: Slot, lane: Lane) -> Option<LinkKey> {
         let index = self.map.owner(slot)?;
         Some(self.link_of_node(self.by_index[usize::from(index.0)], lane))
@@ -320,11 +322,14 @@ impl Pool {
         found
     }
 
+    #[inline(always)]
     fn link_of_node(&mut self, place: usize, lane: Lane) -> LinkKey {
+        self.nodes[place].lane(lane).unwrap_or_else(|| self.open_link(place, lane))
+    }
+
+    #[cold]
+    fn open_link(&mut self, place: usize, lane: Lane) -> LinkKey {
         let node = &mut self.nodes[place];
-        if let Some(key) = node.lane(lane) {
-            return key;
-        }
         let key = LinkKey(self.links.insert(Link::new(node.endpoint.clone(), lane)));
         node.lanes.push((lane, key));
         self.undriven.push(key);
@@ -355,6 +360,7 @@ impl Default for Pool {
 }
 
 impl PoolNode {
+    #[inline]
     fn lane(&self, lane: Lane) -> Option<LinkKey> {
         self.lanes.iter().find(|(own, _)| *own == lane).map(|(_, key)| *key)
     }

@@ -8,7 +8,7 @@ use super::local::{self, Answer};
 use super::monitor::{self, Feed};
 use super::plans::Plans;
 use super::retry::Retries;
-use super::send::{open_plain, send, send_everywhere, send_keyed, send_scan, send_series, send_split};
+use super::send::{open_plain, send, send_everywhere, send_scan, send_series, send_split, send_to_keys};
 use super::spares::Spares;
 use super::{private, scripted, search, subscribe, transaction};
 use crate::backend::lane::Lane;
@@ -114,7 +114,7 @@ pub enum Flow {
 /// Handles one request of `client`.
 pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Flow {
     let routed = route(client, request, turn);
-    if routed == Ok(Flow::Later) {
+    if matches!(routed, Ok(Flow::Later)) {
         return Flow::Later;
     }
     turn.metrics.commands.add(1);
@@ -170,10 +170,7 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         Treatment::Keyed | Treatment::Cross(_) if blocks(spec, request) => {
             return block(client, spec, request, turn);
         }
-        Treatment::Keyed => {
-            let slot = slot_of(spec, request, turn)?;
-            send_keyed(client, spec, slot, request.frame(), turn);
-        }
+        Treatment::Keyed => send_to_keys(client, spec, request, turn)?,
         Treatment::Cross(cross) => return cross::route(client, cross, spec, request, turn),
         Treatment::Blocking => return block(client, spec, request, turn),
         Treatment::Transaction(command) => {
@@ -250,6 +247,7 @@ fn send_fixed(
 }
 
 /// Whether a request of a command that needn't block does.
+#[inline(always)]
 fn blocks(spec: &Spec, request: &Request<'_>) -> bool {
     spec.flags.contains(Flags::BLOCKING) && blocking::is_blocking(spec, request)
 }
@@ -274,10 +272,15 @@ fn block(
 }
 
 /// The one slot of a request's keys; `None` where it has none.
+#[inline(always)]
 pub(super) fn slot_of(spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Result<Option<Slot>, Refusal> {
-    if spec.keys == spec::Keys::First {
-        return Ok(request.arg(1).map(Slot::of));
+    match spec.keys {
+        spec::Keys::First => Ok(request.arg(1).map(Slot::of)),
+        _ => slot_of_all(spec, request, turn),
     }
+}
+
+fn slot_of_all(spec: &Spec, request: &Request<'_>, turn: &Turn<'_>) -> Result<Option<Slot>, Refusal> {
     let positions = keys::positions(spec, request).map_err(|error| keys_refusal(error, spec))?;
     let mut slots = positions.filter_map(|index| request.arg(index)).map(Slot::of);
     let Some(first) = slots.next() else { return Ok(None) };

@@ -17,7 +17,21 @@ use crate::route::cursor::{self, Place};
 use crate::route::merge::{Merge, MergeKind};
 use crate::route::split::{self, Cut};
 
+/// Sends a request as it came to where its keys are: to a replica where that may answer it.
+#[inline(always)]
+pub(super) fn send_to_keys(
+    client: &mut Client,
+    spec: &Spec,
+    request: &Request<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<(), Refusal> {
+    let slot = slot_of(spec, request, turn)?;
+    send_keyed(client, spec, slot, request.frame(), turn);
+    Ok(())
+}
+
 /// Sends a request as it came to the node of `slot`.
+#[inline]
 pub(super) fn send(client: &mut Client, slot: Slot, frame: &[u8], turn: &mut Turn<'_>) {
     let origin = open_plain(client, turn);
     let lane = turn.lane(client);
@@ -25,7 +39,7 @@ pub(super) fn send(client: &mut Client, slot: Slot, frame: &[u8], turn: &mut Tur
 }
 
 /// Sends a request whose keys are in `slot`, if it has any: to a replica where that may answer it.
-#[inline]
+#[inline(always)]
 pub(super) fn send_keyed(
     client: &mut Client,
     spec: &Spec,
@@ -35,8 +49,7 @@ pub(super) fn send_keyed(
 ) {
     match slot {
         Some(slot) if reads::may_leave_primary(client, spec, turn) => send_read(client, slot, frame, turn),
-        Some(slot) => send(client, slot, frame, turn),
-        None => send(client, turn.fixed_slot(), frame, turn),
+        slot => send(client, slot.unwrap_or_else(|| turn.fixed_slot()), frame, turn),
     }
 }
 
@@ -61,10 +74,7 @@ pub(super) fn send_split(
     }
     match split::cut(request, split, turn.shared.together, turn.pool.slot_map()) {
         Cut::Whole(slot) => send_keyed(client, spec, Some(slot), request.frame(), turn),
-        Cut::Undivided => {
-            let slot = slot_of(spec, request, turn)?;
-            send_keyed(client, spec, slot, request.frame(), turn);
-        }
+        Cut::Undivided => send_to_keys(client, spec, request, turn)?,
         Cut::Parts { parts, kind } => {
             turn.metrics.commands_split.add(1);
             let lane = turn.lane(client);
@@ -153,12 +163,14 @@ fn open_merged(client: &mut Client, kind: MergeKind, parts: usize, turn: &mut Tu
     open(client, Expect::Merged { merge, muted }, turn)
 }
 
+#[inline]
 pub(super) fn open_plain(client: &mut Client, turn: &mut Turn<'_>) -> Origin {
     let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
     open(client, expect, turn)
 }
 
 /// Gives the request its place in the reply order.
+#[inline]
 pub(super) fn open(client: &mut Client, expect: Expect, turn: &mut Turn<'_>) -> Origin {
     let ticket = client.replies.open(expect, turn.spares);
     Origin { client: turn.key, generation: client.generation, ticket, part: 0 }
@@ -178,6 +190,7 @@ pub(super) fn send_part(
 }
 
 /// Queues a request on its link; what can't be sent now is parked.
+#[inline(always)]
 pub(super) fn send_pending(
     client: &mut Client,
     origin: Origin,
@@ -186,20 +199,34 @@ pub(super) fn send_pending(
     frame: &[u8],
     turn: &mut Turn<'_>,
 ) {
-    let shared = turn.shared;
     client.routed_by = turn.pool.generation();
     turn.metrics.backend_requests.add(1);
     match turn.pool.send(lane, pending, frame) {
-        Sent::Queued { bytes } => client.congested |= bytes > shared.settings.cluster.backend_high_watermark,
-        Sent::Down { since } if turn.now.saturating_sub(since) > shared.command_timeout => {
-            turn.metrics.refusals.add(1);
-            let error = Refusal::ShardDown.reply();
-            let piece = Piece { ticket: origin.ticket, part: origin.part, bytes: &error, more: false };
-            client.fill_own(piece, turn.spares);
+        Sent::Queued { bytes } => {
+            client.congested |= bytes > turn.shared.settings.cluster.backend_high_watermark;
         }
-        Sent::Down { .. } | Sent::Unserved => {
-            client.hold_back();
-            turn.retries.push(Parked::again(origin, &pending, lane, Target::Slot, frame, None));
-        }
+        Sent::Down { since } => keep(client, (origin, &pending), Some(since), lane, frame, turn),
+        Sent::Unserved => keep(client, (origin, &pending), None, lane, frame, turn),
+    }
+}
+
+/// Parks what can't be sent. Where its node has been down (since then) for longer than a command may take, it is refused.
+#[cold]
+fn keep(
+    client: &mut Client,
+    (origin, pending): (Origin, &Pending),
+    down: Option<u64>,
+    lane: Lane,
+    frame: &[u8],
+    turn: &mut Turn<'_>,
+) {
+    if down.is_some_and(|since| turn.now.saturating_sub(since) > turn.shared.command_timeout) {
+        turn.metrics.refusals.add(1);
+        let error = Refusal::ShardDown.reply();
+        let piece = Piece { ticket: origin.ticket, part: origin.part, bytes: &error, more: false };
+        client.fill_own(piece, turn.spares);
+    } else {
+        client.hold_back();
+        turn.retries.push(Parked::again(origin, pending, lane, Target::Slot, frame, None));
     }
 }

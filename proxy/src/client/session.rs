@@ -149,9 +149,11 @@ impl Session {
     }
 
     /// The lane that its requests take; `connections` is how many equal ones there are.
+    #[inline]
     #[must_use]
     pub fn lane(&self, connections: u16) -> Lane {
-        let number = (self.id % u64::from(connections.max(1))) as u16;
+        // To divide is dear, and most have one.
+        let number = if connections > 1 { (self.id % u64::from(connections)) as u16 } else { 0 };
         Lane { protocol: self.protocol, database: self.database, number, purpose: Purpose::Requests }
     }
 

@@ -283,6 +283,7 @@ impl Left {
 
 /// Handles every whole request in `buf` that there is room for; tells what is left.
 fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &mut Turn<'_>) -> Option<Left> {
+    let shared = turn.shared;
     let mut start = 0;
     let need = loop {
         if !may_go_on(client, turn) {
@@ -290,13 +291,13 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
             break 0;
         }
         let bytes = &buf[start..];
-        let limits = turn.shared.request_limits(client.session.is_logged_in());
-        let len = match scanner.scan(bytes, &limits) {
+        let limits = shared.request_limits(client.session.is_logged_in());
+        let len = match scanner.scan(bytes, limits) {
             Ok(Scan::Request(len)) => match dispatch::dispatch(client, &scanner.request(bytes), turn) {
                 Flow::Done => len,
                 Flow::Later => break hold(client, &mut scanner),
             },
-            Ok(Scan::Inline(len)) => match handle_inline(client, &bytes[..len], &limits, turn) {
+            Ok(Scan::Inline(len)) => match handle_inline(client, &bytes[..len], limits, turn) {
                 Ok(Flow::Done) => len,
                 Ok(Flow::Later) => break hold(client, &mut scanner),
                 Err(error) => {
