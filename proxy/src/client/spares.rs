@@ -2,13 +2,16 @@
 
 use super::output::Own;
 use super::replies::Reorder;
+use crate::resp::scan::RequestScanner;
 
-/// A worker's spare reorder buffers and output buffers.
+/// A worker's spare reorder buffers and output buffers, and its scanner.
 #[derive(Default, Debug)]
 #[expect(clippy::vec_box, reason = "a client keeps the box: it is handed over as it is")]
 pub struct Spares {
     reorders: Vec<Box<Reorder>>,
     owns: Vec<Box<Own>>,
+    /// One is enough: clients are read from one after the other.
+    scanner: RequestScanner,
 }
 
 // Enough for the clients that one turn touches, and few enough to be forgotten: 2 MiB each at the most.
@@ -28,6 +31,17 @@ impl Spares {
         {
             self.reorders.push(reorder);
         }
+    }
+
+    /// A scanner that has seen nothing.
+    pub fn take_scanner(&mut self) -> RequestScanner {
+        std::mem::take(&mut self.scanner)
+    }
+
+    /// Takes back a scanner, whatever it has seen.
+    pub fn give_scanner(&mut self, mut scanner: RequestScanner) {
+        scanner.reset();
+        self.scanner = scanner;
     }
 
     /// An empty output buffer.

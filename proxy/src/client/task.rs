@@ -187,7 +187,7 @@ fn poll_small(
         client.rest = rest;
         return (0, polled);
     }
-    let scanner = rest.map_or_else(RequestScanner::default, |rest| rest.scanner);
+    let scanner = rest.map_or_else(|| turn.spares.take_scanner(), |rest| rest.scanner);
     let buf = &scratch[..kept + count];
     let left = handle(client, buf, scanner, turn);
     client.rest = left.map(|left| {
@@ -318,7 +318,11 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
             return None;
         }
     };
-    (start < buf.len()).then_some(Left { start, scanner, need })
+    if start < buf.len() {
+        return Some(Left { start, scanner, need });
+    }
+    turn.spares.give_scanner(scanner);
+    None
 }
 
 /// The request that was just scanned has to be the only one under way: it is handled when no other is.
