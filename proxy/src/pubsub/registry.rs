@@ -165,6 +165,12 @@ impl Registry {
         topic.into_iter().flat_map(|topic| topic.subscribers.iter_mut())
     }
 
+    /// Whether [`Self::next_step`] may give any.
+    #[must_use]
+    pub fn has_steps(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// The next thing that a backend is to be told. Behind a [`Step::Join`] the caller says [`Self::asked`] or
     /// [`Self::put_off`]; a [`Step::Leave`] is taken for said.
     pub fn next_step(&mut self) -> Option<Step> {

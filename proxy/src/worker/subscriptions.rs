@@ -29,6 +29,9 @@ struct Batch {
 impl Worker {
     /// Sends what there is to be told.
     pub(super) fn send_subscriptions(&mut self) {
+        if !self.clients.pubsub.has_steps() {
+            return;
+        }
         let mut batches: Vec<Batch> = Vec::new();
         while self.clients.pubsub.unanswered() < MOST_UNANSWERED
             && let Some(step) = self.clients.pubsub.next_step()
