@@ -148,6 +148,11 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "client::connection",
         "changes the client's record, whose socket it never touches",
     ),
+    (
+        "client/namespaced.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
     ("client/search.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     (
         "client/private/search.rs",

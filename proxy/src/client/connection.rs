@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tracing::info;
 
 use super::delivery::close_subscriber;
+use super::namespaced;
 use super::output::Output;
 use super::private::state::Private;
 use super::replies::{Drained, Expect, Piece, Replies};
@@ -150,6 +151,11 @@ impl Client {
 
     /// Takes a reply that lies in the batch's buffer.
     pub(super) fn fill(&mut self, piece: Piece<'_>, reply: &Reply<'_>, spares: &mut Spares) {
+        if reply.first
+            && let Some(told) = namespaced::error(&self.session, piece.bytes)
+        {
+            return self.fill_beside(reply.buf, Piece { bytes: &told, ..piece }, spares);
+        }
         let mut held = self.take_held(piece.more);
         let Self { replies, output, .. } = self;
         let within = replies.fill(piece, spares, |drained, spares| match drained {
@@ -166,16 +172,23 @@ impl Client {
 
     /// Takes a reply of the proxy's own, which lies in no batch.
     pub(super) fn fill_own(&mut self, piece: Piece<'_>, spares: &mut Spares) {
+        let told = namespaced::error(&self.session, piece.bytes);
+        let bytes = told.as_deref().unwrap_or(piece.bytes);
+        self.fill_beside(&[], Piece { bytes, ..piece }, spares);
+    }
+
+    /// Takes a reply that lies in no batch, while replies may wait that lie in `batch`.
+    fn fill_beside(&mut self, batch: &[u8], piece: Piece<'_>, spares: &mut Spares) {
         let mut held = self.take_held(piece.more);
         let Self { replies, output, .. } = self;
         let within = replies.fill(piece, spares, |drained, spares| match drained {
             Drained::Direct => {
-                output.push(&[], piece.bytes, spares);
+                output.push(batch, piece.bytes, spares);
                 if let Some(held) = held.take() {
-                    output.push(&[], &held, spares);
+                    output.push(batch, &held, spares);
                 }
             }
-            Drained::Own(bytes) => output.push(&[], bytes, spares),
+            Drained::Own(bytes) => output.push(batch, bytes, spares),
         });
         self.note_within(within, held);
     }
@@ -185,6 +198,8 @@ impl Client {
         if self.session.take_mute() {
             return;
         }
+        let told = namespaced::error(&self.session, bytes);
+        let bytes = told.as_deref().unwrap_or(bytes);
         if self.replies.is_empty() {
             self.output.push(&[], bytes, spares);
         } else {

@@ -80,7 +80,7 @@ fn begin(
             let keys: Vec<usize> = keys::positions(spec, request).map_err(|_| Unplanned::Syntax)?.collect();
             gather::begin(request, &keys, target, names, place).ok_or(Unplanned::CrossSlot)
         }
-        Cross::Transfer(kind) => transfer::begin(request, kind, client.session.database),
+        Cross::Transfer(kind) => transfer::begin(request, kind, client.session.backend_database()),
         Cross::Member => Ok(member::begin(request)),
         Cross::Element => element::begin(request, names),
         Cross::AllOrNone if request.len().is_multiple_of(2) => Err(Unplanned::Syntax),

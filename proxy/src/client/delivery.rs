@@ -18,6 +18,8 @@ use crate::pubsub::waiting::Outcome;
 use crate::refusal::Refusal;
 use crate::resp::protocol::Protocol;
 use crate::route::redirect::Redirect;
+use crate::tenant::messages;
+use crate::tenant::namespace::Namespace;
 
 impl Clients {
     /// Takes what happens on a connection for subscriptions. Confirmations that are due by it are answered at
@@ -85,6 +87,9 @@ impl Clients {
     /// for the first, in which the protocols differ. Where clients of both protocols listen, those of RESP2 are
     /// written to at once, while the byte is theirs.
     fn spread(&mut self, topic: u32, buf: &mut [u8], range: Range<usize>) {
+        if self.pubsub.is_namespaced(topic) {
+            return self.spread_told(topic, buf, range);
+        }
         let (mut resp2, mut resp3) = (false, false);
         for subscriber in self.pubsub.subscribers(topic) {
             match self.records.get(subscriber.client as usize).map(|client| client.session.protocol) {
@@ -129,6 +134,37 @@ impl Clients {
                 }
             } else {
                 client.touch(subscriber.client, touched);
+            }
+        }
+        metrics.pubsub_messages.add(given);
+    }
+
+    /// The same where some who listen are in namespaces: each is told the names that it knows, and of keys its own
+    /// only. What those of one namespace are told is written once.
+    fn spread_told(&mut self, topic: u32, buf: &[u8], range: Range<usize>) {
+        let Self { records, pubsub, touched, spares, metrics, .. } = self;
+        let mut told: Vec<(Option<Namespace>, Option<Vec<u8>>)> = Vec::new();
+        let mut given = 0;
+        for subscriber in pubsub.subscribers(topic) {
+            let Some(client) = records.get_mut(subscriber.client as usize) else { continue };
+            let waits = subscriber.since.is_some_and(|ticket| client.replies.is_open(ticket));
+            if waits || !client.reads_requests() {
+                continue;
+            }
+            subscriber.since = None;
+            let own = client.session.namespace().copied();
+            let place = told.iter().position(|(namespace, _)| *namespace == own).unwrap_or_else(|| {
+                let message = &buf[range.clone()];
+                told.push((own, messages::told(own.as_ref(), message)));
+                told.len() - 1
+            });
+            let Some(message) = &mut told[place].1 else { continue };
+            message[0] = if client.session.protocol == Protocol::Resp2 { b'*' } else { b'>' };
+            client.push_copy(buf, message, spares);
+            given += 1;
+            if !client.touched {
+                client.touched = true;
+                touched.push(subscriber.client);
             }
         }
         metrics.pubsub_messages.add(given);

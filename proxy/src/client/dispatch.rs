@@ -6,6 +6,7 @@ use super::cross;
 use super::guard;
 use super::local::{self, Answer};
 use super::monitor::{self, Feed};
+use super::namespaced;
 use super::plans::Plans;
 use super::retry::Retries;
 use super::send::{open_plain, send, send_everywhere, send_scan, send_series, send_split, send_to_keys};
@@ -31,6 +32,7 @@ use crate::route::merge::MergeKind;
 use crate::route::split::Together;
 use crate::scripts::known::Known;
 use crate::shared::Shared;
+use crate::tenant::translation::Translating;
 
 /// What handling requests needs of the worker.
 pub struct Turn<'a> {
@@ -64,6 +66,8 @@ pub struct Turn<'a> {
     pub now: u64,
     /// The client's place among the clients.
     pub key: u32,
+    /// What is done to the reply of the request at hand, where names in it lose a prefix.
+    pub translating: Option<Box<Translating>>,
 }
 
 impl Turn<'_> {
@@ -153,7 +157,21 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     }
     if client.session.is_guarded() {
         guard::admit(&client.session, spec)?;
+        if let Some(asker) = namespaced::asker(&client.session) {
+            return namespaced::route(client, &asker, spec, request, turn);
+        }
     }
+    route_on(client, spec, request, turn)
+}
+
+/// The way of a request that may be said, its names as the servers have them.
+#[inline]
+pub(super) fn route_on(
+    client: &mut Client,
+    spec: &Spec,
+    request: &Request<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<Flow, Refusal> {
     if client.subscriptions.is_some() && subscribe::restrict(client, spec, request, turn)? {
         return Ok(Flow::Done);
     }
@@ -221,7 +239,7 @@ fn unknown(lookup: Lookup<'_>, request: &Request<'_>, turn: &Turn<'_>) -> Refusa
 }
 
 /// Whether a command waits for EXEC, once MULTI was said.
-fn is_queued(spec: &Spec) -> bool {
+pub(super) fn is_queued(spec: &Spec) -> bool {
     use spec::Local::{Quit, Reset};
     use spec::Transaction::Unwatch;
     match spec.treatment {

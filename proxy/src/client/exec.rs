@@ -74,7 +74,10 @@ pub(super) fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> R
         send::send_pending(client, origin, pending, lane, &whole, turn);
         return Ok(Flow::Done);
     }
-    let kind = Kind::Exec { database: transaction.selected.unwrap_or(client.session.database), queued };
+    let kind = Kind::Exec {
+        database: transaction.selected.unwrap_or_else(|| client.session.backend_database()),
+        queued,
+    };
     if watches {
         on_watching_node(client, kind, whole.into(), turn);
     } else {

@@ -10,6 +10,7 @@ mod cross;
 pub mod dispatch;
 mod exec;
 mod guard;
+mod namespaced;
 pub mod plans;
 mod reads;
 pub mod scripted;

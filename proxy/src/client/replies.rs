@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 use super::spares::Spares;
 use crate::backend::in_flight::Ticket;
 use crate::route::merge::Merge;
+use crate::tenant::translation::Translating;
 
 /// The replies a client still waits for.
 ///
@@ -45,8 +46,10 @@ enum ReplySlot {
     Held { start: usize, len: usize },
     /// A large reply that began to come before its turn.
     Growing { bytes: Vec<u8>, complete: bool },
+    /// A reply in which names lose the prefix of the client's namespace, which needs the whole of it.
+    Told { alike: Option<NonZeroU32>, bytes: Vec<u8>, complete: bool, translating: Box<Translating> },
     /// Made of several parts; dropped in the end where the client doesn't want it.
-    Merging { merge: Box<Merge>, reply: Option<Vec<u8>>, muted: bool },
+    Merging { merge: Box<Merge>, reply: Option<Vec<u8>>, muted: bool, translating: Option<Box<Translating>> },
     /// CLIENT REPLY OFF or SKIP: the reply is dropped.
     Muted { complete: bool },
 }
@@ -65,9 +68,33 @@ pub enum Expect {
         merge: Box<Merge>,
         /// The client doesn't want it.
         muted: bool,
+        /// What is done to it in the end.
+        translating: Option<Box<Translating>>,
+    },
+    /// As [`Self::Plain`], or [`Self::Alike`] with a kind; names in it lose a prefix.
+    Told {
+        /// The kind.
+        alike: Option<NonZeroU32>,
+        /// Which names.
+        translating: Box<Translating>,
     },
     /// A reply that the client doesn't want.
     Nothing,
+}
+
+impl Expect {
+    /// The same reply, in which names lose a prefix.
+    #[must_use]
+    pub fn told(self, translating: Box<Translating>) -> Self {
+        match self {
+            Self::Plain => Self::Told { alike: None, translating },
+            Self::Alike(kind) => Self::Told { alike: Some(kind), translating },
+            Self::Merged { merge, muted, .. } => {
+                Self::Merged { merge, muted, translating: Some(translating) }
+            }
+            told @ (Self::Told { .. } | Self::Nothing) => told,
+        }
+    }
 }
 
 /// A part of a ticket's reply.
@@ -91,7 +118,7 @@ impl Replies {
         let is_counted = match expect {
             Expect::Plain => true,
             Expect::Alike(_) => self.open == 0,
-            Expect::Merged { .. } | Expect::Nothing => false,
+            Expect::Told { .. } | Expect::Merged { .. } | Expect::Nothing => false,
         };
         if !is_counted || self.reorder.is_some() {
             self.reorder(spares).slots.push_back(expect.into());
@@ -187,7 +214,12 @@ impl Replies {
         // Without slots all that is behind is plain.
         let Some(reorder) = &self.reorder else { return place.checked_add(1) == Some(self.open) };
         let mut behind = reorder.slots.range((place as usize + 1).min(reorder.slots.len())..);
-        place < self.open && behind.all(|slot| matches!(slot, ReplySlot::Alike(other) if *other == kind))
+        let is_alike = |slot: &ReplySlot| match slot {
+            ReplySlot::Alike(other) => *other == kind,
+            ReplySlot::Told { alike, bytes, .. } => *alike == Some(kind) && bytes.is_empty(),
+            _ => false,
+        };
+        place < self.open && behind.all(is_alike)
     }
 
     /// How many replies are still waited for.
@@ -254,13 +286,15 @@ impl Reorder {
             match slot {
                 ReplySlot::Waiting
                 | ReplySlot::Alike(_)
+                | ReplySlot::Told { complete: false, .. }
                 | ReplySlot::Merging { reply: None, .. }
                 | ReplySlot::Muted { complete: false } => break,
                 ReplySlot::Held { start, len } => {
                     out(Drained::Own(&self.held[*start..*start + *len]));
                     self.held_slots -= 1;
                 }
-                ReplySlot::Growing { bytes, complete: true } => out(Drained::Own(bytes)),
+                ReplySlot::Growing { bytes, complete: true }
+                | ReplySlot::Told { bytes, complete: true, .. } => out(Drained::Own(bytes)),
                 ReplySlot::Growing { bytes, complete: false } => {
                     // It is the head now: what comes from here on is passed on as it comes.
                     out(Drained::Own(bytes));
@@ -293,7 +327,12 @@ impl From<Expect> for ReplySlot {
         match expect {
             Expect::Plain => Self::Waiting,
             Expect::Alike(kind) => Self::Alike(kind),
-            Expect::Merged { merge, muted } => Self::Merging { merge, reply: None, muted },
+            Expect::Merged { merge, muted, translating } => {
+                Self::Merging { merge, reply: None, muted, translating }
+            }
+            Expect::Told { alike, translating } => {
+                Self::Told { alike, bytes: Vec::new(), complete: false, translating }
+            }
             Expect::Nothing => Self::Muted { complete: false },
         }
     }
@@ -303,7 +342,7 @@ impl ReplySlot {
     /// Bytes that it keeps itself; one look, for any number of parts.
     fn kept_bytes(&self) -> usize {
         match self {
-            Self::Growing { bytes, .. } => bytes.len(),
+            Self::Growing { bytes, .. } | Self::Told { bytes, .. } => bytes.len(),
             Self::Merging { merge, reply, .. } => merge.held_bytes() + reply.as_ref().map_or(0, Vec::len),
             Self::Waiting | Self::Alike(_) | Self::Held { .. } | Self::Muted { .. } => 0,
         }
@@ -324,9 +363,20 @@ impl ReplySlot {
                 bytes.extend_from_slice(piece.bytes);
                 *complete = !piece.more;
             }
-            Self::Merging { merge, reply, .. } => {
+            Self::Told { bytes, complete, translating, .. } => {
+                bytes.extend_from_slice(piece.bytes);
+                if !piece.more {
+                    *bytes = translating.told(bytes);
+                    *complete = true;
+                }
+            }
+            Self::Merging { merge, reply, translating, .. } => {
                 if merge.fill(piece.part, piece.bytes, piece.more) {
-                    *reply = Some(merge.finish());
+                    let merged = merge.finish();
+                    *reply = Some(match translating {
+                        Some(translating) => translating.told(&merged),
+                        None => merged,
+                    });
                 }
             }
             Self::Muted { complete } => *complete = !piece.more,
@@ -415,7 +465,7 @@ mod tests {
         let mut client = Client::new();
         let first = client.open(Expect::Plain);
         let merge = Box::new(Merge::new(MergeKind::Policy(Policy::AllSucceeded), 1, Protocol::Resp2));
-        let merged = client.open(Expect::Merged { merge, muted: false });
+        let merged = client.open(Expect::Merged { merge, muted: false, translating: None });
         let (large, small) = (client.open(Expect::Plain), client.open(Expect::Plain));
         client.fill(merged, b"me", true);
         client.fill(large, b"large", true);

@@ -16,6 +16,7 @@ use crate::resp::request::Request;
 use crate::route::cursor::{self, Place};
 use crate::route::merge::{Merge, MergeKind};
 use crate::route::split::{self, Cut};
+use crate::tenant::namespace::Namespace;
 
 /// Sends a request as it came to where its keys are: to a replica where that may answer it.
 #[inline(always)]
@@ -142,7 +143,10 @@ pub(super) fn send_scan(
     let slot = if cursor == 0 && map.owner(slot).is_none() { turn.fixed_slot() } else { slot };
     let next =
         map.shard_slots().iter().copied().find(|first| *first > slot && map.owner(*first) != map.owner(slot));
-    let kind = MergeKind::Cursor { shard: Place { slot, next } };
+    // All keys of a namespace may be in one slot.
+    let home = client.session.namespace().and_then(Namespace::slot);
+    let place = home.map_or(Place { slot, next }, |slot| Place { slot, next: None });
+    let (slot, kind) = (place.slot, MergeKind::Cursor { shard: place });
     let cursor = cursor.to_string();
     let mut frame = format!("*{}\r\n", request.len()).into_bytes();
     // SCAN, or a module's command of the same form.
@@ -160,7 +164,7 @@ pub(super) fn send_scan(
 fn open_merged(client: &mut Client, kind: MergeKind, parts: usize, turn: &mut Turn<'_>) -> Origin {
     let merge = Box::new(Merge::new(kind, parts, client.session.protocol));
     let muted = client.session.take_mute();
-    open(client, Expect::Merged { merge, muted }, turn)
+    open(client, Expect::Merged { merge, muted, translating: None }, turn)
 }
 
 #[inline]
@@ -172,6 +176,10 @@ pub(super) fn open_plain(client: &mut Client, turn: &mut Turn<'_>) -> Origin {
 /// Gives the request its place in the reply order.
 #[inline]
 pub(super) fn open(client: &mut Client, expect: Expect, turn: &mut Turn<'_>) -> Origin {
+    let expect = match turn.translating.take() {
+        None => expect,
+        Some(translating) => expect.told(translating),
+    };
     let ticket = client.replies.open(expect, turn.spares);
     Origin { client: turn.key, generation: client.generation, ticket, part: 0 }
 }

@@ -11,6 +11,7 @@ use crate::backend::lane::{Lane, Purpose};
 use crate::moment::Moment;
 use crate::resp::protocol::Protocol;
 use crate::tenant::directory::Member;
+use crate::tenant::namespace::Namespace;
 
 /// One client's session. Pure; RESET brings it back to how it began.
 #[derive(Debug)]
@@ -154,7 +155,33 @@ impl Session {
     pub fn lane(&self, connections: u16) -> Lane {
         // To divide is dear, and most have one.
         let number = if connections > 1 { (self.id % u64::from(connections)) as u16 } else { 0 };
-        Lane { protocol: self.protocol, database: self.database, number, purpose: Purpose::Requests }
+        let database = self.backend_database();
+        Lane { protocol: self.protocol, database, number, purpose: Purpose::Requests }
+    }
+
+    /// The numbered database that its requests are about at the backends: a namespace has those of its own in its
+    /// keys' names.
+    #[inline]
+    #[must_use]
+    pub fn backend_database(&self) -> u16 {
+        if self.namespace().is_some() { 0 } else { self.database }
+    }
+
+    /// A transaction has selected a database at a backend. A namespace's are not there.
+    pub fn select_at_backend(&mut self, database: u16) {
+        if self.namespace().is_none() {
+            self.database = database;
+        }
+    }
+
+    /// Where its names stand; `None`: they are the cluster's.
+    #[must_use]
+    #[inline]
+    pub fn namespace(&self) -> Option<&Namespace> {
+        if !self.guarded {
+            return None;
+        }
+        self.login.member()?.tenant.namespace()
     }
 
     /// Whether it has shown who it is.

@@ -3,6 +3,7 @@
 use super::output::Own;
 use super::replies::Reorder;
 use crate::resp::scan::RequestScanner;
+use crate::tenant::rewrite::Rewriter;
 
 /// A worker's spare reorder buffers and output buffers, and its scanner.
 #[derive(Default, Debug)]
@@ -12,6 +13,8 @@ pub struct Spares {
     owns: Vec<Box<Own>>,
     /// One is enough: clients are read from one after the other.
     scanner: RequestScanner,
+    /// Where requests are written anew.
+    rewriter: Rewriter,
 }
 
 // Enough for the clients that one turn touches, and few enough to be forgotten: 2 MiB each at the most.
@@ -47,6 +50,17 @@ impl Spares {
     /// An empty output buffer.
     pub fn take_own(&mut self) -> Box<Own> {
         self.owns.pop().unwrap_or_default()
+    }
+
+    /// What rewrites requests; to be given back behind the request.
+    pub fn take_rewriter(&mut self) -> Rewriter {
+        std::mem::take(&mut self.rewriter)
+    }
+
+    /// Takes it back.
+    pub fn give_rewriter(&mut self, mut rewriter: Rewriter) {
+        rewriter.rest();
+        self.rewriter = rewriter;
     }
 
     /// Takes back an output buffer, whatever is in it.

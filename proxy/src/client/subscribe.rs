@@ -4,6 +4,7 @@
 use super::connection::Client;
 use super::dispatch::Turn;
 use super::monitor;
+use super::namespaced;
 use super::replies::{Expect, Piece};
 use super::send::open;
 use crate::backend::in_flight::Origin;
@@ -22,9 +23,15 @@ pub(super) fn subscribe(client: &mut Client, kind: TopicKind, request: &Request<
     let protocol = client.session.protocol;
     let own = client.subscriptions.get_or_insert_with(|| Box::new(Subscriptions::new(turn.now)));
     let (mut reply, mut topics) = (Vec::new(), Vec::with_capacity(request.len() - 1));
+    let namespace = client.session.namespace();
     for name in request.args_from(1) {
-        topics.push(turn.pubsub.subscribe(own, turn.key, origin.ticket, kind, name));
-        write(&mut reply, protocol, kind.command(true), Some(name), own.told(kind));
+        let topic = turn.pubsub.subscribe(own, turn.key, origin.ticket, kind, name);
+        if namespace.is_some() {
+            turn.pubsub.note_namespaced(topic);
+        }
+        topics.push(topic);
+        let shown = namespaced::channel(namespace, name);
+        write(&mut reply, protocol, kind.command(true), Some(&shown), own.told(kind));
     }
     let deadline = turn.now + turn.shared.command_timeout;
     let is_large = reply.len() > LARGE_REPLY;
@@ -45,9 +52,11 @@ pub(super) fn unsubscribe(client: &mut Client, kind: TopicKind, request: &Reques
     let mut reply = Vec::new();
     let own = client.subscriptions.get_or_insert_with(|| Box::new(Subscriptions::new(turn.now)));
     let all = if request.len() > 1 { Vec::new() } else { turn.pubsub.names_of(own, kind) };
+    let namespace = client.session.namespace();
     for name in request.args_from(1).chain(all.iter().map(|name| &**name)) {
         turn.pubsub.unsubscribe(own, turn.key, kind, name);
-        write(&mut reply, protocol, word, Some(name), own.told(kind));
+        let shown = namespaced::channel(namespace, name);
+        write(&mut reply, protocol, word, Some(&shown), own.told(kind));
     }
     if reply.is_empty() {
         write(&mut reply, protocol, word, None, own.told(kind));

@@ -21,12 +21,17 @@ impl Client {
 
     /// Takes something to be shown, which lies in no batch: as [`Self::push`].
     pub(super) fn push_own(&mut self, bytes: &[u8], spares: &mut Spares) {
+        self.push_copy(&[], bytes, spares);
+    }
+
+    /// The same while what waits to be written may lie in `batch`.
+    pub(super) fn push_copy(&mut self, batch: &[u8], bytes: &[u8], spares: &mut Spares) {
         if self.within_reply
             && let Some(subscriptions) = &mut self.subscriptions
         {
             subscriptions.held.extend_from_slice(bytes);
         } else {
-            self.output.push(&[], bytes, spares);
+            self.output.push(batch, bytes, spares);
         }
     }
 

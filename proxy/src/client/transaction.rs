@@ -9,6 +9,7 @@ use super::private::start;
 use super::private::watch::Watch;
 use super::scripted;
 use crate::cluster::slot::Slot;
+use crate::command::reviewed::Tells;
 use crate::command::spec::{Flags, Local, Spec, Split, Transaction as Command, Treatment};
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
@@ -34,6 +35,8 @@ pub struct Transaction {
     pub(super) aborted: bool,
     /// The database of the last SELECT among them.
     pub(super) selected: Option<u16>,
+    /// Which names the replies tell, of a client in a namespace: one for each that is queued.
+    pub(super) tells: Vec<Tells>,
 }
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -44,7 +47,9 @@ impl Transaction {
     /// Bytes that it keeps.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.frames.capacity() + self.shares.as_ref().map_or(0, |shares| shares.bytes())
+        self.frames.capacity()
+            + self.tells.capacity()
+            + self.shares.as_ref().map_or(0, |shares| shares.bytes())
     }
 
     fn bytes(&self) -> usize {

@@ -159,6 +159,19 @@ impl Registry {
         self.find(kind, name).filter(|key| self.topics[*key as usize].state == State::Live(link))
     }
 
+    /// Somebody in a namespace listens to this topic.
+    pub fn note_namespaced(&mut self, topic: u32) {
+        if let Some(topic) = self.topics.get_mut(topic as usize) {
+            topic.namespaced = true;
+        }
+    }
+
+    /// Whether somebody does, or did.
+    #[must_use]
+    pub fn is_namespaced(&self, topic: u32) -> bool {
+        self.topics.get(topic as usize).is_some_and(|topic| topic.namespaced)
+    }
+
     /// A topic's subscribers, in no order.
     pub fn subscribers(&mut self, topic: u32) -> impl Iterator<Item = &mut Subscriber> {
         let topic = self.topics.get_mut(topic as usize);
@@ -320,11 +333,10 @@ impl Registry {
         }
     }
 
-    /// The shard channels that are live, with their links: where the slot map says otherwise they belong
-    /// elsewhere.
-    pub fn live_shards(&self) -> impl Iterator<Item = (u32, &[u8], LinkKey)> {
+    /// The topics that are live, with their links: where the slot map says otherwise some belong elsewhere.
+    pub fn links(&self) -> impl Iterator<Item = (u32, TopicKind, &[u8], LinkKey)> {
         self.topics.iter().filter_map(|(key, topic)| match topic.state {
-            State::Live(link) if topic.kind == TopicKind::Shard => Some((key as u32, &*topic.name, link)),
+            State::Live(link) => Some((key as u32, topic.kind, &*topic.name, link)),
             _ => None,
         })
     }
@@ -445,6 +457,7 @@ impl Registry {
             kind,
             refused: 0,
             lost: false,
+            namespaced: false,
         };
         let key = self.topics.insert(topic) as u32;
         let Self { topics, by_name, hasher, .. } = self;

@@ -14,6 +14,8 @@ pub(super) struct Topic {
     pub(super) refused: u8,
     /// It was live and is not, without anybody's will.
     pub(super) lost: bool,
+    /// Somebody in a namespace listens, or did: not all are told its name as it is.
+    pub(super) namespaced: bool,
 }
 
 impl Topic {

@@ -19,6 +19,19 @@ pub enum BadChannel {
     NoDatabase,
 }
 
+impl BadChannel {
+    /// The reason, as a client is told it.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Reserved => {
+                "of the channels that begin with __ it has its own __keyspace@n__ and __keyevent@0__"
+            }
+            Self::NoDatabase => "there is no such database to hear of",
+        }
+    }
+}
+
 const KEYSPACE: &[u8] = b"__keyspace@";
 const KEYEVENT: &[u8] = b"__keyevent@";
 

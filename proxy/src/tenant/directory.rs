@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::namespace::Namespace;
 use crate::command::access::Access;
 use crate::command::spec::Spec;
 use crate::command::table::Table;
@@ -37,6 +38,8 @@ pub struct Tenant {
     pub settings: TenantSettings,
     /// What it may say; `None`: whatever the proxy serves.
     access: Option<Access>,
+    /// Where its names stand; `None`: they are the cluster's.
+    namespace: Option<Namespace>,
 }
 
 impl Directory {
@@ -98,7 +101,9 @@ impl Directory {
 impl Tenant {
     fn new(settings: &TenantSettings, table: &Table) -> Self {
         let access = settings.commands.clone().map(|rules| Access::new(rules, table));
-        Self { name: settings.name.as_str().into(), access, settings: settings.clone() }
+        let namespace = settings.namespace.map(Namespace::new);
+        let name = settings.name.as_str().into();
+        Self { name, access, namespace, settings: settings.clone() }
     }
 
     /// What it is called.
@@ -113,10 +118,16 @@ impl Tenant {
         self.access.as_ref().is_none_or(|access| access.allows(spec))
     }
 
+    /// Its own part of the cluster, if that is not the whole.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&Namespace> {
+        self.namespace.as_ref()
+    }
+
     /// Whether anything has to be looked at before a request of this tenant is handled.
     #[must_use]
     pub fn is_guarded(&self) -> bool {
-        self.access.is_some()
+        self.access.is_some() || self.namespace.is_some()
     }
 }
 

@@ -5,5 +5,6 @@ pub mod directory;
 pub mod namespace;
 
 pub mod channels;
+pub mod messages;
 pub mod rewrite;
 pub mod translation;

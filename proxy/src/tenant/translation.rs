@@ -35,6 +35,25 @@ impl Translation {
     }
 }
 
+/// A translation, and whose names it is about: what a request leaves behind for its reply.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Translating {
+    /// Whose names lose their prefixes.
+    pub namespace: Namespace,
+    /// Which.
+    pub translation: Translation,
+}
+
+impl Translating {
+    /// `reply` as it is told.
+    #[must_use]
+    pub fn told(&self, reply: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(reply.len());
+        self.translation.apply(&self.namespace, reply, &mut out);
+        out
+    }
+}
+
 /// Whether a reply is an error, whose text is looked through in any case.
 #[must_use]
 pub fn is_error(reply: &[u8]) -> bool {

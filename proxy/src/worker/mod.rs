@@ -265,6 +265,7 @@ impl Worker {
             random,
             now,
             key,
+            translating: None,
         };
         Some((client, turn, scratch))
     }

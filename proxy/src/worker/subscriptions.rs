@@ -3,7 +3,7 @@
 use super::Worker;
 use crate::backend::owner::Owner;
 use crate::backend::pool::LinkKey;
-use crate::cluster::slot::Slot;
+use crate::cluster::slot::{Slot, hash_tag};
 use crate::command::spec::TopicKind;
 use crate::pubsub::topic::Step;
 use crate::route::split::Together;
@@ -69,22 +69,23 @@ impl Worker {
         }
     }
 
-    /// Subscribes anew to the shard channels whose slots are served elsewhere by now.
+    /// Subscribes anew to what another node publishes by now: shard channels and notifications whose slots moved.
     pub(super) fn follow_slots(&mut self) {
-        let Self { clients, pool, .. } = self;
+        let Self { clients, pool, shared, .. } = self;
         let map = pool.slot_map().clone();
         let mut strays = Vec::new();
-        for (topic, name, link) in clients.pubsub.live_shards() {
-            let owner = map.owner_endpoint(Slot::of(name));
+        for (topic, kind, name, link) in clients.pubsub.links() {
+            let Some(slot) = home(kind, name, shared.together) else { continue };
+            let owner = map.owner_endpoint(slot);
             let here = pool.link_mut(link).map(|link| &link.endpoint);
             if owner.is_some() && owner != here {
-                strays.push((topic, link, Box::<[u8]>::from(name)));
+                strays.push((topic, link, kind, Box::<[u8]>::from(name)));
             }
         }
-        for (topic, link, name) in strays {
+        for (topic, link, kind, name) in strays {
             // It may still serve the slot, or take itself to: whatever it says is not waited for.
             let mut batch = Batch { link, slot: Slot::of(&name), bytes: Vec::new() };
-            write(&mut batch.bytes, TopicKind::Shard.command(false), &name);
+            write(&mut batch.bytes, kind.command(false), &name);
             self.clients.pubsub.asked_in_vain(link);
             self.clients.pubsub.lose(topic, true);
             self.send_batch(batch);
@@ -106,11 +107,10 @@ impl Worker {
     /// the fixed one.
     fn place(&self, kind: TopicKind, name: &[u8]) -> (Slot, bool) {
         let is_cluster = self.shared.together == Together::Slot;
-        let fixed = || self.pool.slot_map().fixed_slot();
-        match kind {
-            TopicKind::Shard => (Slot::of(name), false),
-            TopicKind::Channel if is_cluster => (Slot::of(name), true),
-            TopicKind::Channel | TopicKind::Pattern => (fixed(), is_cluster),
+        match (home(kind, name, self.shared.together), kind) {
+            (Some(slot), _) => (slot, false),
+            (None, TopicKind::Channel) if is_cluster => (Slot::of(name), true),
+            (None, _) => (self.pool.slot_map().fixed_slot(), is_cluster),
         }
     }
 
@@ -121,6 +121,21 @@ impl Worker {
         let link = self.pool.subscription_link(slot, anywhere)?;
         self.pool.link_mut(link).is_some_and(|link| !link.is_down()).then_some(link)
     }
+}
+
+/// The slot whose node alone publishes to a topic: that of a shard channel, or of the keys that a notification is
+/// about, since a node tells of its own keys only.
+fn home(kind: TopicKind, name: &[u8], together: Together) -> Option<Slot> {
+    match (kind, together) {
+        (TopicKind::Shard, _) => return Some(Slot::of(name)),
+        (_, Together::Shard) => return None,
+        _ => {}
+    }
+    let rest = name.strip_prefix(b"__keyspace@")?;
+    let key = &rest[memchr::memmem::find(rest, b"__:")? + 3..];
+    let tag = hash_tag(key);
+    let is_exact = tag.len() < key.len() && !tag.iter().any(|byte| b"*?[\\".contains(byte));
+    (kind == TopicKind::Channel || is_exact).then(|| Slot::of(key))
 }
 
 fn batch_of(batches: &mut Vec<Batch>, link: LinkKey, slot: Slot) -> &mut Batch {

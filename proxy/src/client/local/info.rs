@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::super::dispatch::Turn;
+use super::super::session::Session;
 use super::Answer;
 use crate::resp::request::Request;
 use crate::route::merge::MergeKind;
@@ -12,9 +13,12 @@ use crate::route::split::Together;
 const SECTIONS: &[&str] =
     &["server", "clients", "memory", "persistence", "stats", "replication", "cluster", "slotway", "keyspace"];
 
+/// What speaks of the keys of all, or of the proxy's other clients: not shown to a client in a namespace.
+const OF_EVERYBODY: &[&str] = &["stats", "slotway", "keyspace"];
+
 /// INFO [section ...]. Sections that only a server has (commandstats, errorstats, latencystats, modules) are
 /// empty here.
-pub(super) fn info(request: &Request<'_>, turn: &Turn<'_>) -> Answer {
+pub(super) fn info(session: &Session, request: &Request<'_>, turn: &Turn<'_>) -> Answer {
     let wanted: Vec<String> =
         request.args_from(1).map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
     let everything =
@@ -22,6 +26,10 @@ pub(super) fn info(request: &Request<'_>, turn: &Turn<'_>) -> Answer {
     let mut text = String::new();
     let mut keyspace = false;
     for section in SECTIONS {
+        let is_shared = session.namespace().is_some() && OF_EVERYBODY.contains(section);
+        if is_shared {
+            continue;
+        }
         if everything || wanted.iter().any(|name| name == section) {
             keyspace |= *section == "keyspace";
             write_section(section, turn, &mut text);

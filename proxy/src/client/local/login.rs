@@ -9,6 +9,7 @@ use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
+use crate::tenant::namespace::Namespace;
 
 /// `HELLO [2|3 [AUTH user password] [SETNAME name]]`.
 ///
@@ -129,7 +130,7 @@ pub(super) fn select(
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
     let index = request.arg(1).and_then(parse_number).ok_or(Refusal::NotAnInteger)?;
-    let databases = turn.shared.databases;
+    let databases = session.namespace().map_or(turn.shared.databases, Namespace::databases);
     session.database =
         u16::try_from(index).ok().filter(|index| *index < databases).ok_or(Refusal::DbIndex)?;
     ReplyWriter::new(out, session.protocol).simple("OK");

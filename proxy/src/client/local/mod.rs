@@ -122,7 +122,7 @@ pub fn answer(
             ReplyWriter::new(out, session.protocol).simple("RESET");
         }
         Local::Accept => writer.simple("OK"),
-        Local::Info => return Ok(info::info(request, turn)),
+        Local::Info => return Ok(info::info(session, request, turn)),
         Local::Command => command::answer(turn.commands, spec, request, &mut writer),
         Local::Client => return client::answer(session, status, spec, request, turn, out),
         Local::Cluster => {

@@ -173,7 +173,7 @@ fn note_success(client: &mut Client, first: &[u8]) {
             job.extra_mut().unclean = true;
         }
         Kind::Exec { database, .. } if first.first() == Some(&b'*') && !first.starts_with(b"*-1") => {
-            client.session.database = database;
+            client.session.select_at_backend(database);
         }
         _ => {}
     }

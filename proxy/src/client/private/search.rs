@@ -183,7 +183,8 @@ pub(super) fn on_last_id(job: &mut Job, reply: &[u8]) -> bool {
 /// Has every server that holds keys tell of their changes.
 fn arm(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let asker = client.asker(turn);
-    let lane = Lane { protocol: Protocol::Resp3, database: client.session.database, ..Lane::default() };
+    let database = client.session.backend_database();
+    let lane = Lane { protocol: Protocol::Resp3, database, ..Lane::default() };
     let Some(nodes) = nodes(client, turn) else {
         return seek::rest(client, Some(&Refusal::Unserved), turn);
     };

@@ -105,7 +105,7 @@ fn destination(job: &Job, turn: &Turn<'_>) -> Option<Endpoint> {
 
 /// Sends the job over the client's connection to `node`.
 fn ask(client: &mut Client, node: NodeId, turn: &mut Turn<'_>) -> bool {
-    let (asker, database) = (client.asker(turn), client.session.database);
+    let (asker, database) = (client.asker(turn), client.session.backend_database());
     let Some(private) = &mut client.private else { return false };
     let (Some(job), Some(connection)) = (&mut private.job, private.table.get_mut(node)) else { return false };
     job.stage = Stage::Asked(node);

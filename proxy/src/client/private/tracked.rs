@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use super::super::connection::{Client, State};
 use super::super::dispatch::{self, Flow, Turn};
+use super::super::namespaced;
 use super::super::replies::Expect;
 use super::super::retry::Target;
 use super::super::scripted;
@@ -61,6 +62,9 @@ pub(in super::super) fn handle(
         }
         "client|getredir" => writer.integer(if client.tracking().is_some() { 0 } else { -1 }),
         _ => tracking::write_info(client.tracking(), &mut writer),
+    }
+    if let Some(translating) = turn.translating.take() {
+        reply = translating.told(&reply);
     }
     turn.metrics.commands_local.add(1);
     client.answer(&reply, turn.spares);
@@ -263,7 +267,10 @@ pub(super) fn push(client: &mut Client, node: NodeId, buf: &[u8], cut: &Cut, tur
     connection.skips = cut.more;
     match (begins, skips) {
         (true, true) => client.push_tracked(buf, FORGET_ALL, turn.spares),
-        (true, false) => client.push_tracked(buf, bytes, turn.spares),
+        (true, false) => match namespaced::invalidation(&client.session, bytes) {
+            Some(told) => client.push_tracked(buf, &told, turn.spares),
+            None => client.push_tracked(buf, bytes, turn.spares),
+        },
         (false, _) => {}
     }
     true

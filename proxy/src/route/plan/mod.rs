@@ -14,6 +14,7 @@ pub mod shares;
 pub mod streams;
 pub mod temporary;
 pub mod transfer;
+pub mod walk;
 
 use std::fmt;
 

@@ -3,6 +3,9 @@
 
 mod options;
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use thiserror::Error;
 
 use super::channels::{self, BadChannel};
@@ -173,14 +176,14 @@ impl Rewriter {
         let named = std::mem::take(&mut self.named);
         let mut next = named.iter().copied().peekable();
         self.begin(request.len());
-        let mut written = Ok(());
-        for index in 0..request.len() {
-            if next.next_if_eq(&index).is_some() {
-                written = written.and(self.name(&prefix, request, index));
-            } else {
+        let mut write = |index| match next.next_if_eq(&index) {
+            Some(index) => self.name(&prefix, request, index),
+            None => {
                 self.keep(request, index);
+                Ok(())
             }
-        }
+        };
+        let written = (0..request.len()).try_for_each(&mut write);
         self.named = named;
         written
     }
@@ -189,8 +192,8 @@ impl Rewriter {
         &mut self,
         asker: &Asker,
         request: &Request<'_>,
-        channels: std::ops::Range<usize>,
-        outgoing: for<'n> fn(&Namespace, &'n [u8]) -> Result<std::borrow::Cow<'n, [u8]>, BadChannel>,
+        channels: Range<usize>,
+        outgoing: impl for<'n> Fn(&Namespace, &'n [u8]) -> Result<Cow<'n, [u8]>, BadChannel>,
     ) -> Result<(), Unwritable> {
         self.begin(request.len());
         for index in 0..request.len() {

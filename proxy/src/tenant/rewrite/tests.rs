@@ -245,7 +245,7 @@ proptest! {
                 let back = if written == arg {
                     Some(arg.clone())
                 } else if is_channel {
-                    channels::incoming(&namespace, written).map(std::borrow::Cow::into_owned)
+                    channels::incoming(&namespace, written).map(Cow::into_owned)
                 } else {
                     written.strip_prefix(asker.prefix().as_bytes()).map(<[u8]>::to_vec)
                 };

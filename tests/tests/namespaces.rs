@@ -1,0 +1,237 @@
+//! Tenants that share a cluster: what each of them calls its keys and channels, and that none sees another's. The
+//! prefixes as the servers have them are looked at past the proxy.
+
+use std::time::Duration;
+
+use slotway_tests::cluster::Cluster;
+use slotway_tests::proxy::{Options, Proxy};
+use slotway_tests::raw::Raw;
+use slotway_tests::value::Value;
+
+/// Two tenants over one cluster: `ann`'s keys are spread, `bob`'s are together.
+fn start(cluster: &Cluster) -> Proxy {
+    let tenant = |name: &str, namespace: &str, placement: &str| {
+        format!(
+            "[[tenants]]\nname = \"{name}\"\nnamespace = \"{namespace}\"\nplacement = \"{placement}\"\n\
+             databases = 16\n[[tenants.users]]\nname = \"{name}\"\nnopass = true\n"
+        )
+    };
+    let tenants = [tenant("ann", ANN, "spread"), tenant("bob", BOB, "together")].concat();
+    let plain = "[[users]]\nname = \"default\"\nnopass = true\n";
+    Options::cluster(&cluster.urls()).config(&[plain, &tenants].concat()).start()
+}
+
+const ANN: &str = "ann4x9q2";
+const BOB: &str = "bob7k1z8";
+
+fn client(proxy: &Proxy, user: &str, protocol: u8) -> Raw {
+    let mut client = proxy.client();
+    let hello = client.cmd(&format!("HELLO {protocol} AUTH {user} any"));
+    assert!(!hello.is_error(), "{hello:?}");
+    client
+}
+
+/// Every key of the cluster as its servers have it.
+fn keys_behind(cluster: &Cluster) -> Vec<String> {
+    let keys = (0..cluster.len()).flat_map(|index| {
+        let reply = cluster.node(index).client().cmd("KEYS *");
+        reply.items().iter().map(Value::text).collect::<Vec<_>>()
+    });
+    let mut keys: Vec<_> = keys.collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+fn texts(reply: &Value) -> Vec<String> {
+    reply.items().iter().map(Value::text).collect()
+}
+
+fn sorted(reply: &Value) -> Vec<String> {
+    let mut names = texts(reply);
+    names.sort();
+    names
+}
+
+#[test]
+fn each_tenant_has_keys_of_its_own_and_knows_no_others() {
+    let cluster = Cluster::start();
+    let proxy = start(&cluster);
+    for protocol in [2, 3] {
+        let (mut ann, mut bob) = (client(&proxy, "ann", protocol), client(&proxy, "bob", protocol));
+        for (tenant, name) in [(&mut ann, "a"), (&mut bob, "b")] {
+            assert_eq!(tenant.cmd("FLUSHALL").text(), "OK");
+            assert_eq!(tenant.cmd(&format!("MSET k {name} {name}2 x {{t}}3 y")).text(), "OK");
+        }
+        assert_eq!((ann.cmd("GET k").text(), bob.cmd("GET k").text()), ("a".into(), "b".into()));
+        assert_eq!(ann.cmd("GET b2"), Value::Nil);
+        assert_eq!(sorted(&ann.cmd("KEYS *")), ["a2", "k", "{t}3"]);
+        assert_eq!(sorted(&bob.cmd("KEYS *2")), ["b2"]);
+        assert_eq!((ann.cmd("DBSIZE").int(), bob.cmd("DBSIZE").int()), (3, 3));
+        for _ in 0..10 {
+            assert!(["k", "b2", "{t}3"].contains(&&*bob.cmd("RANDOMKEY").text()));
+        }
+        assert_eq!(bob.cmd("FLUSHDB").text(), "OK");
+        assert_eq!((ann.cmd("DBSIZE").int(), bob.cmd("DBSIZE").int()), (3, 0));
+        assert_eq!(bob.cmd("RANDOMKEY"), Value::Nil);
+        let behind = keys_behind(&cluster);
+        assert_eq!(behind, ["ann4x9q2:a2", "ann4x9q2:k", "ann4x9q2:{t}3"]);
+        assert_eq!(bob.cmd("SET k b").text(), "OK");
+        assert!(keys_behind(&cluster).contains(&"{bob7k1z8}:k".to_owned()));
+    }
+}
+
+#[test]
+fn a_scan_finds_all_own_keys_and_only_those() {
+    let cluster = Cluster::start();
+    let proxy = start(&cluster);
+    let mut tenants = ["ann", "bob"].map(|user| client(&proxy, user, 2));
+    for (index, tenant) in tenants.iter_mut().enumerate() {
+        for key in 0..500 {
+            tenant.send(&["SET", &format!("{index}:{key}"), "v"]);
+        }
+        tenant.read_many(500);
+        tenant.call(&["SADD", &format!("{index}:set"), "m"]);
+    }
+    for (index, tenant) in tenants.iter_mut().enumerate() {
+        for (options, expected) in [("", 501), ("MATCH *:1?? COUNT 5000", 100), ("TYPE set COUNT 100", 1)] {
+            let (mut found, mut cursor) = (Vec::new(), "0".to_owned());
+            loop {
+                let page = tenant.cmd(&format!("SCAN {cursor} {options}"));
+                found.extend(page.items()[1].items().iter().map(Value::text));
+                cursor = page.items()[0].text();
+                if cursor == "0" {
+                    break;
+                }
+            }
+            found.sort();
+            found.dedup();
+            assert_eq!(found.len(), expected, "{options}");
+            assert!(found.iter().all(|key| key.starts_with(&format!("{index}:"))));
+        }
+    }
+}
+
+#[test]
+fn numbered_databases_are_parts_of_a_namespace() {
+    let cluster = Cluster::start();
+    let proxy = start(&cluster);
+    for user in ["ann", "bob"] {
+        let mut tenant = client(&proxy, user, 2);
+        assert_eq!(tenant.cmd("SET k 0").text(), "OK");
+        assert_eq!(tenant.cmd("SELECT 5").text(), "OK");
+        assert_eq!(tenant.cmd("GET k"), Value::Nil);
+        assert_eq!(tenant.cmd("SET k 5").text(), "OK");
+        assert_eq!(tenant.cmd("COPY k other DB 0").int(), 1);
+        assert_eq!(tenant.cmd("MOVE k 0").int(), 0, "there is one already");
+        assert_eq!(tenant.cmd("RENAME k moved").text(), "OK");
+        assert_eq!(tenant.cmd("MOVE moved 0").int(), 1);
+        assert_eq!(tenant.cmd("MOVE moved 0").int(), 0, "there is none");
+        assert_eq!(tenant.cmd("MOVE moved 99").error(), "ERR DB index is out of range");
+        assert_eq!(tenant.cmd("SET left 1").text(), "OK");
+        assert_eq!(sorted(&tenant.cmd("KEYS *")), ["left"]);
+        assert_eq!(tenant.cmd("SELECT 0").text(), "OK");
+        assert_eq!(sorted(&tenant.cmd("KEYS *")), ["k", "moved", "other"]);
+        assert_eq!(tenant.cmd("FLUSHDB").text(), "OK");
+        assert_eq!(tenant.cmd("DBSIZE").int(), 0);
+        assert_eq!(tenant.cmd("SELECT 5").text(), "OK");
+        assert_eq!(tenant.cmd("DBSIZE").int(), 1);
+        assert_eq!(tenant.cmd("SELECT 16").error(), "ERR DB index is out of range");
+        assert_eq!(tenant.cmd("FLUSHALL").text(), "OK");
+        assert_eq!(tenant.cmd("DBSIZE").int(), 0);
+        assert!(tenant.cmd("SWAPDB 0 1").is_error());
+    }
+    assert_eq!(keys_behind(&cluster), Vec::<String>::new());
+}
+
+#[test]
+fn names_come_back_as_they_were_written() {
+    let cluster = Cluster::start();
+    let proxy = start(&cluster);
+    for (user, protocol) in [("ann", 2), ("ann", 3), ("bob", 2), ("bob", 3)] {
+        let mut tenant = client(&proxy, user, protocol);
+        tenant.cmd("FLUSHALL");
+        tenant.cmd("RPUSH list a b c d");
+        assert_eq!(texts(&tenant.cmd("BLPOP none list 1")), ["list", "a"]);
+        assert_eq!(tenant.cmd("LMPOP 1 list LEFT").items()[0].text(), "list");
+        tenant.cmd("ZADD zset 1 a 2 b 3 c");
+        assert_eq!(tenant.cmd("BZPOPMIN zset 1").items()[0].text(), "zset");
+        assert_eq!(tenant.cmd("BZMPOP 1 1 zset MIN").items()[0].text(), "zset");
+        tenant.cmd("XADD stream 1-1 f v");
+        tenant.cmd("XGROUP CREATE stream g 0");
+        let read = tenant.cmd("XREADGROUP GROUP g c COUNT 1 STREAMS stream >");
+        let name = if protocol == 2 { &read.items()[0].items()[0] } else { &read.items()[0] };
+        assert_eq!(name.text(), "stream");
+        assert!(tenant.cmd("XREADGROUP GROUP x c STREAMS stream >").error().contains("'stream'"));
+        assert_eq!(tenant.cmd("EVAL 'return {KEYS[1], ARGV[1], {KEYS[1]}}' 1 k a").items()[0].text(), "k");
+        assert_eq!(tenant.cmd("COMMAND GETKEYS GET k").items()[0].text(), "k");
+        for line in ["MULTI", "RPUSH {t}list a", "LMPOP 1 {t}list LEFT", "GET {t}list", "MOVE {t}none 1"] {
+            assert!(!tenant.cmd(line).is_error(), "{line}");
+        }
+        let replies = tenant.cmd("EXEC");
+        assert_eq!(replies.items()[1].items()[0].text(), "{t}list");
+        assert_eq!(replies.items()[3].int(), 0);
+        assert_eq!(tenant.cmd("MULTI").text(), "OK");
+        assert!(tenant.cmd("KEYS *").error().contains("all keys of a namespace"));
+        assert!(tenant.cmd("SELECT 1").is_error());
+        assert!(tenant.cmd("EXEC").error().starts_with("EXECABORT"));
+        tenant.cmd("WATCH list");
+        tenant.cmd("MULTI");
+        tenant.cmd("BLPOP empty 0");
+        assert_eq!(tenant.cmd("EXEC").items()[0], Value::Nil);
+    }
+}
+
+#[test]
+fn who_waits_gets_what_its_own_tenant_pushes() {
+    let cluster = Cluster::start();
+    let proxy = start(&cluster);
+    for user in ["ann", "bob"] {
+        let mut waiting = client(&proxy, user, 2);
+        waiting.send_line("BLPOP jobs 10");
+        let mut others = ["ann", "bob"].map(|other| client(&proxy, other, 2));
+        std::thread::sleep(Duration::from_millis(100));
+        for (other, name) in others.iter_mut().zip(["ann", "bob"]) {
+            other.cmd(&format!("RPUSH jobs {name}"));
+        }
+        assert_eq!(texts(&waiting.read()), ["jobs", user]);
+        others.iter_mut().for_each(|other| assert_eq!(other.cmd("FLUSHALL").text(), "OK"));
+    }
+}
+
+#[test]
+fn what_is_published_stays_within_its_namespace() {
+    let cluster = Cluster::start();
+    let proxy = start(&cluster);
+    for protocol in [2, 3] {
+        let mut listeners = ["ann", "bob", "default"].map(|user| client(&proxy, user, protocol));
+        for listener in &mut listeners {
+            assert_eq!(listener.cmd("SUBSCRIBE news").items()[1].text(), "news");
+            assert_eq!(listener.cmd("PSUBSCRIBE n*").items()[1].text(), "n*");
+            assert_eq!(listener.cmd("SSUBSCRIBE news").items()[1].text(), "news");
+        }
+        let mut publishers = ["ann", "bob", "default"].map(|user| client(&proxy, user, 2));
+        for (publisher, user) in publishers.iter_mut().zip(["ann", "bob", "default"]) {
+            publisher.cmd(&format!("PUBLISH news from-{user}"));
+            publisher.cmd(&format!("SPUBLISH news shard-{user}"));
+            if user != "default" {
+                assert_eq!(texts(&publisher.cmd("PUBSUB CHANNELS")), ["news"]);
+                assert_eq!(publisher.cmd("PUBSUB NUMPAT").int(), 1);
+            }
+            assert_eq!(publisher.cmd("PUBSUB NUMSUB news").items()[0].text(), "news");
+            assert_eq!(publisher.cmd("PUBSUB NUMSUB news").items()[1].int(), 1);
+        }
+        for (listener, user) in listeners.iter_mut().zip(["ann", "bob", "default"]) {
+            let mut heard: Vec<_> = listener.read_many(3).iter().map(texts).collect();
+            heard.sort();
+            let (published, shard) = (format!("from-{user}"), format!("shard-{user}"));
+            let expected = [
+                vec!["message", "news", &published],
+                vec!["pmessage", "n*", "news", &published],
+                vec!["smessage", "news", &shard],
+            ];
+            assert_eq!(heard, expected);
+            assert_eq!(listener.cmd("UNSUBSCRIBE").items()[1].text(), "news");
+        }
+    }
+}
