@@ -11,7 +11,7 @@ use super::retry::Retries;
 use super::send::{open_plain, send, send_everywhere, send_keyed, send_scan, send_series, send_split};
 use super::spares::Spares;
 use super::{private, scripted, search, subscribe, transaction};
-use crate::backend::lane::Lane;
+use crate::backend::lane::{Lane, LoginId};
 use crate::backend::pool::Pool;
 use crate::cluster::slot::Slot;
 use crate::cluster::slot_map::Generation;
@@ -93,7 +93,17 @@ impl Turn<'_> {
 
     /// The connections that this client's requests take.
     pub(super) fn lane(&self, client: &Client) -> Lane {
-        client.session.lane(self.shared.connections_per_node)
+        client.session.lane(client.backend, self.shared.connections_per_node)
+    }
+
+    /// The connections that plans for this client take. What those do beside the client's keys, and by scripts of the
+    /// proxy's own, is no right of a tenant's user. Plans are alone, so they overtake nothing.
+    pub(super) fn plan_lane(&self, client: &Client) -> Lane {
+        let lane = self.lane(client);
+        match client.session.login().member() {
+            Some(member) if member.tenant.has_namespace() => lane.of(LoginId::PROXY),
+            _ => lane,
+        }
     }
 
     /// Where requests without a key go: always to the same shard, the one of the lowest slot that is served.
@@ -151,8 +161,8 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     if !spec.takes(request.len()) {
         return Err(Refusal::WrongArity { name: spec.name.to_string() });
     }
-    if client.session.is_guarded() {
-        guard::admit(&client.session, spec)?;
+    if client.session.is_guarded() && guard::admit(client, spec, request)? == Flow::Later {
+        return Ok(Flow::Later);
     }
     if client.subscriptions.is_some() && subscribe::restrict(client, spec, request, turn)? {
         return Ok(Flow::Done);
@@ -224,7 +234,7 @@ fn unknown(lookup: Lookup<'_>, request: &Request<'_>, turn: &Turn<'_>) -> Refusa
 }
 
 /// Whether a command waits for EXEC, once MULTI was said.
-fn is_queued(spec: &Spec) -> bool {
+pub(super) fn is_queued(spec: &Spec) -> bool {
     use spec::Local::{Quit, Reset};
     use spec::Transaction::Unwatch;
     match spec.treatment {
@@ -250,7 +260,7 @@ fn send_fixed(
 }
 
 /// Whether a request of a command that needn't block does.
-fn blocks(spec: &Spec, request: &Request<'_>) -> bool {
+pub(super) fn blocks(spec: &Spec, request: &Request<'_>) -> bool {
     spec.flags.contains(Flags::BLOCKING) && blocking::is_blocking(spec, request)
 }
 
@@ -339,6 +349,7 @@ fn answer_locally(
         subscribe::leave_all(client, turn);
     }
     if login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
+        client.backend = client.session.login().backend();
         leave_tenant(client, turn);
     }
     if turn.lane(client) != lane {

@@ -192,14 +192,20 @@ pub(super) fn send_pending(
     match turn.pool.send(lane, pending, frame) {
         Sent::Queued { bytes } => client.congested |= bytes > shared.settings.cluster.backend_high_watermark,
         Sent::Down { since } if turn.now.saturating_sub(since) > shared.command_timeout => {
-            turn.metrics.refusals.add(1);
-            let error = Refusal::ShardDown.reply();
-            let piece = Piece { ticket: origin.ticket, part: origin.part, bytes: &error, more: false };
-            client.fill_own(piece, turn.spares);
+            refuse(client, origin, &Refusal::ShardDown, turn);
         }
+        Sent::Refused => refuse(client, origin, &Refusal::BackendLogin, turn),
         Sent::Down { .. } | Sent::Unserved => {
             client.hold_back();
             turn.retries.push(Parked::again(origin, &pending, lane, Target::Slot, frame, None));
         }
     }
+}
+
+/// Answers a request that has its place already.
+fn refuse(client: &mut Client, origin: Origin, refusal: &Refusal, turn: &mut Turn<'_>) {
+    turn.metrics.refusals.add(1);
+    let error = refusal.reply();
+    let piece = Piece { ticket: origin.ticket, part: origin.part, bytes: &error, more: false };
+    client.fill_own(piece, turn.spares);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::address::Address;
 use super::transaction::Transaction;
-use crate::backend::lane::{Lane, Purpose};
+use crate::backend::lane::{Lane, LoginId, Purpose};
 use crate::moment::Moment;
 use crate::resp::protocol::Protocol;
 use crate::tenant::directory::Member;
@@ -92,6 +92,12 @@ impl Login {
     fn is_guarded(&self) -> bool {
         self.member().is_none_or(|member| member.tenant.is_guarded())
     }
+
+    /// Whom its requests go as at the backends, unless the guard finds otherwise.
+    #[must_use]
+    pub fn backend(&self) -> LoginId {
+        self.member().map_or(LoginId::PROXY, |member| member.tenant.ordinary())
+    }
 }
 
 /// Names that a client gives itself.
@@ -148,11 +154,12 @@ impl Session {
         self.reply_mode = ReplyMode::On;
     }
 
-    /// The lane that its requests take; `connections` is how many equal ones there are.
+    /// The lane that its requests take as `login`; `connections` is how many equal ones there are.
     #[must_use]
-    pub fn lane(&self, connections: u16) -> Lane {
+    pub fn lane(&self, login: LoginId, connections: u16) -> Lane {
         let number = (self.id % u64::from(connections.max(1))) as u16;
-        Lane { protocol: self.protocol, database: self.database, number, purpose: Purpose::Requests }
+        let (protocol, database) = (self.protocol, self.database);
+        Lane { protocol, database, number, purpose: Purpose::Requests, login }
     }
 
     /// Whether it has shown who it is.
