@@ -92,6 +92,7 @@ metrics! {
     backend_replies: Counter, "Replies received from backends.";
     backend_orphans: Counter, "Replies whose client was gone.";
     backend_unreachable: Counter, "Times a backend connection ended or could not be opened.";
+    backend_logins_refused: Counter, "Times a node did not let a tenant's own backend user in.";
     redirects_moved: Counter, "MOVED replies followed.";
     redirects_ask: Counter, "ASK replies followed.";
     redirects_again: Counter, "TRYAGAIN, LOADING, CLUSTERDOWN and READONLY replies after which a request was sent again.";

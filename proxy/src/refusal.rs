@@ -91,6 +91,13 @@ pub enum Refusal {
     TrackingOpt,
     /// CLIENT TRACKING with more prefixes than are kept.
     TrackingPrefixes,
+    /// The node refuses the tenant's own backend user.
+    BackendLogin,
+    /// A script of a tenant with a namespace that has no backend user, whose rights would keep it there.
+    ScriptWithoutWall {
+        /// Lower case.
+        name: String,
+    },
     /// EXEC behind a command that could not be queued.
     ExecAbort,
     /// EXEC without MULTI.
@@ -155,6 +162,9 @@ impl fmt::Display for Refusal {
             }
             Self::Protocol(error) => write!(f, "ERR Protocol error: {error}"),
             Self::Unsupported { name, why } => write!(f, "ERR slotway: '{name}' is not supported: {why}"),
+            Self::ScriptWithoutWall { name } => {
+                write!(f, "NOPERM slotway: '{name}' needs a backend user of the tenant, which has none")
+            }
             Self::Search { name, why } => write!(f, "ERR slotway: '{name}' over shards: {why}"),
             Self::NotQueued { name, why } => {
                 write!(f, "ERR slotway: '{name}' can't be queued in a transaction: {why}")
@@ -199,6 +209,7 @@ impl Refusal {
             }
             Self::Unblocked => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
             Self::NoPrivate => "ERR slotway: no private connection is free",
+            Self::BackendLogin => "ERR slotway: the backend refuses the tenant's user or its password",
             Self::TrackingResp2 | Self::TrackingRedirect | Self::TrackingOpt | Self::TrackingPrefixes => {
                 self.tracking()
             }
@@ -219,6 +230,7 @@ impl Refusal {
             | Self::Protocol(_)
             | Self::Unsupported { .. }
             | Self::NotQueued { .. }
+            | Self::ScriptWithoutWall { .. }
             | Self::Search { .. }
             | Self::Said(_)
             | Self::Keys(_) => "",

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::backend::handshake::ServerIdentity;
+use crate::backend::logins::Logins;
 use crate::client::connection::Watermarks;
 use crate::client::session::Login;
 use crate::cluster::published::Topology;
@@ -27,6 +28,8 @@ pub struct Shared {
     pub settings: Settings,
     /// Who may log in, as of the last reload.
     pub tenants: ArcSwap<Directory>,
+    /// The users that tenants are at the backends.
+    pub logins: Arc<Logins>,
     /// What the backends look like now.
     pub topology: Arc<Topology>,
     /// Everyone's numbers.
@@ -101,6 +104,7 @@ impl Shared {
                 (Together::Shard, *databases)
             }
         };
+        let logins = Arc::<Logins>::default();
         Self {
             command_timeout: settings.cluster.command_timeout.as_millis() as u64,
             reads_leave_primary: settings.cluster.read_from != ReadFrom::Primary,
@@ -132,7 +136,8 @@ impl Shared {
             gave_functions: AtomicU64::new(0),
             next_client_id: AtomicU64::new(1),
             memory_excess: Default::default(),
-            tenants: ArcSwap::from_pointee(Directory::new(&settings.tenants)),
+            tenants: ArcSwap::from_pointee(Directory::new(&settings.tenants, &logins)),
+            logins,
             settings,
         }
     }

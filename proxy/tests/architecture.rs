@@ -116,6 +116,9 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Uses against the arrows.
 const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
     ("client/task.rs", "worker", "a client's task borrows its worker whole for a turn: no channel, no lock"),
+    ("shared.rs", "backend::logins", "the users that tenants are at the backends, the same for all workers"),
+    ("tenant/directory.rs", "backend::lane", "a tenant's backend user is a number of a lane"),
+    ("tenant/directory.rs", "backend::logins", "which it gets when the settings are read"),
     ("shared.rs", "client::connection", "derives the watermarks from the settings, once for all clients"),
     ("shared.rs", "client::session", "checks passwords, whose result is a session's login"),
     (
@@ -142,6 +145,7 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
 /// Pure files that use a ◆ file.
 const PURE_ON_IO: &[(&str, &str, &str)] = &[
     ("client/cross.rs", "client::connection", "changes the client's record, whose socket it never touches"),
+    ("client/guard.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/exec.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     (
         "client/private/outcome.rs",

@@ -15,9 +15,11 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tracing::{info, warn};
 
 use super::handshake::{Handshake, HandshakeError, Progress};
-use super::lane::Lane;
+use super::lane::{Lane, LoginId};
+use super::logins::Logins;
 use crate::backoff::Backoff;
 use crate::cluster::slot_map::Endpoint;
 use crate::config::settings::ClusterSettings;
@@ -29,6 +31,7 @@ use crate::socket;
 pub struct Connector {
     settings: ClusterSettings,
     resolver: Arc<Resolver>,
+    logins: Arc<Logins>,
 }
 
 /// Why a backend connection did not come up.
@@ -43,6 +46,9 @@ pub enum ConnectError {
     /// It refused what we said first.
     #[error("{0}")]
     Handshake(#[from] HandshakeError),
+    /// It is to log in as a user that there is not.
+    #[error("no such backend user is known")]
+    NoLogin,
     /// It does not speak RESP.
     #[error("{0}")]
     Reply(#[from] ReplyError),
@@ -60,8 +66,8 @@ const HANDSHAKE_LIMIT: usize = 64 * 1024;
 impl Connector {
     /// For the nodes of the cluster that these settings describe.
     #[must_use]
-    pub fn new(settings: ClusterSettings, resolver: Arc<Resolver>) -> Self {
-        Self { settings, resolver }
+    pub fn new(settings: ClusterSettings, resolver: Arc<Resolver>, logins: Arc<Logins>) -> Self {
+        Self { settings, resolver, logins }
     }
 
     /// The pauses between attempts.
@@ -76,7 +82,7 @@ impl Connector {
     /// # Errors
     /// A [`ConnectError`]; the connection, if there was one, is closed.
     pub async fn open(&self, endpoint: &Endpoint, lane: Lane) -> Result<TcpStream, ConnectError> {
-        let (stream, _) = self.open_with(endpoint, &self.handshake(lane)).await?;
+        let (stream, _) = self.open_with(endpoint, lane, &self.handshake(lane)?).await?;
         Ok(stream)
     }
 
@@ -89,17 +95,44 @@ impl Connector {
         endpoint: &Endpoint,
         lane: Lane,
     ) -> Result<(TcpStream, u64), ConnectError> {
-        let (stream, handshake) = self.open_with(endpoint, &self.handshake(lane).asking_id()).await?;
+        let handshake = self.handshake(lane)?.asking_id();
+        let (stream, handshake) = self.open_with(endpoint, lane, &handshake).await?;
         Ok((stream, handshake.id().unwrap_or_default()))
     }
 
-    fn handshake(&self, lane: Lane) -> Handshake {
+    fn handshake(&self, lane: Lane) -> Result<Handshake, ConnectError> {
         let user = self.settings.user.as_deref();
         let handshake = Handshake::new(lane.protocol, user, self.settings.password.as_ref(), lane.database);
-        if lane.reads() { handshake.reading_from_replica() } else { handshake }
+        let handshake = if lane.reads() { handshake.reading_from_replica() } else { handshake };
+        Ok(match lane.login {
+            LoginId::PROXY => handshake,
+            tenant => handshake.becoming(self.logins.login(tenant).ok_or(ConnectError::NoLogin)?),
+        })
     }
 
     async fn open_with(
+        &self,
+        endpoint: &Endpoint,
+        lane: Lane,
+        handshake: &Handshake,
+    ) -> Result<(TcpStream, Handshake), ConnectError> {
+        let opened = self.try_open(endpoint, handshake).await;
+        match &opened {
+            // Once, not for each node and worker: the settings and the servers have to be made to agree.
+            Err(error) if error.is_tenants() && self.logins.note(lane.login, true) => {
+                let user = self.logins.login(lane.login).map(|login| login.user).unwrap_or_default();
+                warn!(node.endpoint = %endpoint, backend.user = user, %error, "a tenant's backend user is refused");
+            }
+            Ok(_) if lane.login != LoginId::PROXY && self.logins.note(lane.login, false) => {
+                let user = self.logins.login(lane.login).map(|login| login.user).unwrap_or_default();
+                info!(node.endpoint = %endpoint, backend.user = user, "a tenant's backend user is let in");
+            }
+            _ => {}
+        }
+        opened
+    }
+
+    async fn try_open(
         &self,
         endpoint: &Endpoint,
         handshake: &Handshake,
@@ -116,6 +149,14 @@ impl Connector {
             }
         }
         Err(last)
+    }
+}
+
+impl ConnectError {
+    /// Whether it is about one tenant's user, and says nothing of the node.
+    #[must_use]
+    pub fn is_tenants(&self) -> bool {
+        matches!(self, Self::NoLogin | Self::Handshake(HandshakeError::Tenant(_)))
     }
 }
 

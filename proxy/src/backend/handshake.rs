@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::cluster::replication::Replication;
 use crate::config::settings::Secret;
+use crate::config::tenants::BackendLogin;
 use crate::resp::protocol::Protocol;
 use crate::resp::value::{Value, ValueError};
 
@@ -21,6 +22,8 @@ pub struct Handshake {
     pub password: Option<Secret>,
     /// The numbered database to select.
     pub database: u16,
+    /// Become this user behind all that, which needs no right of its own for any of it.
+    tenant: Option<BackendLogin>,
     /// Whether to ask for the number that the server knows the connection by.
     asks_id: bool,
     /// Whether to say READONLY, without which a cluster's replica redirects reads too, and to see to it that the
@@ -58,6 +61,9 @@ pub enum HandshakeError {
     /// The server wants a password and none is set.
     #[error("backend wants a password and none is set: {0}")]
     PasswordMissing(String),
+    /// The server takes a tenant's user or password for wrong.
+    #[error("backend refused the tenant's user or password: {0}")]
+    Tenant(String),
     /// The server does not speak the protocol, or has no HELLO (before Redis 6).
     #[error("backend does not speak the protocol: {0}")]
     Protocol(String),
@@ -86,6 +92,8 @@ enum Step {
     Hello,
     Auth,
     Select,
+    /// From here on it is a tenant's.
+    Become,
     ReadOnly,
     /// How its replication is.
     Replication,
@@ -106,6 +114,7 @@ impl Handshake {
             user,
             password,
             database,
+            tenant: None,
             asks_id: false,
             reads: false,
             id: None,
@@ -118,6 +127,12 @@ impl Handshake {
     #[must_use]
     pub fn asking_id(self) -> Self {
         Self { asks_id: true, ..self }
+    }
+
+    /// The same, as a tenant's user in the end.
+    #[must_use]
+    pub fn becoming(self, tenant: BackendLogin) -> Self {
+        Self { tenant: Some(tenant), ..self }
     }
 
     /// The same, for reads from a cluster's replica.
@@ -154,6 +169,10 @@ impl Handshake {
         self.ask(Step::SetName, &["CLIENT", "SETNAME", "slotway"], out);
         if self.asks_id {
             self.ask(Step::ClientId, &["CLIENT", "ID"], out);
+        }
+        if let Some(tenant) = &self.tenant {
+            write(&["AUTH", &tenant.user, tenant.password.reveal()], out);
+            self.steps.push_back(Step::Become);
         }
     }
 
@@ -236,6 +255,7 @@ fn fail(step: Step, text: &[u8]) -> Result<(), HandshakeError> {
         return Err(HandshakeError::Refused(said));
     }
     Err(match (step, code) {
+        (Step::Become, _) => HandshakeError::Tenant(said),
         (_, "NOAUTH") => HandshakeError::PasswordMissing(said),
         (Step::SetName | Step::ClientId, _) => return Ok(()),
         (Step::Auth, _) | (Step::Hello, "WRONGPASS") => HandshakeError::Credentials(said),
@@ -312,6 +332,30 @@ mod tests {
         let refused = "ERR This instance has cluster support disabled";
         let refusal = handshake.on_reply(format!("-{refused}\r\n").as_bytes());
         assert_eq!(refusal, Err(HandshakeError::ReadOnly(refused.into())));
+    }
+
+    #[test]
+    fn a_tenants_connection_becomes_its_users_last_and_says_whose_login_was_wrong() {
+        let tenant = BackendLogin { user: "shop".into(), password: Secret::new("s3cret".into()) };
+        let begin = || {
+            let own = handshake(Protocol::Resp3, Some("u"), Some("pw"), 2).reading_from_replica();
+            let mut handshake = own.asking_id().becoming(tenant.clone());
+            let said = "HELLO 3 AUTH u pw SELECT 2 READONLY INFO replication CLIENT SETNAME slotway CLIENT ID AUTH \
+                        shop s3cret";
+            assert_eq!(asked(&mut handshake).trim_end(), said);
+            handshake
+        };
+        let wrong = "WRONGPASS invalid username-password pair or user is disabled.";
+        let error = format!("-{wrong}\r\n");
+        assert_eq!(begin().on_reply(error.as_bytes()), Err(HandshakeError::Credentials(wrong.into())));
+        let mut handshake = begin();
+        let info = "$35\r\nrole:master\r\nmaster_repl_offset:7\r\n\r\n";
+        for reply in [REDIS_HELLO, b"+OK\r\n", b"+OK\r\n", info.as_bytes(), b"+OK\r\n", b":7\r\n"] {
+            assert_eq!(handshake.on_reply(reply), Ok(Progress::Pending));
+        }
+        assert_eq!(handshake.clone().on_reply(b"+OK\r\n"), Ok(Progress::Done));
+        assert_eq!(handshake.on_reply(error.as_bytes()), Err(HandshakeError::Tenant(wrong.into())));
+        assert!(!format!("{handshake:?}").contains("s3cret"));
     }
 
     #[test]

@@ -14,6 +14,17 @@ pub struct Lane {
     pub number: u16,
     /// What its connections are for.
     pub purpose: Purpose,
+    /// Whom its connections log in as.
+    pub login: LoginId,
+}
+
+/// A user of the backends, by the number that [`super::logins::Logins`] gave it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct LoginId(pub(super) u16);
+
+impl LoginId {
+    /// The proxy's own, if it has one.
+    pub const PROXY: Self = Self(0);
 }
 
 /// What the connections of a lane are for.
@@ -32,8 +43,13 @@ pub enum Purpose {
 
 impl Lane {
     /// The connections that subscriptions are made over, one a node.
-    pub const SUBSCRIPTIONS: Self =
-        Self { protocol: Protocol::Resp3, database: 0, number: 0, purpose: Purpose::Subscriptions };
+    pub const SUBSCRIPTIONS: Self = Self {
+        protocol: Protocol::Resp3,
+        database: 0,
+        number: 0,
+        purpose: Purpose::Subscriptions,
+        login: LoginId::PROXY,
+    };
 
     /// The same connections, to replicas.
     #[must_use]
@@ -45,6 +61,12 @@ impl Lane {
     #[must_use]
     pub fn to_primaries(self) -> Self {
         Self { purpose: Purpose::Requests, ..self }
+    }
+
+    /// The same connections, of another user.
+    #[must_use]
+    pub fn of(self, login: LoginId) -> Self {
+        Self { login, ..self }
     }
 
     /// Whether its requests are reads at replicas.

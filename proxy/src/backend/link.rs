@@ -25,6 +25,10 @@ pub struct Link {
     woken: bool,
     /// Why the task shall close the connection, where something other than the connection itself decided so.
     closing: Option<Closing>,
+    /// Whether a request was queued since [`Self::is_unused`] last looked.
+    used: bool,
+    /// Since when it has not been used, as far as anybody looked.
+    unused_since: Option<u64>,
 }
 
 /// ```text
@@ -32,7 +36,7 @@ pub struct Link {
 ///     │  ▲                                │
 ///   failed └──────── backoff over ─┐      │
 ///     ▼                            │      │
-///   Down ──────────────────────────┘ ◀────┘ failed again
+///   Down, Refused ─────────────────┘ ◀────┘ failed again
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum LinkState {
@@ -43,6 +47,8 @@ enum LinkState {
     /// The last attempt failed; requests are not taken. `since` is when the node was first found so, in
     /// milliseconds of the worker's clock; kept over further failed attempts.
     Down { since: u64 },
+    /// The node did not let the lane's user in at the last attempt: it is well, and requests are refused at once.
+    Refused,
 }
 
 /// Why a connection is closed by us.
@@ -67,6 +73,8 @@ pub enum Push {
         /// Milliseconds of the worker's clock.
         since: u64,
     },
+    /// The node does not let the lane's user in.
+    Refused,
 }
 
 impl Link {
@@ -80,6 +88,8 @@ impl Link {
             waker: None,
             woken: false,
             closing: None,
+            used: false,
+            unused_since: None,
         }
     }
 
@@ -87,9 +97,12 @@ impl Link {
     /// sends it at the end of this turn.
     #[inline(always)]
     pub fn push(&mut self, asking: bool, pending: Pending, request: &[u8]) -> Push {
-        if let LinkState::Down { since } = self.state {
-            return Push::Down { since };
+        match self.state {
+            LinkState::Connecting | LinkState::Up => {}
+            LinkState::Down { since } => return Push::Down { since },
+            LinkState::Refused => return Push::Refused,
         }
+        self.used = true;
         if asking {
             self.in_flight.push_asking(pending, request);
         } else {
@@ -108,7 +121,15 @@ impl Link {
     /// Whether the node could not be reached at the last attempt.
     #[must_use]
     pub fn is_down(&self) -> bool {
-        matches!(self.state, LinkState::Down { .. })
+        matches!(self.state, LinkState::Down { .. } | LinkState::Refused)
+    }
+
+    /// Whether nothing was queued for as long as `most`, in milliseconds. To be asked now and then.
+    pub(super) fn is_unused(&mut self, now: u64, most: u64) -> bool {
+        if std::mem::take(&mut self.used) || !self.in_flight.is_empty() {
+            self.unused_since = None;
+        }
+        now.saturating_sub(*self.unused_since.get_or_insert(now)) > most
     }
 
     /// What it is at, for people.
@@ -118,6 +139,7 @@ impl Link {
             LinkState::Connecting => "connecting",
             LinkState::Up => "up",
             LinkState::Down { .. } => "down",
+            LinkState::Refused => "refused",
         }
     }
 
@@ -152,9 +174,14 @@ impl Link {
 
     pub(super) fn on_down(&mut self, now: u64) {
         self.told = Told::default();
-        if !self.is_down() {
+        if !matches!(self.state, LinkState::Down { .. }) {
             self.state = LinkState::Down { since: now };
         }
+    }
+
+    pub(super) fn on_refused(&mut self) {
+        self.told = Told::default();
+        self.state = LinkState::Refused;
     }
 
     #[inline]

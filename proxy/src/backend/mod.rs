@@ -7,6 +7,7 @@ pub mod in_flight;
 pub mod incoming;
 pub mod lane;
 pub mod link;
+pub mod logins;
 pub mod owner;
 pub mod pool;
 pub mod prefer;

@@ -27,6 +27,9 @@ pub trait Owner: 'static {
     /// Where reads and writes are counted.
     fn metrics(&self) -> &WorkerMetrics;
 
+    /// A node was reached, and did not let a tenant's user in.
+    fn on_login_refused(&mut self);
+
     /// A node was lost or found unreachable: the topology may have changed.
     fn on_node_lost(&mut self);
 }
@@ -125,6 +128,8 @@ pub enum Unanswered {
     /// We closed the connection: it, or a request before it, was not answered in time, or the node left. It
     /// may have run.
     Closed(Closing),
+    /// It was not sent, and will not be over this lane: the node does not let its user in.
+    Refused,
     /// Its reply broke off behind pieces that were passed on: whatever follows them would be taken for
     /// their rest.
     BrokenOff,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::in_flight::Pending;
-use super::lane::Lane;
+use super::lane::{Lane, LoginId};
 use super::link::{Closing, Link, Push};
 use super::prefer::prefer;
 use crate::cluster::readers::Readers;
@@ -49,6 +49,9 @@ struct PoolNode {
     lanes: Vec<(Lane, LinkKey)>,
 }
 
+/// Milliseconds after which a connection of a tenant's own user is closed: tenants are many, and may go.
+const UNUSED: u64 = 60_000;
+
 /// Where a request went, or why it went nowhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sent {
@@ -64,6 +67,8 @@ pub enum Sent {
     },
     /// No node serves the slot.
     Unserved,
+    /// The slot's node does not let the lane's user in.
+    Refused,
 }
 
 impl From<Push> for Sent {
@@ -71,6 +76,7 @@ impl From<Push> for Sent {
         match push {
             Push::Queued { bytes } => Self::Queued { bytes },
             Push::Down { since } => Self::Down { since },
+            Push::Refused => Self::Refused,
         }
     }
 }
@@ -163,7 +169,7 @@ impl Pool {
         let key = self.link_of_replica(pending.slot, lane.to_replicas(), client, now)?;
         match self.links[key.0].push(false, pending, request) {
             Push::Queued { bytes } => Some(bytes),
-            Push::Down { .. } => None,
+            Push::Down { .. } | Push::Refused => None,
         }
     }
 
@@ -270,17 +276,20 @@ impl Pool {
         Some(link)
     }
 
-    /// Closes links whose oldest request is overdue and idle links to nodes that are not in the topology;
-    /// gives unused memory back. A link that is still connecting is left alone: its requests were not sent,
+    /// Closes links whose oldest request is overdue, idle links to nodes that are not in the topology, and those of
+    /// tenants' users that were not used for a while; gives unused memory back. A link that is still connecting is left alone: its requests were not sent,
     /// and are handed back if it fails, which takes no longer than a command may.
     pub fn tick(&mut self, now: u64) {
         let Self { nodes, links, .. } = self;
         for (_, node) in nodes.iter() {
             for (_, key) in &node.lanes {
                 let link = &mut links[key.0];
+                let is_tenants = link.lane.login != LoginId::PROXY;
                 if link.is_up() && link.in_flight.is_overdue(now) {
                     link.close(Closing::TimedOut);
-                } else if link.in_flight.is_empty() && !node.in_topology {
+                } else if (link.in_flight.is_empty() && !node.in_topology)
+                    || (is_tenants && link.is_unused(now, UNUSED))
+                {
                     link.close(Closing::Retired);
                 } else {
                     link.in_flight.shrink_if_idle();
@@ -402,6 +411,47 @@ mod tests {
         assert_eq!(link.on_poll(Waker::noop()), None, "a connection that has just come up");
         pool.tick(20);
         assert_eq!(pool.link_mut(key).unwrap().on_poll(Waker::noop()), Some(Closing::TimedOut));
+    }
+
+    #[test]
+    fn connections_of_a_tenants_user_close_when_they_are_not_used() {
+        let mut pool = Pool::new();
+        pool.switch_map(map(1, &[1]));
+        let mine = Lane::default().of(LoginId(1));
+        pool.send(Lane::default(), pending(1, u64::MAX), b"x");
+        pool.send(mine, pending(1, u64::MAX), b"x");
+        let [shared, own] = pool.take_undriven()[..] else { panic!("users don't mix") };
+        let mut closing = |now| {
+            pool.tick(now);
+            [shared, own].map(|key| pool.link_mut(key).unwrap().on_poll(Waker::noop()))
+        };
+        assert_eq!(closing(UNUSED * 2), [None, None], "a request is under way");
+        for key in [shared, own] {
+            pool.link_mut(key).unwrap().in_flight.drain(|_, _, _| ());
+        }
+        let mut closing = |now| {
+            pool.tick(now);
+            [shared, own].map(|key| pool.link_mut(key).unwrap().on_poll(Waker::noop()))
+        };
+        assert_eq!(closing(UNUSED * 3), [None, None], "unused for no longer than that");
+        assert_eq!(closing(UNUSED * 3 + 1), [None, Some(Closing::Retired)]);
+    }
+
+    #[test]
+    fn a_link_whose_user_is_refused_takes_nothing_until_it_is_let_in() {
+        let mut pool = Pool::new();
+        pool.switch_map(map(1, &[1]));
+        let mine = Lane::default().of(LoginId(1));
+        pool.send(mine, pending(1, 9), b"x");
+        let [key] = pool.take_undriven()[..] else { panic!("one link") };
+        pool.link_mut(key).unwrap().on_refused();
+        assert_eq!(pool.send(mine, pending(2, 9), b"x"), Sent::Refused);
+        pool.link_mut(key).unwrap().on_connecting();
+        assert_eq!(pool.send(mine, pending(2, 9), b"x"), Sent::Refused, "not before it has shaken hands");
+        pool.link_mut(key).unwrap().on_down(3);
+        assert_eq!(pool.send(mine, pending(2, 9), b"x"), Sent::Down { since: 3 });
+        pool.link_mut(key).unwrap().on_up();
+        assert!(matches!(pool.send(mine, pending(2, 9), b"x"), Sent::Queued { .. }));
     }
 
     #[test]

@@ -43,14 +43,18 @@ pub async fn run<O: Owner>(owner: Rc<RefCell<O>>, key: LinkKey, connector: Rc<Co
                 debug!(node.endpoint = %endpoint, ?lane, "backend connection up");
                 serve(&owner, key, stream).await
             }
+            Err(error) if error.is_tenants() => End::Refused,
             Err(error) => End::Unreachable(error.to_string()),
         };
-        let stayed_up = !matches!(ended, End::Unreachable(_)) && opened.elapsed() > STABLE_AFTER;
+        let stayed_up =
+            !matches!(ended, End::Unreachable(_) | End::Refused) && opened.elapsed() > STABLE_AFTER;
         match &ended {
             End::Closed(Closing::Retired) => break,
             End::Closed(Closing::TimedOut) => warn!(node.endpoint = %endpoint, "backend timed out"),
             End::Lost(error) => info!(node.endpoint = %endpoint, %error, "backend connection lost"),
             End::Unreachable(error) => report_unreachable(&owner, key, &endpoint.to_string(), error),
+            // Told by the connector, once for all links.
+            End::Refused => {}
         }
         fail_requests(&owner, key, &ended, stayed_up);
         if stayed_up {
@@ -77,6 +81,8 @@ enum End {
     Lost(LinkError),
     /// It never came up.
     Unreachable(String),
+    /// The node did not let the lane's user in.
+    Refused,
 }
 
 /// What breaks a connection.
@@ -112,11 +118,16 @@ fn fail_requests<O: Owner>(owner: &RefCell<O>, key: LinkKey, ended: &End, stayed
     let Some(link) = pool.link_mut(key) else { return };
     match ended {
         End::Lost(_) if stayed_up => link.on_connecting(),
+        End::Refused => link.on_refused(),
         // A pause follows: requests must not wait it out in the queue, past their deadlines.
         _ => link.on_down(now),
     }
     hand_back(key, link, ended, replies);
-    owner.on_node_lost();
+    match ended {
+        // The node is well.
+        End::Refused => owner.on_login_refused(),
+        _ => owner.on_node_lost(),
+    }
     owner.settle();
 }
 
@@ -136,10 +147,11 @@ fn hand_back<R: Replies>(key: LinkKey, link: &mut Link, ended: &End, replies: &m
     }
     link.in_flight.drain(|pending, request, reached| {
         let unanswered = match (reached, ended) {
+            (Reached::Queue, End::Refused) => Unanswered::Refused,
             (Reached::Queue, _) => Unanswered::NeverSent,
             (Reached::Reply, _) => Unanswered::BrokenOff,
             (Reached::Server, End::Closed(why)) => Unanswered::Closed(*why),
-            (Reached::Server, End::Lost(_) | End::Unreachable(_)) => Unanswered::Lost,
+            (Reached::Server, End::Lost(_) | End::Unreachable(_) | End::Refused) => Unanswered::Lost,
         };
         if pending.origin.is_some() {
             replies.on_unanswered(pending, request, lane, unanswered);

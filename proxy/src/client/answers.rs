@@ -224,6 +224,7 @@ impl Replies for Clients {
                 self.park(Parked::again(origin, pending, lane, Target::Slot, request, None));
                 return;
             }
+            Unanswered::Refused => Refusal::BackendLogin,
             Unanswered::Closed(Closing::TimedOut) => {
                 self.metrics.timeouts.add(1);
                 Refusal::TimedOut

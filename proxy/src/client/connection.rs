@@ -16,6 +16,7 @@ use super::private::state::Private;
 use super::replies::{Drained, Expect, Piece, Replies};
 use super::session::Session;
 use super::spares::Spares;
+use crate::backend::lane::LoginId;
 use crate::backend::owner::Reply;
 use crate::cluster::slot_map::Generation;
 use crate::metrics::WorkerMetrics;
@@ -41,6 +42,8 @@ pub struct Client {
     pub(super) parked: u32,
     /// The slot map that the requests in flight were routed by.
     pub(super) routed_by: Generation,
+    /// Whom its requests go as at the backends: those in flight, and the next one unless the guard changes it.
+    pub(super) backend: LoginId,
     /// What it said of itself.
     pub session: Session,
     /// Backend connections of its own, and what goes over them.
@@ -134,6 +137,7 @@ impl Client {
             rest: None,
             parked: 0,
             routed_by: Generation::default(),
+            backend: session.login().backend(),
             session,
             private: None,
             unread: false,

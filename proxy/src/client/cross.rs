@@ -56,7 +56,7 @@ pub(super) fn route(
     client.congested = true;
     client.routed_by = turn.pool.generation();
     turn.metrics.commands_cross_slot.add(1);
-    turn.plans.start(origin, turn.lane(client), begun);
+    turn.plans.start(origin, turn.plan_lane(client), begun);
     Ok(Flow::Done)
 }
 

@@ -12,7 +12,7 @@ use super::retry::Retries;
 use super::send::{open_plain, send, send_everywhere, send_scan, send_series, send_split, send_to_keys};
 use super::spares::Spares;
 use super::{private, scripted, search, subscribe, transaction};
-use crate::backend::lane::Lane;
+use crate::backend::lane::{Lane, LoginId};
 use crate::backend::pool::Pool;
 use crate::cluster::slot::Slot;
 use crate::cluster::slot_map::Generation;
@@ -97,7 +97,17 @@ impl Turn<'_> {
 
     /// The connections that this client's requests take.
     pub(super) fn lane(&self, client: &Client) -> Lane {
-        client.session.lane(self.shared.connections_per_node)
+        client.session.lane(client.backend, self.shared.connections_per_node)
+    }
+
+    /// The connections that plans for this client take. What those do beside the client's keys, and by scripts of the
+    /// proxy's own, is no right of a tenant's user. Plans are alone, so they overtake nothing.
+    pub(super) fn plan_lane(&self, client: &Client) -> Lane {
+        let lane = self.lane(client);
+        match client.session.login().member() {
+            Some(member) if member.tenant.has_namespace() => lane.of(LoginId::PROXY),
+            _ => lane,
+        }
     }
 
     /// Where requests without a key go: always to the same shard, the one of the lowest slot that is served.
@@ -156,7 +166,9 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         return Err(Refusal::WrongArity { name: spec.name.to_string() });
     }
     if client.session.is_guarded() {
-        guard::admit(&client.session, spec)?;
+        if guard::admit(client, spec, request)? == Flow::Later {
+            return Ok(Flow::Later);
+        }
         if let Some(asker) = namespaced::asker(&client.session) {
             return namespaced::route(client, &asker, spec, request, turn);
         }
@@ -266,7 +278,7 @@ fn send_fixed(
 
 /// Whether a request of a command that needn't block does.
 #[inline(always)]
-fn blocks(spec: &Spec, request: &Request<'_>) -> bool {
+pub(super) fn blocks(spec: &Spec, request: &Request<'_>) -> bool {
     spec.flags.contains(Flags::BLOCKING) && blocking::is_blocking(spec, request)
 }
 
@@ -360,6 +372,7 @@ fn answer_locally(
         subscribe::leave_all(client, turn);
     }
     if login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
+        client.backend = client.session.login().backend();
         leave_tenant(client, turn);
     }
     if turn.lane(client) != lane {

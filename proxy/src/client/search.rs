@@ -81,7 +81,7 @@ fn send_at_once(client: &mut Client, turn: &mut Turn<'_>) {
                 turn.metrics.backend_requests.add(1);
                 client.congested |= bytes > turn.shared.settings.cluster.backend_high_watermark;
             }
-            Sent::Down { .. } | Sent::Unserved => {
+            Sent::Down { .. } | Sent::Unserved | Sent::Refused => {
                 client.congested = true;
                 turn.plans.put_back(outgoing);
             }

@@ -213,6 +213,7 @@ pub(super) fn send_pending(
         Sent::Queued { bytes } => {
             client.congested |= bytes > turn.shared.settings.cluster.backend_high_watermark;
         }
+        Sent::Refused => refuse(client, origin, &Refusal::BackendLogin, turn),
         Sent::Down { since } => keep(client, (origin, &pending), Some(since), lane, frame, turn),
         Sent::Unserved => keep(client, (origin, &pending), None, lane, frame, turn),
     }
@@ -229,12 +230,18 @@ fn keep(
     turn: &mut Turn<'_>,
 ) {
     if down.is_some_and(|since| turn.now.saturating_sub(since) > turn.shared.command_timeout) {
-        turn.metrics.refusals.add(1);
-        let error = Refusal::ShardDown.reply();
-        let piece = Piece { ticket: origin.ticket, part: origin.part, bytes: &error, more: false };
-        client.fill_own(piece, turn.spares);
+        refuse(client, origin, &Refusal::ShardDown, turn);
     } else {
         client.hold_back();
         turn.retries.push(Parked::again(origin, pending, lane, Target::Slot, frame, None));
     }
+}
+
+/// Answers a request that has its place already.
+#[cold]
+fn refuse(client: &mut Client, origin: Origin, refusal: &Refusal, turn: &mut Turn<'_>) {
+    turn.metrics.refusals.add(1);
+    let error = refusal.reply();
+    let piece = Piece { ticket: origin.ticket, part: origin.part, bytes: &error, more: false };
+    client.fill_own(piece, turn.spares);
 }

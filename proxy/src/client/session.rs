@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::address::Address;
 use super::transaction::Transaction;
-use crate::backend::lane::{Lane, Purpose};
+use crate::backend::lane::{Lane, LoginId, Purpose};
 use crate::moment::Moment;
 use crate::resp::protocol::Protocol;
 use crate::tenant::directory::Member;
@@ -93,6 +93,12 @@ impl Login {
     fn is_guarded(&self) -> bool {
         self.member().is_none_or(|member| member.tenant.is_guarded())
     }
+
+    /// Whom its requests go as at the backends, unless the guard finds otherwise.
+    #[must_use]
+    pub fn backend(&self) -> LoginId {
+        self.member().map_or(LoginId::PROXY, |member| member.tenant.ordinary())
+    }
 }
 
 /// Names that a client gives itself.
@@ -149,14 +155,14 @@ impl Session {
         self.reply_mode = ReplyMode::On;
     }
 
-    /// The lane that its requests take; `connections` is how many equal ones there are.
+    /// The lane that its requests take as `login`; `connections` is how many equal ones there are.
     #[inline]
     #[must_use]
-    pub fn lane(&self, connections: u16) -> Lane {
+    pub fn lane(&self, login: LoginId, connections: u16) -> Lane {
         // To divide is dear, and most have one.
         let number = if connections > 1 { (self.id % u64::from(connections)) as u16 } else { 0 };
         let database = self.backend_database();
-        Lane { protocol: self.protocol, database, number, purpose: Purpose::Requests }
+        Lane { protocol: self.protocol, database, number, purpose: Purpose::Requests, login }
     }
 
     /// The numbered database that its requests are about at the backends: a namespace has those of its own in its

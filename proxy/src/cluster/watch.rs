@@ -51,7 +51,7 @@ impl Watch {
         let task = Task {
             survey: Survey::new(settings.read_from, max_lag),
             limit: settings.connect_timeout,
-            connector: Arc::new(Connector::new(settings.clone(), resolver)),
+            connector: Arc::new(Connector::new(settings.clone(), resolver, Arc::default())),
             topology,
             metrics,
             connections: HashMap::new(),

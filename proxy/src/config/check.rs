@@ -95,7 +95,9 @@ fn check_orders(file: &File, errors: &mut Vec<ConfigError>) {
 fn check_addresses(file: &File, errors: &mut Vec<ConfigError>) {
     let mut seen = HashSet::new();
     let listen = file.listen.iter().map(|address| ("listen", address));
-    for (key, address) in listen.chain(file.admin.iter().map(|address| ("admin", address))) {
+    let tenants = file.tenants.iter().flat_map(|tenant| &tenant.listen);
+    let others = file.admin.iter().map(|address| ("admin", address));
+    for (key, address) in listen.chain(others).chain(tenants.map(|address| ("tenants.listen", address))) {
         if address.port() != 0 && !seen.insert(address) {
             errors.push(ConfigError::DuplicateAddress { key, address: address.to_string() });
         }

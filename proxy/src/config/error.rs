@@ -114,6 +114,16 @@ pub enum ConfigError {
         /// The setting.
         setting: &'static str,
     },
+    /// A tenant's backend user that is not whole, or too much.
+    #[error("{place}: {key} has {wrong}")]
+    BackendUser {
+        /// Where the tenant is written.
+        place: Place,
+        /// Which tenant.
+        key: String,
+        /// What is wrong.
+        wrong: &'static str,
+    },
     /// Rules for commands that can't be read.
     #[error("{place}: {key}: {reason}")]
     Rules {
@@ -136,6 +146,14 @@ pub enum ConfigError {
         /// The id.
         id: String,
     },
+    /// Two tenants, one of them with a namespace, that would have each other's rights.
+    #[error(
+        "tenants: the backend user {user:?} is of more than one tenant, must be one's own with a namespace"
+    )]
+    DuplicateBackendUser {
+        /// The user.
+        user: String,
+    },
     /// Two users of one name.
     #[error("users: the name {name:?} stands more than once in all tenants, must be unique")]
     DuplicateUser {
@@ -143,7 +161,9 @@ pub enum ConfigError {
         name: String,
     },
     /// One address twice among `listen` and `admin`.
-    #[error("{key}: the address {address} stands more than once in listen and admin, must be unique")]
+    #[error(
+        "{key}: the address {address} stands more than once in listen, admin and tenants, must be unique"
+    )]
     DuplicateAddress {
         /// The key of the second one.
         key: &'static str,
@@ -237,6 +257,7 @@ impl ConfigError {
             | Self::Passwords { place, .. }
             | Self::TenantName { place, .. }
             | Self::NoNamespace { place, .. }
+            | Self::BackendUser { place, .. }
             | Self::Rules { place, .. } => Some(place),
             _ => None,
         }

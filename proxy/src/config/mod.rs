@@ -5,6 +5,7 @@
 
 pub mod written;
 
+mod backend_user;
 mod file;
 mod tenant_file;
 

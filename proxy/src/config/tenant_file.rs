@@ -1,11 +1,13 @@
 //! `[[tenants]]` and `[[users]]` of the file: every key, and what they become.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::{env, fs};
 
 use sha2::{Digest, Sha256};
 
+use super::backend_user::{self, BackendUserFile};
 use super::entry::{Entry, Key, put};
 use super::error::ConfigError;
 use super::tenants::{DEFAULT_TENANT, NamespaceId, NamespaceSettings, Placement, TenantSettings, User};
@@ -22,6 +24,8 @@ pub(super) struct TenantFile {
     placement: Option<Placement>,
     databases: Option<u16>,
     commands: Option<Rules>,
+    backend: BackendUserFile,
+    listen: Vec<SocketAddr>,
 }
 
 /// Every key of a tenant.
@@ -41,6 +45,12 @@ pub(super) const TENANT_KEYS: &[Key<TenantFile>] = &[
     row("placement", |tenant, entry| put(&mut tenant.placement, read_placement(entry).map(Some))),
     row("databases", |tenant, entry| put(&mut tenant.databases, entry.whole(1..=10_000).map(Some))),
     row("commands", |tenant, entry| put(&mut tenant.commands, read_rules(entry).map(Some))),
+    row("backend.user", |tenant, entry| tenant.backend.read_user(entry)),
+    row("backend.password", |tenant, entry| tenant.backend.read_password(entry)),
+    row("backend.password_file", |tenant, entry| tenant.backend.read_password_file(entry)),
+    row("backend.password_env", |tenant, entry| tenant.backend.read_password_env(entry)),
+    row("connections", |tenant, entry| tenant.backend.read_connections(entry)),
+    row("listen", |tenant, entry| put(&mut tenant.listen, entry.list(|entry| entry.address()))),
 ];
 
 /// One `[[users]]` as written.
@@ -138,7 +148,9 @@ pub(super) fn read_tenant(entry: &mut Entry<'_>) -> Option<TenantSettings> {
         placement: tenant.placement.unwrap_or_default(),
         databases: tenant.databases.unwrap_or(1),
     });
-    Some(TenantSettings { name, users: tenant.users, namespace, commands: tenant.commands })
+    let backend = tenant.backend.check(entry)?;
+    let TenantFile { users, commands, listen, .. } = tenant;
+    Some(TenantSettings { name, users, namespace, commands, backend, listen })
 }
 
 fn read_placement(entry: &mut Entry<'_>) -> Option<Placement> {
@@ -173,12 +185,15 @@ pub(super) fn check(
             users: Vec::new(),
             namespace: None,
             commands: None,
+            backend: None,
+            listen: Vec::new(),
         },
         |index| tenants.remove(index),
     );
     default.users.splice(0..0, users);
     tenants.insert(0, default);
     check_unique(&tenants, errors);
+    backend_user::check_unique(&tenants, errors);
     tenants
 }
 

@@ -1,7 +1,9 @@
 //! Checked settings of tenants: who they are, what they may say, where their keys stand.
 
 use std::fmt;
+use std::net::SocketAddr;
 
+use super::settings::Secret;
 use crate::command::access::Rules;
 
 /// The name of the tenant that `[[users]]` outside of any tenant belong to, and everybody where there are no users.
@@ -18,6 +20,38 @@ pub struct TenantSettings {
     pub namespace: Option<NamespaceSettings>,
     /// What it may say; `None`: whatever the proxy serves.
     pub commands: Option<Rules>,
+    /// Whom it is at the backends; `None`: the proxy itself.
+    pub backend: Option<BackendUser>,
+    /// Addresses of its own: whoever connects there is this tenant.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// A tenant's own user at the backends, by whose rights the servers keep it within its keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackendUser {
+    /// How it logs in.
+    pub login: BackendLogin,
+    /// Which of its requests go over connections of that user.
+    pub connections: Connections,
+}
+
+/// How to log in at a backend.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackendLogin {
+    /// The user.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// Which requests of a tenant go over connections of its own backend user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Connections {
+    /// Scripts, functions, transactions and what waits; the rest goes over those that all tenants share.
+    #[default]
+    Shared,
+    /// All.
+    Own,
 }
 
 /// One user of the proxy.
@@ -88,7 +122,22 @@ impl fmt::Display for TenantSettings {
         if self.commands.is_some() {
             f.write_str("; commands by rules")?;
         }
+        if let Some(BackendUser { login, connections }) = &self.backend {
+            write!(f, "; backend user {}, connections {connections}", login.user)?;
+        }
+        for address in &self.listen {
+            write!(f, "; listens on {address}")?;
+        }
         Ok(())
+    }
+}
+
+impl fmt::Display for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shared => "shared",
+            Self::Own => "own",
+        })
     }
 }
 

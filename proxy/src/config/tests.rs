@@ -293,6 +293,40 @@ fn what_is_wrong_with_a_tenant_is_told() {
 }
 
 #[test]
+fn a_tenants_backend_user_is_whole_and_one_tenants() {
+    let tenant = |name: &str, more: &str| format!("[[tenants]]\nname = '{name}'\n{more}\n");
+    let user = "backend = { user = 'u', password = 'hidden' }";
+    let shop = &settings(&format!("{SEEDS}{}", tenant("shop", user))).tenants[1];
+    assert!(shop.to_string().ends_with("backend user u, connections shared"), "{shop}");
+    assert!(!format!("{shop:?}").contains("hidden"));
+    for (text, reason) in [
+        (tenant("a", "backend.user = 'u'"), "tenants[0] has backend.user without password"),
+        (tenant("a", "backend.password = 'hidden'"), "a backend password without backend.user"),
+        (tenant("a", "connections = 'own'"), "connections = \"own\" without backend.user"),
+        (
+            tenant("a", "backend = { user = 'u', password = 'hidden', password_env = 'X' }"),
+            "more than one of",
+        ),
+        (tenant("a", "backend = { user = 'u', password_env = 'SLOTWAY_NOT_SET' }"), "SLOTWAY_NOT_SET"),
+        (tenant("a", "backend = { user = 'a b', password = 'hidden' }"), "backend.user is \"a b\", must be"),
+        (tenant("a", "backend = { user = 'u', password = 7 }"), "backend.password is (hidden), must be"),
+        (tenant("a", &format!("connections = 'mine'\n{user}")), "must be \"shared\" or \"own\""),
+        (
+            tenant("a", user) + &tenant("b", &format!("namespace = '12345678'\n{user}")),
+            "the backend user \"u\" is of more than one tenant",
+        ),
+        (
+            tenant("a", "listen = ['127.0.0.1:7']") + &tenant("b", "listen = ['127.0.0.1:7']"),
+            "tenants.listen: the address 127.0.0.1:7 stands more than once",
+        ),
+    ] {
+        let said = said(&format!("{SEEDS}{text}"));
+        assert!(said.contains(reason) && !said.contains("hidden'"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
 fn passwords_may_stand_in_a_file_or_a_variable() {
     let folder = std::env::temp_dir().join(format!("slotway-passwords-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -496,15 +530,24 @@ fn every_known_key_is_in_the_example_with_its_true_default() {
     }
 
     for key in TENANT_KEYS {
-        assert!(
-            table["tenants"][0].get(key.path).is_some(),
-            "tenants: {} is missing in the example",
-            key.path
-        );
+        let mut at = Some(&table["tenants"][0]);
+        for name in key.path.split('.') {
+            at = at.and_then(|value| value.get(name));
+        }
+        assert!(at.is_some(), "tenants: {} is missing in the example", key.path);
     }
 
     // These say nothing of a default: they exclude each other, or have none.
-    let without = ["standalone =", "shards =", "databases =", "user =", "password", "threads =", "servers ="];
+    let without = [
+        "standalone =",
+        "shards =",
+        "databases =",
+        "user =",
+        "password",
+        "threads =",
+        "servers =",
+        "backend.",
+    ];
     let text: String = text
         .lines()
         .filter(|line| {

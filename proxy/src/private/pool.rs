@@ -280,6 +280,11 @@ impl PrivatePool {
         }
     }
 
+    /// An attempt ended because the node does not let a tenant's user in: it is well for everybody else.
+    pub fn on_refused(&mut self) {
+        self.opening -= 1;
+    }
+
     /// Wakes `asker` at this time.
     pub fn set_timer(&mut self, at: u64, asker: Asker) {
         self.timers.insert((at, asker));

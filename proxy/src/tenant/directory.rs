@@ -6,10 +6,12 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::namespace::Namespace;
+use crate::backend::lane::LoginId;
+use crate::backend::logins::Logins;
 use crate::command::access::Access;
 use crate::command::spec::Spec;
 use crate::command::table::Table;
-use crate::config::tenants::{TenantSettings, User};
+use crate::config::tenants::{Connections, TenantSettings, User};
 
 /// All tenants of the proxy and their users.
 #[derive(Debug)]
@@ -40,14 +42,17 @@ pub struct Tenant {
     access: Option<Access>,
     /// Where its names stand; `None`: they are the cluster's.
     namespace: Option<Namespace>,
+    /// Whom it is at the backends.
+    backend: LoginId,
 }
 
 impl Directory {
     /// The directory of these tenants. Where none of them has users, everybody is the first one's `default`.
     #[must_use]
-    pub fn new(settings: &[TenantSettings]) -> Self {
+    pub fn new(settings: &[TenantSettings], logins: &Logins) -> Self {
         let table = Table::builtin();
-        let tenants: Vec<_> = settings.iter().map(|tenant| Arc::new(Tenant::new(tenant, &table))).collect();
+        let tenants: Vec<_> =
+            settings.iter().map(|tenant| Arc::new(Tenant::new(tenant, &table, logins))).collect();
         let mut users = HashMap::new();
         for tenant in &tenants {
             for user in &tenant.settings.users {
@@ -99,11 +104,13 @@ impl Directory {
 }
 
 impl Tenant {
-    fn new(settings: &TenantSettings, table: &Table) -> Self {
+    fn new(settings: &TenantSettings, table: &Table, logins: &Logins) -> Self {
         let access = settings.commands.clone().map(|rules| Access::new(rules, table));
+        let backend =
+            settings.backend.as_ref().map_or(LoginId::PROXY, |backend| logins.number(&backend.login));
         let namespace = settings.namespace.map(Namespace::new);
         let name = settings.name.as_str().into();
-        Self { name, access, namespace, settings: settings.clone() }
+        Self { name, access, namespace, backend, settings: settings.clone() }
     }
 
     /// What it is called.
@@ -127,7 +134,37 @@ impl Tenant {
     /// Whether anything has to be looked at before a request of this tenant is handled.
     #[must_use]
     pub fn is_guarded(&self) -> bool {
-        self.access.is_some() || self.namespace.is_some()
+        self.access.is_some() || self.has_namespace() || (self.has_wall() && !self.has_own_connections())
+    }
+
+    /// Whether its keys are a part of the cluster's only.
+    #[must_use]
+    pub fn has_namespace(&self) -> bool {
+        self.settings.namespace.is_some()
+    }
+
+    /// Whether it is a user of its own at the backends, which those keep within its rights.
+    #[must_use]
+    pub fn has_wall(&self) -> bool {
+        self.backend != LoginId::PROXY
+    }
+
+    /// Whether all its requests go over connections of that user.
+    #[must_use]
+    pub fn has_own_connections(&self) -> bool {
+        self.settings.backend.as_ref().is_some_and(|backend| backend.connections == Connections::Own)
+    }
+
+    /// Whom it is at the backends, where the servers are to keep it within its rights; the proxy where it is nobody.
+    #[must_use]
+    pub fn walled(&self) -> LoginId {
+        self.backend
+    }
+
+    /// Whom its other requests go as.
+    #[must_use]
+    pub fn ordinary(&self) -> LoginId {
+        if self.has_own_connections() { self.backend } else { LoginId::PROXY }
     }
 }
 
@@ -147,13 +184,14 @@ mod tests {
             passwords: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
         };
         let users = users.iter().map(user).collect();
-        TenantSettings { name: name.to_owned(), users, namespace: None, commands: None }
+        let name = name.to_owned();
+        TenantSettings { name, users, namespace: None, commands: None, backend: None, listen: Vec::new() }
     }
 
     #[test]
     fn any_password_of_a_user_lets_it_in_as_its_tenant() {
         let shop = tenant("shop", &[("ann", &["old", "new"]), ("bob", &["x"])]);
-        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[]), shop]);
+        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[]), shop], &Logins::default());
         assert!(directory.unnamed().is_none());
         for password in ["old", "new"] {
             let member = directory.log_in(b"ann", password.as_bytes()).expect("ann");
@@ -167,14 +205,15 @@ mod tests {
     #[test]
     fn a_default_user_without_a_password_is_who_says_nothing() {
         let guests = tenant("guests", &[("default", &[])]);
-        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests]);
+        let directory =
+            Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests], &Logins::default());
         assert_eq!(directory.unnamed().map(|member| &**member.tenant.name()), Some("guests"));
         assert!(directory.log_in(b"default", b"whatever").is_some());
     }
 
     #[test]
     fn without_users_everybody_is_the_default_user() {
-        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[])]);
+        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[])], &Logins::default());
         assert!(!directory.has_users());
         assert_eq!(directory.unnamed().map(|member| &*member.user), Some("default"));
         assert!(directory.log_in(b"default", b"any").is_some());

@@ -9,7 +9,7 @@ use tokio::task::spawn_local;
 use tracing::debug;
 
 use super::Worker;
-use crate::backend::connect::Connector;
+use crate::backend::connect::{ConnectError, Connector};
 use crate::backend::owner::Owner;
 use crate::private::connection::PrivateConnection;
 use crate::private::open;
@@ -45,12 +45,25 @@ impl Worker {
         }
     }
 
-    fn on_private_opened(&mut self, asker: Asker, node: NodeId, opened: Option<Box<PrivateConnection>>) {
+    fn on_private_opened(
+        &mut self,
+        asker: Asker,
+        node: NodeId,
+        opened: Result<Box<PrivateConnection>, ConnectError>,
+    ) {
         let now = self.now();
-        self.private.on_opened(node, opened.is_some(), now);
         match opened {
-            None => self.clients.on_open_failed(asker, node),
-            Some(connection) => {
+            Err(error) if error.is_tenants() => {
+                self.private.on_refused();
+                self.on_login_refused();
+                self.clients.on_open_refused(asker, node);
+            }
+            Err(_) => {
+                self.private.on_opened(node, false, now);
+                self.clients.on_open_failed(asker, node);
+            }
+            Ok(connection) => {
+                self.private.on_opened(node, true, now);
                 let buckets = self.private.table_buckets();
                 if let Some(unwanted) = self.clients.hand_over(asker, connection, buckets) {
                     self.private.give_back(unwanted, now);
@@ -67,5 +80,5 @@ async fn open_private(worker: Rc<RefCell<Worker>>, connector: Rc<Connector>, ope
     let opened = open::open(&connector, opening).await;
     let opened =
         opened.inspect_err(|error| debug!(node.endpoint = %endpoint, %error, "no private connection"));
-    worker.borrow_mut().on_private_opened(asker, node, opened.ok());
+    worker.borrow_mut().on_private_opened(asker, node, opened);
 }

@@ -199,7 +199,8 @@ impl Worker {
         peers: Arc<[WorkerHandle]>,
     ) -> Rc<RefCell<Self>> {
         let metrics = shared.metrics.worker(index).clone();
-        let connector = Rc::new(Connector::new(shared.settings.cluster.clone(), resolver));
+        let connector =
+            Rc::new(Connector::new(shared.settings.cluster.clone(), resolver, shared.logins.clone()));
         Rc::new_cyclic(|this| {
             RefCell::new(Self {
                 clients: Clients::new(&shared, metrics.clone()),
@@ -388,6 +389,10 @@ impl Owner for Worker {
 
     fn metrics(&self) -> &WorkerMetrics {
         &self.metrics
+    }
+
+    fn on_login_refused(&mut self) {
+        self.metrics.backend_logins_refused.add(1);
     }
 
     fn on_node_lost(&mut self) {

@@ -20,6 +20,7 @@ impl Worker {
                 Sent::Down { since } if self.now().saturating_sub(since) > self.shared.command_timeout => {
                     self.clients.refuse(origin, &Refusal::ShardDown);
                 }
+                Sent::Refused => self.clients.refuse(origin, &Refusal::BackendLogin),
                 Sent::Down { .. } | Sent::Unserved => {
                     self.clients.park(Parked::again(origin, &pending, lane, Target::Slot, &call.frame, None));
                 }

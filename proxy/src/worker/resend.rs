@@ -42,6 +42,10 @@ impl Worker {
             match sent {
                 Sent::Queued { .. } => self.clients.unpark(parked.origin),
                 Sent::Down { .. } => unsent.push(parked),
+                Sent::Refused => {
+                    self.clients.refuse(parked.origin, &Refusal::BackendLogin);
+                    self.clients.unpark(parked.origin);
+                }
                 Sent::Unserved if self.shared.topology.is_ready() => {
                     unsent.push(parked.because(&Refusal::Unserved));
                 }

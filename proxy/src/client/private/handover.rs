@@ -32,6 +32,15 @@ impl Clients {
         }
     }
 
+    /// The node does not let the user in as whom the client is to be there.
+    pub fn on_open_refused(&mut self, asker: Asker, node: NodeId) {
+        let Some(client) = self.waits_for(asker, node) else { return };
+        if let Some(job) = client.job_mut() {
+            job.extra_mut().refused = true;
+        }
+        self.go_on(asker);
+    }
+
     fn waits_for(&mut self, asker: Asker, node: NodeId) -> Option<&mut Client> {
         let (client, ..) = self.parts(asker.client, asker.generation)?;
         let waits = client.job_mut().is_some_and(|job| job.stage == Stage::Opening(node));

@@ -145,6 +145,8 @@ pub struct Extra {
     pub(in super::super) last_error: Option<Box<[u8]>>,
     /// Its answer tells that its connection remembers something.
     pub(in super::super) unclean: bool,
+    /// A node does not let the tenant's own backend user in.
+    pub(in super::super) refused: bool,
     /// What was sent is not the request, but that reads are to be tracked.
     pub(in super::super) arming: bool,
     /// For keys in several slots.

@@ -133,7 +133,7 @@ fn plan(client: &mut Client, turn: &Turn<'_>) -> Option<Begun> {
 
 /// Has a plan ask all groups; its answer stands in the place of the last one's.
 fn ask_by_plan(client: &mut Client, begun: Begun, turn: &mut Turn<'_>) -> bool {
-    let (generation, lane) = (client.generation, turn.lane(client));
+    let (generation, lane) = (client.generation, turn.plan_lane(client));
     let Some(job) = client.job_mut() else { return false };
     job.stage = Stage::Trying(Shape::Same);
     let origin = Origin { client: turn.key, generation, ticket: job.ticket, part: 0 };
@@ -183,8 +183,7 @@ pub(super) fn on_last_id(job: &mut Job, reply: &[u8]) -> bool {
 /// Has every server that holds keys tell of their changes.
 fn arm(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let asker = client.asker(turn);
-    let database = client.session.backend_database();
-    let lane = Lane { protocol: Protocol::Resp3, database, ..Lane::default() };
+    let lane = Lane { protocol: Protocol::Resp3, number: 0, ..turn.lane(client) };
     let Some(nodes) = nodes(client, turn) else {
         return seek::rest(client, Some(&Refusal::Unserved), turn);
     };

@@ -131,7 +131,8 @@ impl Client {
     pub(in super::super) fn speaks(&mut self, lane: Lane) -> bool {
         let searches = self.job_mut().is_some_and(|job| job.search_mut().is_some());
         let protocol = if searches { Protocol::Resp3 } else { self.session.protocol };
-        (lane.protocol, lane.database) == (protocol, self.session.backend_database())
+        let database = self.session.backend_database();
+        (lane.protocol, lane.database, lane.login) == (protocol, database, self.backend)
     }
 
     /// Closes all its connections.

@@ -1,0 +1,214 @@
+//! The second wall: what goes to the backends as a tenant's own user, and that the servers keep it there.
+
+use std::time::Duration;
+
+use slotway_tests::cluster::Cluster;
+use slotway_tests::poll::eventually;
+use slotway_tests::proxy::{Options, Proxy};
+use slotway_tests::raw::Raw;
+use slotway_tests::server::Server;
+
+// SHA-256 of "secret", which is every password here.
+const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+
+/// What a user of the servers may do whose keys begin with `shop:`.
+const SHOP_RIGHTS: &str = "reset on >secret ~shop:* resetchannels -@all +@read +@write +@scripting +@transaction \
+                           +@blocking -@dangerous -scan -randomkey -dbsize";
+
+/// A tenant `name` whose user at the proxy has its name, and which is `slotway-NAME` at the backends.
+fn tenant(name: &str, more: &str) -> String {
+    format!(
+        "[[tenants]]\nname = \"{name}\"\n{more}\n\
+         users = [{{ name = \"{name}\", passwords_sha256 = [\"{SECRET}\"] }}]\n"
+    )
+}
+
+fn walled(name: &str, connections: &str) -> String {
+    let backend = format!("backend.user = \"slotway-{name}\"\nbackend.password = \"secret\"");
+    tenant(name, &format!("{backend}\nconnections = \"{connections}\""))
+}
+
+fn start(cluster: &Cluster, tenants: &[String]) -> Proxy {
+    Options::cluster(&cluster.urls()).config(&tenants.concat()).start()
+}
+
+fn logged_in(proxy: &Proxy, user: &str) -> Raw {
+    let mut client = proxy.client();
+    assert_eq!(client.cmd(&format!("AUTH {user} secret")).text(), "OK");
+    client
+}
+
+/// Makes, or changes, a user on every node.
+fn set_user(cluster: &Cluster, user: &str, rights: &str) {
+    for index in 0..cluster.len() {
+        let set = cluster.node(index).client().cmd(&format!("ACL SETUSER {user} {rights}"));
+        assert_eq!(set.text(), "OK");
+    }
+}
+
+/// Connections of `user` at a server.
+fn connections(server: &Server, user: &str) -> usize {
+    let list = server.client().cmd("CLIENT LIST").text();
+    list.lines().filter(|line| line.contains(&format!(" user={user} "))).count()
+}
+
+/// That the server's rights kept a script from something, in the words of any version.
+#[track_caller]
+fn assert_denied(error: &str) {
+    assert!(error.contains("NOPERM") || error.contains("The user executing the script can't"), "{error}");
+}
+
+/// What INFO says to this client of a number of the proxy's.
+fn metric(client: &mut Raw, name: &str) -> u64 {
+    let text = client.cmd("INFO slotway").text();
+    let mut rows = text.lines().filter_map(|line| line.trim().split_once(':'));
+    rows.find_map(|(row, value)| (row == name).then(|| value.parse().ok())?).expect("a number of that name")
+}
+
+#[test]
+fn scripts_transactions_and_watches_go_as_the_tenants_user_and_the_rest_does_not() {
+    let cluster = Cluster::start();
+    set_user(&cluster, "slotway-shop", SHOP_RIGHTS);
+    let proxy = start(&cluster, &[walled("shop", "shared")]);
+    let mut shop = logged_in(&proxy, "shop");
+    assert_eq!(shop.cmd("SET elsewhere 1").text(), "OK", "the proxy's own rights");
+    let all = |user| (0..3).map(|index| connections(cluster.node(index), user)).sum::<usize>();
+    assert_eq!(all("slotway-shop"), 0, "nothing needed them");
+
+    let escape = "EVAL \"return redis.call('GET', 'elsewhere')\" 1 shop:a";
+    assert_denied(&shop.cmd(escape).error());
+    assert_denied(&shop.cmd("EVAL \"return redis.call('GET', KEYS[1])\" 1 elsewhere").error());
+    assert_denied(&shop.cmd("EVAL \"return redis.call('FLUSHALL')\" 0").error());
+    assert_eq!(shop.cmd("EVAL \"return redis.call('SET', KEYS[1], 'x')\" 1 shop:a").text(), "OK");
+    assert_eq!(shop.cmd("GET shop:a").text(), "x");
+
+    shop.cmd("MULTI");
+    shop.cmd("GET elsewhere");
+    let refused = shop.cmd("EXEC").error();
+    assert!(refused.starts_with("EXECABORT"), "{refused}");
+    shop.cmd("MULTI");
+    shop.cmd("GET shop:a");
+    assert_eq!(shop.cmd("EXEC").items()[0].text(), "x");
+    assert!(shop.cmd("WATCH elsewhere").error().starts_with("NOPERM"));
+    assert_eq!(shop.cmd("WATCH shop:a").text(), "OK");
+    shop.cmd("MULTI");
+    shop.cmd("SET shop:a y");
+    assert_eq!(shop.cmd("EXEC").items()[0].text(), "OK");
+    assert_eq!(shop.cmd("GET elsewhere").text(), "1");
+}
+
+#[test]
+fn with_connections_of_its_own_everything_goes_as_the_tenants_user() {
+    let cluster = Cluster::start();
+    set_user(&cluster, "slotway-shop", SHOP_RIGHTS);
+    let proxy = start(&cluster, &[walled("shop", "own"), tenant("web", "")]);
+    let (mut shop, mut web) = (logged_in(&proxy, "shop"), logged_in(&proxy, "web"));
+    assert!(shop.cmd("SET elsewhere 1").error().starts_with("NOPERM"));
+    assert_eq!(web.cmd("SET elsewhere 1").text(), "OK");
+    assert_eq!(shop.cmd("SET shop:a 1").text(), "OK");
+    assert!(shop.cmd("BLPOP elsewhere 0.05").error().starts_with("NOPERM"));
+    let parked = shop.cmd("BLPOP shop:list 0.05");
+    assert!(!parked.is_error(), "{parked:?}");
+    for index in 0..3 {
+        let key = cluster.key_on(index, "shop:b");
+        assert_eq!(shop.cmd(&format!("SET {key} 1")).text(), "OK");
+        assert!(connections(cluster.node(index), "slotway-shop") >= 1, "its own to each node");
+    }
+}
+
+#[test]
+fn a_leased_connection_is_never_another_users() {
+    let cluster = Cluster::start();
+    let rights = SHOP_RIGHTS.replace("~shop:*", "~*");
+    set_user(&cluster, "slotway-shop", &rights);
+    set_user(&cluster, "slotway-web", &rights);
+    let tenants = [walled("shop", "own"), walled("web", "own"), tenant("plain", "")];
+    let proxy = Options::cluster(&cluster.urls()).config(&tenants.concat()).flag("--threads", "1").start();
+    let key = cluster.key_on(0, "list");
+    let users = |name: &str| connections(cluster.node(0), name);
+    for round in 0..3 {
+        for name in ["shop", "web", "plain"] {
+            let mut client = logged_in(&proxy, name);
+            let given = client.cmd(&format!("BLPOP {key} 0.02"));
+            assert!(!given.is_error(), "{name} in round {round}: {given:?}");
+        }
+    }
+    // A shared one and a private one, which the second and third round used again.
+    assert_eq!((users("slotway-shop"), users("slotway-web")), (2, 2));
+    assert!(metric(&mut logged_in(&proxy, "plain"), "private_reused") >= 6);
+}
+
+#[test]
+fn order_is_kept_where_requests_change_their_connections() {
+    let cluster = Cluster::start();
+    set_user(&cluster, "slotway-shop", SHOP_RIGHTS);
+    let proxy = start(&cluster, &[walled("shop", "shared")]);
+    let mut shop = logged_in(&proxy, "shop");
+    const ROUNDS: usize = 200;
+    for round in 0..ROUNDS {
+        let key = format!("shop:{}", round % 7);
+        shop.send_line(&format!("SET {key} {round}"));
+        shop.send_line(&format!("EVAL \"return redis.call('INCRBY', KEYS[1], 1000)\" 1 {key}"));
+        shop.send_line(&format!("GET {key}"));
+        shop.send_line("MULTI");
+        shop.send_line(&format!("INCR {key}"));
+        shop.send_line("EXEC");
+        shop.send_line(&format!("GET {key}"));
+    }
+    for round in 0..ROUNDS {
+        let replies = shop.read_many(7);
+        let after = (round + 1_000) as i64;
+        assert_eq!(replies[0].text(), "OK");
+        assert_eq!(replies[1].int(), after, "the script saw what was set before");
+        assert_eq!(replies[2].text(), after.to_string(), "and what it did is seen behind it");
+        assert_eq!(replies[5].items()[0].int(), after + 1);
+        assert_eq!(replies[6].text(), (after + 1).to_string());
+    }
+}
+
+#[test]
+fn a_wrong_backend_login_is_one_tenants_trouble_and_ends_when_it_is_mended() {
+    let cluster = Cluster::start();
+    let tenants = [walled("shop", "shared"), walled("web", "own"), tenant("plain", "")];
+    let proxy = start(&cluster, &tenants);
+    let (mut shop, mut web, mut plain) =
+        (logged_in(&proxy, "shop"), logged_in(&proxy, "web"), logged_in(&proxy, "plain"));
+    let refused = "ERR slotway: the backend refuses the tenant's user or its password";
+    for _ in 0..3 {
+        assert_eq!(web.cmd("GET a").error(), refused);
+        assert_eq!(shop.cmd("EVAL 'return 1' 1 a").error(), refused);
+        assert_eq!(shop.cmd("WATCH a").error(), refused);
+        assert_eq!(shop.cmd("SET a 1").text(), "OK", "what needs no wall goes on");
+        assert_eq!(plain.cmd("EVAL 'return 1' 1 a").int(), 1);
+        assert_eq!(plain.cmd("WATCH a").text(), "OK");
+    }
+    assert!(metric(&mut plain, "backend_logins_refused") > 0);
+    let log = proxy.process().log_tail();
+    assert_eq!(log.matches("backend.user=\"slotway-web\"").count(), 1, "{log}");
+    assert!(!log.contains("secret"));
+    set_user(&cluster, "slotway-shop", SHOP_RIGHTS);
+    eventually("the user is let in", Duration::from_secs(10), || {
+        let reply = shop.cmd("EVAL 'return 1' 1 shop:a");
+        (!reply.is_error()).then_some(())
+    });
+    assert_eq!(shop.cmd("WATCH shop:a").text(), "OK");
+}
+
+#[test]
+fn a_namespace_without_a_wall_has_no_scripts() {
+    let cluster = Cluster::start();
+    let proxy = start(&cluster, &[tenant("shop", "namespace = \"k3m9x2ab\"")]);
+    let mut shop = logged_in(&proxy, "shop");
+    let refused = "NOPERM slotway: 'eval' needs a backend user of the tenant, which has none";
+    assert_eq!(shop.cmd("EVAL 'return 1' 1 a").error(), refused);
+    for line in ["EVALSHA 0000 1 a", "FCALL f 1 a", "SCRIPT LOAD 'return 1'", "FUNCTION LIST"] {
+        assert!(shop.cmd(line).is_error(), "{line}");
+    }
+    shop.cmd("MULTI");
+    assert_eq!(shop.cmd("SET a 1").text(), "QUEUED");
+    assert_eq!(shop.cmd("EVAL 'return 1' 1 a").error(), refused);
+    assert!(shop.cmd("EXEC").error().starts_with("EXECABORT"));
+    shop.cmd("MULTI");
+    shop.cmd("SET a 1");
+    assert_eq!(shop.cmd("EXEC").items()[0].text(), "OK", "no script, no escape");
+}
