@@ -21,6 +21,7 @@ use crate::resp::scan::RequestLimits;
 use crate::route::split::Together;
 use crate::scripts::store::Store;
 use crate::tenant::directory::Directory;
+use crate::tenant::script::Names;
 
 /// Shared by all workers of the process; built once.
 pub struct Shared {
@@ -60,6 +61,8 @@ pub struct Shared {
     pub monitors: Monitors,
     /// Scripts that went through.
     pub scripts: Arc<Store>,
+    /// What scripts of namespaces are called there and at the servers.
+    pub script_names: Names,
     /// Counts commands that take functions away from the servers.
     removed_functions: AtomicU64,
     /// When a server was last given functions that it lacked, by the wall clock in microseconds.
@@ -131,6 +134,7 @@ impl Shared {
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
             monitors: Monitors::new(settings.threads, settings.clients.pubsub_output_hard),
+            script_names: Names::default(),
             scripts: Arc::new(Store::new(settings.cluster.script_cache)),
             removed_functions: AtomicU64::new(0),
             gave_functions: AtomicU64::new(0),

@@ -153,6 +153,11 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "changes the client's record, whose socket it never touches",
     ),
     (
+        "client/own_scripts.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
+    (
         "client/namespaced.rs",
         "client::connection",
         "changes the client's record, whose socket it never touches",

@@ -24,6 +24,8 @@ pub mod topology;
 
 pub mod cluster;
 
+pub mod namespace;
+
 pub mod proxy;
 
 pub mod fake;

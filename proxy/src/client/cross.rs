@@ -30,7 +30,7 @@ pub(super) fn route(
     let slot = match slot_of(spec, request, turn) {
         // Standalone servers take keys of any slots together.
         Err(Refusal::CrossSlot) => one_place(spec, request, turn),
-        slot => Some(slot?.unwrap_or_else(|| turn.fixed_slot())),
+        slot => Some(slot?.unwrap_or_else(|| turn.fixed_slot(client))),
     };
     if let Some(slot) = slot {
         send_keyed(client, spec, Some(slot), request.frame(), turn);

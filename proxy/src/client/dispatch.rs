@@ -32,6 +32,7 @@ use crate::route::merge::MergeKind;
 use crate::route::split::Together;
 use crate::scripts::known::Known;
 use crate::shared::Shared;
+use crate::tenant::namespace::Namespace;
 use crate::tenant::translation::Translating;
 
 /// What handling requests needs of the worker.
@@ -110,9 +111,11 @@ impl Turn<'_> {
         }
     }
 
-    /// Where requests without a key go: always to the same shard, the one of the lowest slot that is served.
-    pub(super) fn fixed_slot(&self) -> Slot {
-        self.pool.slot_map().fixed_slot()
+    /// Where requests without a key go: always to the same shard, the one of the lowest slot that is served; to its
+    /// client's own, where all keys of its tenant are together.
+    pub(super) fn fixed_slot(&self, client: &Client) -> Slot {
+        let home = client.session.namespace().and_then(Namespace::slot);
+        home.unwrap_or_else(|| self.pool.slot_map().fixed_slot())
     }
 }
 
@@ -272,7 +275,8 @@ fn send_fixed(
     if spec.flags.contains(Flags::MOVABLEKEYS) && spec.keys == spec::Keys::None && turn.are_apart() {
         return Err(unsupported(spec, Refused::HiddenKeys));
     }
-    send(client, turn.fixed_slot(), request.frame(), turn);
+    // Not the client's own: what is published has to reach those who listen there.
+    send(client, turn.pool.slot_map().fixed_slot(), request.frame(), turn);
     Ok(())
 }
 
@@ -296,7 +300,7 @@ fn block(
         private::start::search(client, spec, request, turn)?;
         return Ok(Flow::Done);
     }
-    let slot = slot?.unwrap_or_else(|| turn.fixed_slot());
+    let slot = slot?.unwrap_or_else(|| turn.fixed_slot(client));
     private::start::block(client, spec, request, slot, turn);
     Ok(Flow::Done)
 }

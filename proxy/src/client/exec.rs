@@ -32,7 +32,7 @@ pub(super) fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> R
         return Ok(Flow::Later);
     }
     let (own, spans) = (transaction.slot, transaction.shares.is_some());
-    let slot = own.unwrap_or_else(|| turn.fixed_slot());
+    let slot = own.unwrap_or_else(|| turn.fixed_slot(client));
     let guard = if watches { guard(client, own, spans, turn) } else { Guard::None };
     let Some(transaction) = client.session.transaction.take() else { return Err(Refusal::ExecWithoutMulti) };
     match guard {

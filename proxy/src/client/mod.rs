@@ -11,6 +11,7 @@ pub mod dispatch;
 mod exec;
 mod guard;
 mod namespaced;
+mod own_scripts;
 pub mod plans;
 mod reads;
 pub mod scripted;

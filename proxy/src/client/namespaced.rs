@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::connection::Client;
 use super::dispatch::{self, Flow, Turn};
+use super::own_scripts;
 use super::send::open_plain;
 use super::session::Session;
 use super::subscribe;
@@ -43,11 +44,16 @@ pub(super) fn route(
         return Ok(Flow::Later);
     }
     let mut rewriter = turn.spares.take_rewriter();
-    let rewritten = rewriter.rewrite(asker, spec, request);
+    let rewritten = rewriter.rewrite(asker, spec, request, &turn.shared.script_names);
     let handled = match rewritten {
         Err(why) => Err(refusal(why, spec)),
         Ok(_) if is_unqueued(client, spec) => Err(not_queued(spec)),
         Ok(Rewriting::Unchanged) => handle(client, asker, spec, request, turn),
+        Ok(_) if asks(spec) == Asks::Load => {
+            let told = Translation::Instead(own_scripts::loaded(request.arg(2).unwrap_or_default()));
+            turn.translating = Some(translating(asker, told));
+            dispatch::route_on(client, spec, &rewriter.request(), turn)
+        }
         Ok(Rewriting::Changed) => handle(client, asker, spec, &rewriter.request(), turn),
         Ok(Rewriting::Renamed) => match turn.commands.find(&rewriter.request()) {
             Lookup::Found(renamed) => {
@@ -65,6 +71,13 @@ pub(super) fn route(
 /// Whether the client may be somebody else behind it.
 fn is_another(spec: &Spec) -> bool {
     matches!(spec.treatment, Treatment::Local(Local::Auth | Local::Hello | Local::Reset))
+}
+
+fn asks(spec: &Spec) -> Asks {
+    match spec.in_namespace {
+        InNamespace::Served { asks, .. } => asks,
+        InNamespace::Refused(_) => Asks::Nothing,
+    }
 }
 
 fn tells(spec: &Spec) -> Tells {
@@ -92,11 +105,18 @@ fn handle_as(
     (tells, request): (Tells, &Request<'_>),
     turn: &mut Turn<'_>,
 ) -> Result<Flow, Refusal> {
-    if let InNamespace::Served { asks: Asks::All(all), .. } = spec.in_namespace {
+    let asks = asks(spec);
+    if matches!(asks, Asks::All(_) | Asks::Exist | Asks::Forget) {
         if client.subscriptions.is_some() && subscribe::restrict(client, spec, request, turn)? {
             return Ok(Flow::Done);
         }
-        return walk_through(client, asker, (all, tells), request, turn);
+        let whose = &asker.namespace;
+        match asks {
+            Asks::All(all) => return walk_through(client, asker, (all, tells), request, turn),
+            Asks::Exist => own_scripts::exist(client, whose, request, turn),
+            _ => own_scripts::forget(client, whose, request, turn)?,
+        }
+        return Ok(Flow::Done);
     }
     let queued = |client: &Client| client.session.transaction.as_ref().map_or(0, |it| it.queued);
     let before = queued(client);
@@ -123,13 +143,14 @@ fn translating(asker: &Asker, translation: Translation) -> Box<Translating> {
 
 /// What would be queued, but speaks of all keys or changes what names mean.
 fn is_unqueued(client: &Client, spec: &Spec) -> bool {
+    use Asks::{All, Exist, Forget, Load};
     client.session.transaction.is_some()
-        && (matches!(spec.in_namespace, InNamespace::Served { asks: Asks::All(_), .. })
+        && (matches!(spec.in_namespace, InNamespace::Served { asks: All(_) | Exist | Forget | Load, .. })
             || matches!(spec.treatment, Treatment::Local(Local::Select)))
 }
 
 fn not_queued(spec: &Spec) -> Refusal {
-    let why = "it speaks of all keys of a namespace, or of another part of it";
+    let why = "it speaks of all keys or scripts of a namespace, or of another part of it";
     Refusal::NotQueued { name: spec.name.to_string(), why }
 }
 
@@ -194,6 +215,7 @@ fn refusal(why: Unwritable, spec: &Spec) -> Refusal {
         Unwritable::Keys(error) => Refusal::Said(error.text(spec).into_owned()),
         Unwritable::Syntax => Refusal::Syntax,
         Unwritable::Channel(why) => unsupported(why.text()),
+        Unwritable::NoScript => Refusal::Keys("NOSCRIPT No matching script. Please use EVAL."),
         Unwritable::TooLong => unsupported("a name is too long"),
         Unwritable::NotAnInteger => Refusal::NotAnInteger,
         Unwritable::NoDatabase => Refusal::DbIndex,

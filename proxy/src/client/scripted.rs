@@ -28,7 +28,7 @@ pub(super) fn send(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
-    let slot = dispatch::slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
+    let slot = dispatch::slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot(client));
     let lane = turn.lane(client);
     let deadline = turn.now + turn.shared.command_timeout;
     let called = Scripted::of(request);
@@ -141,7 +141,7 @@ pub(super) fn everywhere(spec: &Spec, request: &Request<'_>, policy: Policy, tur
 }
 
 /// Whether the servers take it.
-fn is_flush(request: &Request<'_>) -> bool {
+pub(super) fn is_flush(request: &Request<'_>) -> bool {
     let is = |word: &[u8]| request.arg(2).is_none_or(|arg| arg.eq_ignore_ascii_case(word));
     request.len() <= 3 && (is(b"sync") || is(b"async"))
 }

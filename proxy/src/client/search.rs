@@ -32,7 +32,7 @@ pub(super) fn route(
     match map.shard_slots().len() {
         0 => return Err(Refusal::NotReady),
         shards if shards == 1 || turn.commands.by_full_name(COORDINATED).is_some() => {
-            send(client, turn.fixed_slot(), request.frame(), turn);
+            send(client, turn.fixed_slot(client), request.frame(), turn);
             return Ok(());
         }
         _ => {}
@@ -47,7 +47,7 @@ pub(super) fn route(
             Outgoing::same(request, 1..1 + usize::from(names), Gathering::Change(change))
         }
         Search::One => {
-            let slot = turn.fixed_slot();
+            let slot = turn.fixed_slot(client);
             let outgoing = Outgoing::same(request, 1..2, Gathering::Info);
             let frame = outgoing.frame(by_slot(turn).then_some(slot)).map_err(|why| refuse(&why))?;
             send(client, slot, &frame, turn);

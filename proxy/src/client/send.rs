@@ -50,7 +50,7 @@ pub(super) fn send_keyed(
 ) {
     match slot {
         Some(slot) if reads::may_leave_primary(client, spec, turn) => send_read(client, slot, frame, turn),
-        slot => send(client, slot.unwrap_or_else(|| turn.fixed_slot()), frame, turn),
+        slot => send(client, slot.unwrap_or_else(|| turn.fixed_slot(client)), frame, turn),
     }
 }
 
@@ -140,7 +140,7 @@ pub(super) fn send_scan(
     let (slot, cursor) = cursor::parse(request.arg(1).unwrap_or_default()).ok_or(Refusal::BadCursor)?;
     let map = turn.pool.slot_map();
     // A cluster need not serve every slot: a scan begins with the first shard there is.
-    let slot = if cursor == 0 && map.owner(slot).is_none() { turn.fixed_slot() } else { slot };
+    let slot = if cursor == 0 && map.owner(slot).is_none() { turn.fixed_slot(client) } else { slot };
     let next =
         map.shard_slots().iter().copied().find(|first| *first > slot && map.owner(*first) != map.owner(slot));
     // All keys of a namespace may be in one slot.

@@ -200,7 +200,7 @@ fn watch(
                 }
             }
         }
-        slot => (slot?.unwrap_or_else(|| turn.fixed_slot()), request.frame().into(), Vec::new()),
+        slot => (slot?.unwrap_or_else(|| turn.fixed_slot(client)), request.frame().into(), Vec::new()),
     };
     if !spans && let Some(watch) = watch_of(client).filter(|watch| !watch.broken) {
         let own = watch.only_node();
@@ -226,7 +226,7 @@ pub(super) fn watch_of(client: &Client) -> Option<&Watch> {
 pub(super) fn on_watching_node(client: &mut Client, kind: Kind, request: Box<[u8]>, turn: &mut Turn<'_>) {
     let node = watch_of(client).and_then(Watch::only_node);
     let endpoint = node.and_then(|node| turn.private.endpoint(node)).cloned();
-    let slot = turn.fixed_slot();
+    let slot = turn.fixed_slot(client);
     start::begin(client, kind, slot, request, turn);
     if let (Some(endpoint), Some(job)) = (endpoint, client.job_mut()) {
         job.go_to(endpoint);
@@ -315,7 +315,7 @@ fn place(spec: &Spec, request: &Request<'_>, may_span: bool, turn: &Turn<'_>) ->
         | Treatment::Split(_) => dispatch::slot_of(spec, request, turn).map(Place::of),
         // Published to the shard that everybody listens at.
         Treatment::FixedShard if turn.shared.together == Together::Shard => {
-            Ok(Place::Slot(turn.fixed_slot()))
+            Ok(Place::Slot(turn.pool.slot_map().fixed_slot()))
         }
         Treatment::FixedShard | Treatment::Transaction(Command::Unwatch) => Ok(Place::Anywhere),
         Treatment::EveryShard(_)

@@ -49,6 +49,16 @@ pub enum Asks {
     OnePattern,
     /// CLIENT TRACKING: PREFIX.
     Prefixes,
+    /// EVAL: where its key specs say; and what its script calls keys.
+    Body,
+    /// EVALSHA: the same of a script that was said before.
+    Called,
+    /// SCRIPT LOAD: what the script calls keys.
+    Load,
+    /// SCRIPT EXISTS, of the namespace's own.
+    Exist,
+    /// SCRIPT FLUSH, of the namespace's own.
+    Forget,
 }
 
 /// What is asked of all keys of a namespace.
@@ -113,6 +123,8 @@ impl InNamespace {
         match self {
             Self::Served { asks: Asks::Nothing, .. } => "served",
             Self::Served { asks: Asks::Scan | Asks::All(_), .. } => "its own keys only",
+            Self::Served { asks: Asks::Body | Asks::Called, .. } => "own names, also within the script",
+            Self::Served { asks: Asks::Load | Asks::Exist | Asks::Forget, .. } => "its own scripts only",
             Self::Served { asks: Asks::Sort, .. } => "own names; BY and GET too",
             Self::Served { asks: Asks::Copy | Asks::Move, .. } => "own names, in any of its databases",
             Self::Served { .. } => "own names",
@@ -258,14 +270,15 @@ const SERVED: &[(Asks, Tells, &[&str])] = &[
     (Asks::All(All::Any), Tells::Name, &["randomkey"]),
     (Asks::All(All::Remove), Tells::Nothing, &["flushdb"]),
     (Asks::All(All::RemoveEverywhere), Tells::Nothing, &["flushall"]),
-    // A script may return what it was given.
-    (
-        Asks::AnyKeys,
-        Tells::Anywhere,
-        &["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"],
-    ),
-    // A script's body is everyone's who knows it; whether it is loaded is no secret worth keeping.
-    (Asks::Nothing, Tells::Nothing, &["script", "script|exists", "script|help", "script|load"]),
+    // A function may return what it was given.
+    (Asks::AnyKeys, Tells::Anywhere, &["fcall", "fcall_ro"]),
+    // A script sees the names that its author wrote, unless it goes out of its way.
+    (Asks::Body, Tells::Anywhere, &["eval", "eval_ro"]),
+    (Asks::Called, Tells::Anywhere, &["evalsha", "evalsha_ro"]),
+    (Asks::Load, Tells::Nothing, &["script|load"]),
+    (Asks::Exist, Tells::Nothing, &["script|exists"]),
+    (Asks::Forget, Tells::Nothing, &["script|flush"]),
+    (Asks::Nothing, Tells::Nothing, &["script", "script|help"]),
     (Asks::Channel, Tells::Nothing, &["publish", "spublish"]),
     (Asks::Channels(1), Tells::Nothing, &["ssubscribe", "subscribe", "sunsubscribe", "unsubscribe"]),
     (Asks::Patterns(1), Tells::Nothing, &["psubscribe", "punsubscribe"]),
@@ -340,7 +353,7 @@ const REFUSED: &[(Unsafe, &[&str])] = &[
         Unsafe::Scripts,
         &[
             "function|delete", "function|dump", "function|flush", "function|kill", "function|list",
-            "function|load", "function|restore", "function|stats", "script|debug", "script|flush",
+            "function|load", "function|restore", "function|stats", "script|debug",
             "script|kill", "script|show",
         ],
     ),
@@ -421,7 +434,7 @@ mod tests {
                 row.treatment,
                 Treatment::EveryShard(_) | Treatment::Series | Treatment::RandomKey | Treatment::Search(_)
             );
-            let by_name = matches!(&*row.name, "script|load" | "script|exists");
+            let by_name = matches!(&*row.name, "script|load" | "script|exists" | "script|flush");
             if everywhere && !by_name {
                 let row_of = of(&row.name);
                 let walked = matches!(row_of, InNamespace::Served { asks: Asks::All(_), .. });

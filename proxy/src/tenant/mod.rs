@@ -7,4 +7,5 @@ pub mod namespace;
 pub mod channels;
 pub mod messages;
 pub mod rewrite;
+pub mod script;
 pub mod translation;

@@ -30,6 +30,12 @@ impl Namespace {
         Self { settings }
     }
 
+    /// Which one it is.
+    #[must_use]
+    pub fn id(&self) -> NamespaceId {
+        self.settings.id
+    }
+
     /// How many numbered databases it has.
     #[must_use]
     pub fn databases(&self) -> u16 {

@@ -11,6 +11,8 @@ pub enum Translation {
     Of(Tells),
     /// EXEC: each element as the row of what was queued says.
     Exec(Box<[Tells]>),
+    /// Anything but an error becomes this.
+    Instead(Box<[u8]>),
 }
 
 impl Translation {
@@ -19,7 +21,7 @@ impl Translation {
     pub fn is_of_errors(&self) -> bool {
         match self {
             Self::Of(tells) => *tells == Tells::Nothing,
-            Self::Exec(_) => false,
+            Self::Exec(_) | Self::Instead(_) => false,
         }
     }
 
@@ -27,6 +29,8 @@ impl Translation {
     /// see, is appended as far as it is one.
     pub fn apply(&self, namespace: &Namespace, reply: &[u8], out: &mut Vec<u8>) {
         match self {
+            Self::Instead(told) if !is_error(reply) => out.extend_from_slice(told),
+            Self::Instead(_) => translate(namespace, Tells::Nothing, reply, out),
             Self::Of(tells) => translate(namespace, *tells, reply, out),
             Self::Exec(queued) => {
                 Walk { namespace, rest: reply, out, queued }.run(Place::Exec);

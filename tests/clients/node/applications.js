@@ -24,6 +24,8 @@ import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
 const [host, port] = process.env.SLOTWAY_ADDR.split(":");
 const connection = { host, port: Number(port) };
 const url = `redis://${process.env.SLOTWAY_ADDR}`;
+// What scripts over several keys want on a cluster; a tenant whose keys are together does without.
+const tag = (text) => (process.env.SLOTWAY_TOGETHER ? text : `{${text}}`);
 const twenty = Array.from({ length: 20 }, (_, number) => number);
 
 // An application that waits for ever is a failure, not a reason to wait.
@@ -34,7 +36,7 @@ setTimeout(() => {
 
 // Scripts over a queue's keys: a hash tag as prefix, as its manual has it for clusters.
 async function bullmq(name) {
-  const options = { connection: { ...connection, maxRetriesPerRequest: null }, prefix: "{bull}" };
+  const options = { connection: { ...connection, maxRetriesPerRequest: null }, prefix: tag("bull") };
   const queue = new Queue(name, options);
   const events = new QueueEvents(name, options).setMaxListeners(0);
   let failures = 0;
@@ -59,7 +61,7 @@ async function bullmq(name) {
 
 // The same, with BRPOPLPUSH and pub/sub.
 async function beeQueue(name) {
-  const queue = new BeeQueue(name, { redis: connection, prefix: "{bq}" });
+  const queue = new BeeQueue(name, { redis: connection, prefix: tag("bq") });
   await queue.ready();
   queue.process(4, async (job) => job.data.n * 2);
   const done = async (n) => {

@@ -74,7 +74,7 @@ pub(in super::super) fn begin(client: &mut Client, shares: Shares, turn: &mut Tu
         let node = map.owner_endpoint(slot).map(|endpoint| turn.private.node(endpoint));
         runs.extend(node.filter(|node| checks.contains(node)).map(|node| (node, index)));
     }
-    let fixed = turn.fixed_slot();
+    let fixed = turn.fixed_slot(client);
     let origin = start::begin(client, Kind::Step { leads: 0 }, fixed, Box::default(), turn);
     let protocol = client.session.protocol;
     let shares = Rc::new(shares);

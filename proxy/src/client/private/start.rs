@@ -95,7 +95,7 @@ pub(in super::super) fn search(
     }
     turn.metrics.blocking_commands.add(1);
     let kind = Kind::Blocking { destructive: blocking::is_destructive(spec) };
-    begin(client, kind, turn.fixed_slot(), request.frame().into(), turn);
+    begin(client, kind, turn.fixed_slot(client), request.frame().into(), turn);
     let Some(job) = client.job_mut() else { return Ok(()) };
     job.until = until(patience, turn.now);
     job.extra_mut().search = Some(Search { unknown, ..Search::default() });

@@ -93,7 +93,7 @@ fn switch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Re
     client.private_mut().pinned.track(tracking);
     turn.metrics.pinned_tracking.add(1);
     if bcast {
-        let slot = turn.fixed_slot();
+        let slot = turn.fixed_slot(client);
         start::begin(client, Kind::Track { asked: true }, slot, Box::default(), turn);
     } else {
         client.answer(b"+OK\r\n", turn.spares);
@@ -120,7 +120,7 @@ pub(in super::super) fn route(
             {
                 return Err(Refusal::WrongArity { name: spec.name.to_string() });
             }
-            let slot = dispatch::slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot());
+            let slot = dispatch::slot_of(spec, request, turn)?.unwrap_or_else(|| turn.fixed_slot(client));
             if !is_alone {
                 return Ok(Some(Flow::Later));
             }
@@ -322,8 +322,13 @@ fn tell_again(client: &mut Client, turn: &mut Turn<'_>) {
     if alone {
         // Nobody waits for an answer.
         let origin = send::open(client, Expect::Nothing, turn);
-        let mut job =
-            Job::new(Kind::Track { asked: false }, origin.ticket, turn.fixed_slot(), Box::default(), now);
+        let mut job = Job::new(
+            Kind::Track { asked: false },
+            origin.ticket,
+            turn.fixed_slot(client),
+            Box::default(),
+            now,
+        );
         job.until = now + turn.shared.command_timeout;
         job.stage = Stage::Ready;
         client.private_mut().job = Some(job);

@@ -2,6 +2,7 @@
 //! channel has the prefix. Where names stand is never guessed: the command's reviewed row says it, and its key specs.
 
 mod options;
+mod scripts;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use thiserror::Error;
 
 use super::channels::{self, BadChannel};
 use super::namespace::{Namespace, Prefix};
+use super::script::Names;
 use crate::command::key_count::KeysError;
 use crate::command::keys;
 use crate::command::reviewed::{Asks, InNamespace, Unsafe};
@@ -75,6 +77,9 @@ pub enum Unwritable {
     /// There is no such database.
     #[error("DB index is out of range")]
     NoDatabase,
+    /// A script that the namespace did not say.
+    #[error("no such script")]
+    NoScript,
     /// MOVE to where the key is.
     #[error("source and destination objects are the same")]
     SameObject,
@@ -90,7 +95,7 @@ pub struct Rewriter {
 }
 
 impl Rewriter {
-    /// Rewrites a request of `spec`, whose number of arguments was checked.
+    /// Rewrites a request of `spec`, whose number of arguments was checked. A script that it says is noted in `names`.
     ///
     /// # Errors
     /// Where it is not served.
@@ -99,13 +104,17 @@ impl Rewriter {
         asker: &Asker,
         spec: &Spec,
         request: &Request<'_>,
+        names: &Names,
     ) -> Result<Rewriting, Unwritable> {
         let asks = match spec.in_namespace {
             InNamespace::Served { asks, .. } => asks,
             InNamespace::Refused(why) => return Err(Unwritable::Refused(why)),
         };
         match asks {
-            Asks::Nothing | Asks::All(_) => return Ok(Rewriting::Unchanged),
+            Asks::Nothing | Asks::All(_) | Asks::Exist | Asks::Forget => return Ok(Rewriting::Unchanged),
+            Asks::Body => self.write_body(asker, spec, request, names)?,
+            Asks::Called => self.write_called(asker, spec, request, names)?,
+            Asks::Load => self.write_load(asker, request, names),
             Asks::Keys | Asks::AnyKeys => {
                 self.find_keys(spec, request)?;
                 if self.named.is_empty() {

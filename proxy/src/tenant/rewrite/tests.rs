@@ -3,6 +3,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
+use crate::command::digest::Digest;
 use crate::command::reviewed::Tells;
 use crate::command::table::{Lookup, Table};
 use crate::resp::scan::{RequestLimits, RequestScanner, Scan};
@@ -37,7 +38,7 @@ fn rewrite(asker: &Asker, args: &[&[u8]]) -> Result<(Rewriting, Vec<Vec<u8>>), U
     let request = scanner.request(&bytes);
     let Lookup::Found(spec) = TABLE.find(&request) else { panic!("no such command: {:?}", args[0]) };
     let mut rewriter = Rewriter::default();
-    let rewriting = rewriter.rewrite(asker, spec, &request)?;
+    let rewriting = rewriter.rewrite(asker, spec, &request, &Names::default())?;
     if rewriting == Rewriting::Unchanged {
         return Ok((rewriting, args.iter().map(|arg| arg.to_vec()).collect()));
     }
@@ -66,8 +67,8 @@ fn names_get_the_prefix_where_the_row_says() {
     for (text, written) in [
         ("GET k", "GET P:k"),
         ("MSET a 1 b 2", "MSET P:a 1 P:b 2"),
-        ("EVAL s 2 a b c", "EVAL s 2 P:a P:b c"),
-        ("EVAL s 0 a", "EVAL s 0 a"),
+        ("FCALL f 2 a b c", "FCALL f 2 P:a P:b c"),
+        ("FCALL f 0 a", "FCALL f 0 a"),
         ("BLPOP a b 0", "BLPOP P:a P:b 0"),
         ("ZUNIONSTORE d 2 a b WEIGHTS 1 2", "ZUNIONSTORE P:d 2 P:a P:b WEIGHTS 1 2"),
         ("BITOP AND d a b", "BITOP AND P:d P:a P:b"),
@@ -118,6 +119,34 @@ fn names_get_the_prefix_where_the_row_says() {
         let asker = Asker { namespace: together(), database: 0 };
         assert_eq!(line(&asker, text).as_deref(), Ok(&*expected("{k3m9x2ac}")), "{text}");
     }
+}
+
+#[test]
+fn scripts_get_what_shows_them_their_own_names_and_the_prefix_as_the_last_argument() {
+    let asker = Asker { namespace: together(), database: 2 };
+    let names = Names::default();
+    let rewrite = |args: &[&[u8]]| {
+        let bytes = frame(args);
+        let mut scanner = RequestScanner::default();
+        scanner.scan(&bytes, &LIMITS).unwrap();
+        let request = scanner.request(&bytes);
+        let Lookup::Found(spec) = TABLE.find(&request) else { panic!("no such command") };
+        let mut rewriter = Rewriter::default();
+        rewriter.rewrite(&asker, spec, &request, &names).map(|_| arguments(rewriter.request().frame()))
+    };
+    let own = Digest::of(b"return 1").to_string();
+    assert_eq!(rewrite(&[b"EVALSHA", own.as_bytes(), b"0"]), Err(Unwritable::NoScript));
+    assert_eq!(rewrite(&[b"EVALSHA", b"x", b"0"]), Err(Unwritable::NoScript));
+    let said = rewrite(&[b"EVAL", b"return 1", b"1", b"k", b"a"]).unwrap();
+    let body = crate::tenant::script::wrap(b"return 1");
+    let expected: [&[u8]; 6] = [b"EVAL", &body, b"1", b"{k3m9x2ac}.2:k", b"a", b"{k3m9x2ac}.2:"];
+    assert_eq!(said, expected);
+    let called = rewrite(&[b"EVALSHA_RO", own.to_uppercase().as_bytes(), b"0"]).unwrap();
+    let wrapped = Digest::of(&body).to_string();
+    assert_eq!(called, [b"EVALSHA_RO", wrapped.as_bytes(), b"0", b"{k3m9x2ac}.2:"]);
+    assert_eq!(rewrite(&[b"EVAL", b"x", b"2", b"k"]), Err(Unwritable::Keys(KeysError::TooMany)));
+    let load: [&[u8]; 3] = [b"SCRIPT", b"LOAD", b"return 1"];
+    assert_eq!(rewrite(&load).unwrap()[2], body);
 }
 
 #[test]
@@ -203,7 +232,17 @@ fn arg() -> impl Strategy<Value = Vec<u8>> {
 
 /// Whether a row's arguments keep their places.
 fn keeps_places(asks: Asks) -> bool {
-    !matches!(asks, Asks::Copy | Asks::Move | Asks::Scan | Asks::OnePattern | Asks::Prefixes)
+    !matches!(
+        asks,
+        Asks::Copy
+            | Asks::Move
+            | Asks::Scan
+            | Asks::OnePattern
+            | Asks::Prefixes
+            | Asks::Body
+            | Asks::Called
+            | Asks::Load
+    )
 }
 
 proptest! {
@@ -215,7 +254,7 @@ proptest! {
     ) {
         let namespace = if is_together { together() } else { spread() };
         let asker = Asker { namespace, database };
-        let mut rewriter = Rewriter::default();
+        let (mut rewriter, said) = (Rewriter::default(), Names::default());
         for spec in TABLE.iter() {
             let InNamespace::Served { asks, .. } = spec.in_namespace else { continue };
             let mut argv: Vec<Vec<u8>> = spec.name.split('|').map(|part| part.as_bytes().to_vec()).collect();
@@ -228,7 +267,7 @@ proptest! {
             let mut scanner = RequestScanner::default();
             scanner.scan(&bytes, &LIMITS).unwrap();
             let request = scanner.request(&bytes);
-            let Ok(rewriting) = rewriter.rewrite(&asker, spec, &request) else { continue };
+            let Ok(rewriting) = rewriter.rewrite(&asker, spec, &request, &said) else { continue };
             if rewriting == Rewriting::Unchanged {
                 let keys = keys::positions(spec, &request).map(|keys| keys.len());
                 prop_assert!(keys == Ok(0) || matches!(asks, Asks::Nothing | Asks::All(_)), "{}", spec.name);

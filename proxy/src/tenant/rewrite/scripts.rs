@@ -1,0 +1,66 @@
+//! Scripts: what goes in front of them, and the prefix that it is told behind all arguments.
+
+use super::{Asker, Rewriter, Unwritable};
+use crate::command::digest::Digest;
+use crate::command::spec::Spec;
+use crate::resp::request::Request;
+use crate::tenant::script::Names;
+
+impl Rewriter {
+    /// `EVAL script numkeys key ... argument ...`.
+    pub(super) fn write_body(
+        &mut self,
+        asker: &Asker,
+        spec: &Spec,
+        request: &Request<'_>,
+        names: &Names,
+    ) -> Result<(), Unwritable> {
+        self.find_keys(spec, request)?;
+        let script = names.note(asker.namespace.id(), request.arg(1).unwrap_or_default());
+        self.write_call(asker, request, &script)
+    }
+
+    /// `EVALSHA sha1 numkeys key ... argument ...`.
+    pub(super) fn write_called(
+        &mut self,
+        asker: &Asker,
+        spec: &Spec,
+        request: &Request<'_>,
+        names: &Names,
+    ) -> Result<(), Unwritable> {
+        self.find_keys(spec, request)?;
+        let own = Digest::parse(request.arg(1).unwrap_or_default()).ok_or(Unwritable::NoScript)?;
+        let wrapped = names.of(asker.namespace.id(), own).ok_or(Unwritable::NoScript)?;
+        self.write_call(asker, request, wrapped.to_string().as_bytes())
+    }
+
+    /// `SCRIPT LOAD script`.
+    pub(super) fn write_load(&mut self, asker: &Asker, request: &Request<'_>, names: &Names) {
+        let script = names.note(asker.namespace.id(), request.arg(2).unwrap_or_default());
+        self.begin(3);
+        self.keep(request, 0);
+        self.keep(request, 1);
+        self.push(&[&script]);
+    }
+
+    /// The call of `script`, whose keys were found.
+    fn write_call(&mut self, asker: &Asker, request: &Request<'_>, script: &[u8]) -> Result<(), Unwritable> {
+        let prefix = asker.prefix();
+        let named = std::mem::take(&mut self.named);
+        let mut next = named.iter().copied().peekable();
+        self.begin(request.len() + 1);
+        let mut written = Ok(());
+        for index in 0..request.len() {
+            if next.next_if_eq(&index).is_some() {
+                written = written.and(self.name(&prefix, request, index));
+            } else if index == 1 {
+                self.push(&[script]);
+            } else {
+                self.keep(request, index);
+            }
+        }
+        self.push(&[prefix.as_bytes()]);
+        self.named = named;
+        written
+    }
+}

@@ -1,0 +1,56 @@
+//! A tenant with a namespace on a cluster, and its user at the servers.
+
+use crate::cluster::Cluster;
+
+/// A tenant's part of a cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Namespace {
+    /// Its id.
+    pub id: &'static str,
+    /// Whether all its keys are in one slot.
+    pub together: bool,
+}
+
+impl Namespace {
+    /// One whose keys are in one slot.
+    #[must_use]
+    pub fn together(id: &'static str) -> Self {
+        Self { id, together: true }
+    }
+
+    /// One whose keys are spread.
+    #[must_use]
+    pub fn spread(id: &'static str) -> Self {
+        Self { id, together: false }
+    }
+
+    /// The settings of a tenant called as its one user, which needs no password.
+    #[must_use]
+    pub fn settings(&self, user: &str) -> String {
+        let Self { id, together } = self;
+        let placement = if *together { "together" } else { "spread" };
+        format!(
+            "[[tenants]]\nname = \"tenant-{user}\"\nnamespace = \"{id}\"\nplacement = \"{placement}\"\n\
+             databases = 16\nbackend.user = \"{id}\"\nbackend.password = \"secret\"\n\
+             users = [{{ name = \"{user}\", nopass = true }}]\n"
+        )
+    }
+
+    /// Makes its user on every node of the cluster: its keys and channels, and nothing that no key restricts.
+    pub fn admit(&self, cluster: &Cluster) {
+        for index in 0..cluster.len() {
+            let set = cluster.node(index).client().cmd(&self.rights());
+            assert_eq!(set.text(), "OK");
+        }
+    }
+
+    fn rights(&self) -> String {
+        let stem = if self.together { format!("{{{}}}", self.id) } else { self.id.to_owned() };
+        format!(
+            "ACL SETUSER {} reset on >secret ~{stem}:* ~{stem}.* resetchannels &{stem}:* -@all +@read +@write \
+             +@scripting +@transaction +@blocking +@pubsub +@connection -@dangerous -keys -scan -randomkey -dbsize \
+             +sort +time",
+            self.id
+        )
+    }
+}
