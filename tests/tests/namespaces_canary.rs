@@ -11,26 +11,18 @@ use slotway_tests::generate::unit::{Generator, prelude};
 use slotway_tests::generate::universe::all_keys;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
+use slotway_tests::tenant::Tenant;
 use slotway_tests::value::Value;
 
-/// Ann is the one who asks; Bob is whom she must not hear of.
-const TENANTS: &str = r#"
-[[users]]
-name = "default"
-passwords_sha256 = ["2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"]
-[[tenants]]
-name = "ann"
-namespace = "ann4x9q2"
-placement = "PLACE"
-databases = 16
-users = [{ name = "ann", nopass = true }]
-[[tenants]]
-name = "bob"
-namespace = "bob7k1z8"
-placement = "OTHER"
-databases = 16
-users = [{ name = "canary-user", nopass = true }]
-"#;
+/// Whoever says nothing has to log in: SHA-256 of "secret".
+const DEFAULT: &str = "[[users]]\nname = \"default\"\npasswords_sha256 = \
+                       [\"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\"]\n";
+
+/// Who asks.
+const ANN: Tenant = Tenant { name: "ann", id: "ann4x9q2", together: false };
+
+/// Whom she must not hear of.
+const CANARY: Tenant = Tenant { name: "canary", id: "bob7k1z8", together: false };
 
 /// What must not be heard: the mark, both prefixes, and the addresses of servers.
 const SECRETS: [&str; 4] = ["canary", "ann4x9q2", "bob7k1z8", "PORT"];
@@ -41,14 +33,17 @@ struct Stage {
 }
 
 impl Stage {
-    fn with(place: &str, other: &str) -> Self {
+    /// Whether the keys of the one who asks are together, and whether the other's are.
+    fn with(ann: bool, other: bool) -> Self {
         let cluster = Cluster::start();
         for index in 0..cluster.len() {
             let mut node = cluster.node(index).client();
             assert_eq!(node.cmd("CONFIG SET notify-keyspace-events KEA").text(), "OK");
         }
-        let tenants = TENANTS.replace("PLACE", place).replace("OTHER", other);
-        let proxy = Options::cluster(&cluster.urls()).config(&tenants).start();
+        let tenants = [Tenant { together: ann, ..ANN }, Tenant { together: other, ..CANARY }];
+        tenants.iter().for_each(|tenant| tenant.set_user(&cluster));
+        let config = [DEFAULT, &tenants[0].config(), &tenants[1].config()].concat();
+        let proxy = Options::cluster(&cluster.urls()).config(&config).start();
         Self { cluster, proxy }
     }
 
@@ -60,7 +55,7 @@ impl Stage {
     }
 
     fn bob(&self) -> Raw {
-        self.client("canary-user", 3)
+        self.client("canary", 3)
     }
 
     #[track_caller]
@@ -107,8 +102,8 @@ fn census(bob: &mut Raw) -> Vec<String> {
 
 #[test]
 fn generated_commands_tell_nothing_of_another_tenant() {
-    for (place, other) in [("spread", "together"), ("together", "spread"), ("spread", "spread")] {
-        let stage = Stage::with(place, other);
+    for (ann, other) in [(false, true), (true, false), (false, false)] {
+        let stage = Stage::with(ann, other);
         let mut bob = stage.bob();
         mark(&mut bob);
         let before = census(&mut bob);
@@ -131,11 +126,52 @@ fn generated_commands_tell_nothing_of_another_tenant() {
     }
 }
 
+/// What a script's text says no key specs tell: the servers keep it within the tenant's rights.
+#[test]
+fn scripts_and_transactions_find_nothing_of_another_tenant() {
+    for (together, protocol) in [(false, 2), (true, 3)] {
+        let stage = Stage::with(together, !together);
+        mark(&mut stage.bob());
+        let mut ann = stage.client("ann", protocol);
+        let key = "bob7k1z8:canary-string";
+        let scripts = [
+            "return redis.call('KEYS', '*')",
+            "return redis.call('SCAN', '0')",
+            "return redis.call('RANDOMKEY')",
+            "return redis.call('DBSIZE')",
+            "return redis.call('GET', ARGV[1])",
+            "return {redis.pcall('GET', ARGV[1]), redis.pcall('EXISTS', '{' .. ARGV[1])}",
+            "return redis.call('PUBLISH', ARGV[1], 'x')",
+            "return redis.call('PUBSUB', 'CHANNELS')",
+            "return redis.call('CLIENT', 'LIST')",
+            "return redis.call('CONFIG', 'GET', 'port')",
+            "return redis.call('CLUSTER', 'SLOTS')",
+            "return redis.call('MEMORY', 'STATS')",
+            "return redis.call('FUNCTION', 'LIST')",
+            "return redis.call('INFO')",
+            "return redis.call('SELECT', '0')",
+        ];
+        for script in scripts {
+            for line in [vec!["EVAL", script, "0", key], vec!["EVAL", script, "1", "k", key]] {
+                ann.send(&line);
+                let told = ann.read_frame();
+                let is_refused = told.starts_with(b"-") || script.contains("pcall");
+                assert!(is_refused, "{script}: {}", told.escape_ascii());
+                stage.check(script, &told);
+            }
+        }
+        for line in ["MULTI", "GET bob7k1z8:canary-string", "EXISTS {bob7k1z8}:canary-string", "EXEC"] {
+            ann.send_line(line);
+            stage.check(line, &ann.read_frame());
+        }
+    }
+}
+
 /// Every command of a server with all kinds of arguments, most of which make no sense.
 #[test]
 fn no_command_whatsoever_tells_of_another_tenant() {
-    for (place, other, protocol) in [("spread", "together", 2), ("together", "spread", 3)] {
-        let stage = Stage::with(place, other);
+    for (together, protocol) in [(false, 2), (true, 3)] {
+        let stage = Stage::with(together, !together);
         let mut bob = stage.bob();
         mark(&mut bob);
         let before = census(&mut bob);
@@ -187,8 +223,8 @@ fn commands(stage: &Stage) -> Vec<(String, i64)> {
 
 #[test]
 fn nothing_that_is_pushed_tells_of_another_tenant() {
-    for (place, other, protocol) in [("spread", "together", 2), ("together", "spread", 3)] {
-        let stage = Stage::with(place, other);
+    for (together, protocol) in [(false, 2), (true, 3)] {
+        let stage = Stage::with(together, !together);
         let mut bob = stage.bob();
         let mut listeners: Vec<Raw> = Vec::new();
         for lines in [

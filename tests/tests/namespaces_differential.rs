@@ -16,6 +16,7 @@ use slotway_tests::generate::shrink::shrunk;
 use slotway_tests::generate::unit::{Generator, Unit};
 use slotway_tests::proxy::Options;
 use slotway_tests::server::{Kind, Server};
+use slotway_tests::tenant::Tenant;
 
 /// Units of a seed; most are one command.
 const UNITS: usize = 600;
@@ -23,9 +24,7 @@ const UNITS: usize = 600;
 /// Replays to find the few commands that make a difference.
 const TRIES: usize = 300;
 
-const TENANT: &str = "[[tenants]]\nname = \"bob\"\nnamespace = \"bob7k1z8\"\nplacement = \"together\"\n\
-                      databases = 16\n[[tenants.users]]\nname = \"bob\"\nnopass = true\n\
-                      [[users]]\nname = \"default\"\nnopass = true\n";
+const BOB: Tenant = Tenant { name: "bob", id: "bob7k1z8", together: true };
 
 #[test]
 fn a_tenant_whose_keys_are_together_is_answered_as_by_a_server_of_its_own() {
@@ -36,7 +35,9 @@ fn a_tenant_whose_keys_are_together_is_answered_as_by_a_server_of_its_own() {
         }
         let server = Server::with(kind, &[("hz", "500")]);
         let cluster = Cluster::with(kind, 3, 0);
-        let proxy = Options::cluster(&cluster.urls()).config(TENANT).start();
+        BOB.set_user(&cluster);
+        let config = format!("[[users]]\nname = \"default\"\nnopass = true\n{}", BOB.config());
+        let proxy = Options::cluster(&cluster.urls()).config(&config).start();
         let rows = served(&server, kind == Kind::Valkey);
         let mut excuses = Excuses::read();
         excuses.one_slot.clear();
