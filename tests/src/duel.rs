@@ -15,6 +15,8 @@ use crate::value::Value;
 pub struct Duel {
     addrs: [String; 2],
     protocol: u8,
+    /// Whom the proxy's clients log in as, into a namespace.
+    user: Option<String>,
     plain: [Raw; 2],
     proxied: [Raw; 2],
     /// First words of commands, and how often the plain server answered them with an error and without.
@@ -40,12 +42,21 @@ impl Duel {
     #[track_caller]
     #[must_use]
     pub fn new(plain: &str, proxied: &str, protocol: u8) -> Self {
+        Self::as_user(plain, proxied, protocol, None)
+    }
+
+    /// The same where the proxy's clients log in as a user in a namespace, with any password. Scripts and functions are
+    /// then not forgotten in between.
+    #[track_caller]
+    #[must_use]
+    pub fn as_user(plain: &str, proxied: &str, protocol: u8, user: Option<&str>) -> Self {
         let addrs = [plain.to_owned(), proxied.to_owned()];
         Self {
-            plain: pair(plain, protocol),
-            proxied: pair(proxied, protocol),
+            plain: pair(plain, protocol, None),
+            proxied: pair(proxied, protocol, user),
             addrs,
             protocol,
+            user: user.map(str::to_owned),
             answered: BTreeMap::new(),
         }
     }
@@ -57,9 +68,12 @@ impl Duel {
 
     /// Empties both sides and loads the scripts. New clients, since a difference may have left these in a transaction.
     pub fn reset(&mut self) -> Option<Difference> {
-        self.plain = pair(&self.addrs[0], self.protocol);
-        self.proxied = pair(&self.addrs[1], self.protocol);
-        let steps = [plain(&["FLUSHALL"]), plain(&["FUNCTION", "FLUSH"]), plain(&["SCRIPT", "FLUSH"])];
+        self.plain = pair(&self.addrs[0], self.protocol, None);
+        self.proxied = pair(&self.addrs[1], self.protocol, self.user.as_deref());
+        let mut steps = vec![plain(&["FLUSHALL"])];
+        if self.user.is_none() {
+            steps.extend([plain(&["FUNCTION", "FLUSH"]), plain(&["SCRIPT", "FLUSH"])]);
+        }
         self.steps(&steps.iter().chain(&prelude().0).collect::<Vec<_>>())
     }
 
@@ -144,8 +158,14 @@ impl Duel {
 }
 
 #[track_caller]
-fn pair(addr: &str, protocol: u8) -> [Raw; 2] {
-    [Raw::speaking(addr, protocol), Raw::speaking(addr, protocol)]
+fn pair(addr: &str, protocol: u8, user: Option<&str>) -> [Raw; 2] {
+    [(); 2].map(|()| {
+        let mut raw = Raw::speaking(addr, protocol);
+        if let Some(user) = user {
+            assert_eq!(raw.cmd(&format!("AUTH {user} any")).text(), "OK");
+        }
+        raw
+    })
 }
 
 /// How a key that holds `kind` is compared.

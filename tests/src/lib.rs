@@ -20,6 +20,7 @@ pub mod process;
 
 pub mod server;
 
+pub mod tenant;
 pub mod topology;
 
 pub mod cluster;

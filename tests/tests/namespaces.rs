@@ -6,23 +6,19 @@ use std::time::Duration;
 use slotway_tests::cluster::Cluster;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
+use slotway_tests::tenant::Tenant;
 use slotway_tests::value::Value;
+
+const ANN: Tenant = Tenant { name: "ann", id: "ann4x9q2", together: false };
+const BOB: Tenant = Tenant { name: "bob", id: "bob7k1z8", together: true };
 
 /// Two tenants over one cluster: `ann`'s keys are spread, `bob`'s are together.
 fn start(cluster: &Cluster) -> Proxy {
-    let tenant = |name: &str, namespace: &str, placement: &str| {
-        format!(
-            "[[tenants]]\nname = \"{name}\"\nnamespace = \"{namespace}\"\nplacement = \"{placement}\"\n\
-             databases = 16\n[[tenants.users]]\nname = \"{name}\"\nnopass = true\n"
-        )
-    };
-    let tenants = [tenant("ann", ANN, "spread"), tenant("bob", BOB, "together")].concat();
     let plain = "[[users]]\nname = \"default\"\nnopass = true\n";
-    Options::cluster(&cluster.urls()).config(&[plain, &tenants].concat()).start()
+    [ANN, BOB].iter().for_each(|tenant| tenant.set_user(cluster));
+    let config = [plain, &ANN.config(), &BOB.config()].concat();
+    Options::cluster(&cluster.urls()).config(&config).start()
 }
-
-const ANN: &str = "ann4x9q2";
-const BOB: &str = "bob7k1z8";
 
 fn client(proxy: &Proxy, user: &str, protocol: u8) -> Raw {
     let mut client = proxy.client();

@@ -63,8 +63,7 @@ pub(super) fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> R
         return Ok(Flow::Done);
     }
     turn.metrics.transactions.add(1);
-    let whole = transaction.whole();
-    let queued = transaction.queued;
+    let (whole, queued) = (transaction.whole(), transaction.queued);
     if !is_own {
         let origin = send::open_plain(client, turn);
         let deadline = turn.now + turn.shared.command_timeout;
@@ -74,10 +73,8 @@ pub(super) fn exec(client: &mut Client, watches: bool, turn: &mut Turn<'_>) -> R
         send::send_pending(client, origin, pending, lane, &whole, turn);
         return Ok(Flow::Done);
     }
-    let kind = Kind::Exec {
-        database: transaction.selected.unwrap_or_else(|| client.session.backend_database()),
-        queued,
-    };
+    let database = transaction.selected.unwrap_or_else(|| client.session.backend_database());
+    let kind = Kind::Exec { database, queued };
     if watches {
         on_watching_node(client, kind, whole.into(), turn);
     } else {

@@ -62,8 +62,9 @@ impl<'r> Generator<'r> {
 
     /// The next unit.
     pub fn unit(&mut self) -> Unit {
+        let forgets = !self.excuses.never.contains_key("script|flush");
         match self.universe.rng().usize(..200) {
-            0 => flushed_scripts(),
+            0 if forgets => flushed_scripts(),
             1..5 => self.watched(),
             5..12 => self.transaction(),
             _ => self.single(),

@@ -169,12 +169,12 @@ impl<P: Fn(Slot) -> u16> Walk<P> {
     }
 
     fn remove(&mut self) -> Vec<Call> {
-        let mut groups: HashMap<u16, (Slot, Vec<Box<[u8]>>)> = HashMap::new();
+        let mut groups: HashMap<u16, Vec<Box<[u8]>>> = HashMap::new();
         for name in self.doomed.drain(..self.doomed.len().min(MOST_REMOVED)) {
-            let slot = Slot::of(&name);
-            groups.entry((self.place)(slot)).or_insert_with(|| (slot, Vec::new())).1.push(name);
+            groups.entry((self.place)(Slot::of(&name))).or_default().push(name);
         }
-        let unlink = |(slot, names): (Slot, Vec<Box<[u8]>>)| {
+        let unlink = |names: Vec<Box<[u8]>>| {
+            let slot = names.first().map_or(Slot::FIXED, |name| Slot::of(name));
             let words: Vec<&[u8]> =
                 std::iter::once(&b"UNLINK"[..]).chain(names.iter().map(|name| &**name)).collect();
             Call::of(slot, &words)
