@@ -27,10 +27,13 @@ Examples:
   slotway --cluster redis://10.0.0.1:7000 --listen 0.0.0.0:6379
   slotway --config slotway.toml --threads 2
   slotway check slotway.toml
+  slotway check --live slotway.toml
+  slotway tenants plan slotway.toml | redis-cli -h 10.0.0.1
   slotway dev
 
 Durations are whole numbers with ms, s, m, h or d; sizes with B, KiB, MiB or GiB.
-Exit status: 0 after a graceful end, 64 when flags or the file are wrong, 1 when it cannot serve.";
+Exit status: 0 after a graceful end, 64 when flags or the file are wrong, 1 when it cannot serve,
+or when a check of the servers found something wrong.";
 
 /// The whole command line.
 #[derive(Parser, Debug)]
@@ -52,11 +55,28 @@ pub(crate) enum Command {
     Check {
         /// The file
         file: PathBuf,
+        /// Ask every node that the file names, too: whether it can be reached, what it is, and whether each tenant's
+        /// backend user may do there what `slotway tenants plan` says and nothing else. Exit status 1 where not
+        #[arg(long)]
+        live: bool,
     },
+    /// What concerns tenants
+    #[command(subcommand)]
+    Tenants(TenantsCommand),
     /// Print how each command is routed and what is promised of it, as a table in Markdown
     Commands,
     /// Start a cluster of throw-away nodes and the proxy in front of it, to try things out
     Dev(DevFlags),
+}
+
+/// What concerns tenants.
+#[derive(Subcommand, Debug)]
+pub(crate) enum TenantsCommand {
+    /// Print the ACL lines that make the tenants' backend users, to be applied on every node, replicas too
+    Plan {
+        /// The settings file
+        file: PathBuf,
+    },
 }
 
 /// Flags of `slotway run`. Each overrides its key of the file.

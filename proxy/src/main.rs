@@ -10,12 +10,14 @@ use std::{env, fmt};
 
 use tracing_subscriber::EnvFilter;
 
-use cli::{Command, EXIT_USAGE, LOG_VARIABLE, RunFlags};
+use cli::{Command, EXIT_USAGE, LOG_VARIABLE, RunFlags, TenantsCommand};
 use slotway::command::promise::page;
 use slotway::command::table::Table;
 use slotway::config::error::ConfigErrors;
 use slotway::config::settings::{LogFormat, LogSettings, Settings};
 use slotway::config::written::Written;
+use slotway::live::survey;
+use slotway::tenant::rights::Rights;
 
 /// Gives memory back after a storm of clients, and can say how much is in use.
 #[global_allocator]
@@ -24,7 +26,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     match cli::parse(env::args_os()) {
         Ok(Command::Run(flags)) => run(&flags),
-        Ok(Command::Check { file }) => check(&file),
+        Ok(Command::Check { file, live }) => check(&file, live),
+        Ok(Command::Tenants(TenantsCommand::Plan { file })) => plan(&file),
         Ok(Command::Commands) => commands(),
         Ok(Command::Dev(flags)) => dev::run(&flags),
         Err(code) => code,
@@ -51,16 +54,58 @@ fn serve(settings: Settings) -> io::Result<()> {
     slotway::server::run(settings)
 }
 
-fn check(file: &Path) -> ExitCode {
+fn check(file: &Path, live: bool) -> ExitCode {
+    let settings = match read(file) {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    if !live {
+        say(io::stdout(), format_args!("ok\n{settings}"));
+        return ExitCode::SUCCESS;
+    }
+    match survey::run(&settings) {
+        Ok(report) => {
+            report.lines.iter().for_each(|line| say(io::stdout(), format_args!("{line}")));
+            match report.problems {
+                0 => say(io::stdout(), format_args!("ok")),
+                problems => say(io::stdout(), format_args!("{problems} problems")),
+            }
+            if report.problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            say(io::stderr(), format_args!("cannot ask: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Only the lines go to standard output: they are to be piped on.
+fn plan(file: &Path) -> ExitCode {
+    let settings = match read(file) {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let table = Table::builtin();
+    for tenant in &settings.tenants {
+        match &tenant.backend {
+            Some(user) => say(io::stdout(), format_args!("{}", Rights::of(tenant, &table).line(user))),
+            None if tenant.namespace.is_some() => {
+                let without = "has a namespace and no backend user: its scripts and functions are refused";
+                say(io::stderr(), format_args!("tenant {} {without}", tenant.name));
+            }
+            None => {}
+        }
+    }
+    let keep =
+        "apply the lines on every node, replicas too; ACL SAVE or CONFIG REWRITE keeps them over a restart";
+    say(io::stderr(), format_args!("{keep}"));
+    ExitCode::SUCCESS
+}
+
+fn read(file: &Path) -> Result<Settings, ExitCode> {
     let mut written = Written::default();
     written.read_file(file);
-    match written.check() {
-        Ok(settings) => {
-            say(io::stdout(), format_args!("ok\n{settings}"));
-            ExitCode::SUCCESS
-        }
-        Err(errors) => refuse(&errors),
-    }
+    written.check().map_err(|errors| refuse(&errors))
 }
 
 fn commands() -> ExitCode {

@@ -103,6 +103,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dns", &["config"]),
     // An endpoint in the settings is the endpoint that connections go to.
     ("config", &["cluster::slot_map", "command::access", "command::table"]),
+    ("live", &["backend", "cluster", "command", "config", "dns", "resp", "tenant"]),
     ("tenant", &["cluster::slot", "command", "config", "resp"]),
     ("socket", &["config"]),
     ("refusal", &["resp"]),
@@ -268,6 +269,7 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
 /// ◆ files that need no banned type or method by name.
 const IO_WITHOUT_OPT_OUT: &[(&str, &str)] = &[
     ("main.rs", "prints, and starts what does the rest"),
+    ("live/survey.rs", "waits for the answers that another file asks for"),
     ("client/private/drive.rs", "polls the sockets that the client's record owns"),
     ("private/open.rs", "waits for the connection that another file opens"),
     ("client/task.rs", "polls the socket that the client's record owns"),

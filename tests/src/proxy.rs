@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Output};
 use std::thread::panicking;
 use std::time::Duration;
 
@@ -216,6 +216,18 @@ impl Drop for Proxy {
         let log = self.process.log_tail();
         assert!(status.is_some_and(|status| status.success()), "the proxy's end: {status:?}\n{log}");
     }
+}
+
+/// Runs a subcommand that reads a settings file, the last argument, until it ends.
+///
+/// # Panics
+/// Where it can't be run.
+#[must_use]
+pub fn run_with_file(arguments: &[&str], config: &str) -> Output {
+    let dir = Dir::new("slotway");
+    let file = dir.path().join("slotway.toml");
+    fs::write(&file, config).expect("a writable directory");
+    Command::new(binary()).args(arguments).arg(&file).output().expect("the binary runs")
 }
 
 /// The proxy's binary: `SLOTWAY_BIN`, or the one that cargo built beside this test.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use slotway_tests::cluster::Cluster;
 use slotway_tests::poll::eventually;
-use slotway_tests::proxy::{Options, Proxy};
+use slotway_tests::proxy::{Options, Proxy, run_with_file};
 use slotway_tests::raw::Raw;
 use slotway_tests::server::Server;
+use slotway_tests::value::Value;
 
 // SHA-256 of "secret", which is every password here.
 const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -211,4 +212,101 @@ fn a_namespace_without_a_wall_has_no_scripts() {
     shop.cmd("MULTI");
     shop.cmd("SET a 1");
     assert_eq!(shop.cmd("EXEC").items()[0].text(), "OK", "no script, no escape");
+}
+
+/// Two tenants in namespaces, whose rights every node has by the plan, and a proxy that serves them.
+fn start_by_plan(cluster: &Cluster, more: &str) -> Proxy {
+    let tenants = ["shop", "web"].map(|name| walled(name, more));
+    let tenants = [
+        tenants[0].replace("name = \"shop\"\n", "name = \"shop\"\nnamespace = \"shopshop\"\ndatabases = 3\n"),
+        tenants[1].replace(
+            "name = \"web\"\n",
+            "name = \"web\"\nnamespace = \"webwebwe\"\nplacement = \"together\"\n",
+        ),
+    ]
+    .concat();
+    let seeds = format!("cluster.seeds = [\"{}\"]\n", cluster.urls().join("\", \""));
+    let config = seeds + &tenants;
+    let plan = String::from_utf8(run_with_file(&["tenants", "plan"], &config).stdout).expect("text");
+    assert_eq!(plan.lines().count(), 2);
+    for index in 0..cluster.len() {
+        let mut client = cluster.node(index).client();
+        plan.lines().for_each(|line| assert_eq!(client.cmd(line).text(), "OK"));
+    }
+    let checked = run_with_file(&["check", "--live"], &config);
+    assert!(checked.status.success(), "{checked:?}");
+    Options::cluster(&cluster.urls()).config(&tenants).start()
+}
+
+/// A client's whole day in a namespace: what it says of its own is answered, what it says of others is not.
+fn live_in_a_namespace(client: &mut Raw, other: &str) {
+    assert_eq!(client.cmd("EVAL \"return redis.call('SET', KEYS[1], ARGV[1])\" 1 a 1").text(), "OK");
+    assert_eq!(client.cmd("GET a").text(), "1");
+    for name in [other, "a", "elsewhere"] {
+        assert_denied(&client.cmd(&format!("EVAL \"return redis.call('GET', '{name}')\" 1 a")).error());
+    }
+    for call in ["'KEYS', '*'", "'SCAN', '0'", "'RANDOMKEY'", "'DBSIZE'", "'FLUSHALL'"] {
+        assert_denied(&client.cmd(&format!("EVAL \"return redis.call({call})\" 1 a")).error());
+    }
+    let sha = client.cmd("SCRIPT LOAD 'return redis.call(\"INCR\", KEYS[1])'").text();
+    assert_eq!(client.cmd(&format!("EVALSHA {sha} 1 a")).int(), 2);
+    client.cmd("MULTI");
+    client.cmd("INCR a");
+    client.cmd(&format!("EVALSHA {sha} 1 a"));
+    client.cmd("PUBLISH news 1");
+    client.cmd("PING");
+    let done = client.cmd("EXEC");
+    assert_eq!(done.items()[..3].iter().map(Value::int).collect::<Vec<_>>(), [3, 4, 0], "{done:?}");
+    assert_eq!(client.cmd("WATCH a").text(), "OK");
+    client.cmd("MULTI");
+    client.cmd("DEL a");
+    assert_eq!(client.cmd("EXEC").items()[0].int(), 1);
+    assert_eq!(client.cmd("BLPOP list 0.02"), Value::Nil);
+    // In several slots, where the namespace is spread: a plan with scripts and temporary keys of the proxy's.
+    client.cmd("MSET one 1 two 2 three 3");
+    assert_eq!(client.cmd("RENAME one four").text(), "OK");
+    assert_eq!(client.cmd("MGET two four").items()[1].text(), "1");
+    client.cmd("SADD s1 a b");
+    client.cmd("SADD s2 b c");
+    assert_eq!(client.cmd("SINTERSTORE s3 s1 s2").int(), 1);
+    client.cmd("MULTI");
+    client.cmd("SET two 22");
+    client.cmd("SET three 33");
+    assert_eq!(client.cmd("EXEC").items().len(), 2);
+    assert_eq!(client.cmd("DBSIZE").int(), 6, "s1 s2 s3 two three four");
+    assert_eq!(client.cmd("KEYS *").items().len(), 6);
+    assert_eq!(client.cmd("FLUSHDB").text(), "OK");
+    assert_eq!(client.cmd("DBSIZE").int(), 0);
+}
+
+#[test]
+fn in_a_namespace_scripts_reach_their_own_keys_and_the_server_denies_all_others() {
+    let cluster = Cluster::start();
+    for connections in ["shared", "own"] {
+        let proxy = start_by_plan(&cluster, connections);
+        for index in 0..3 {
+            cluster.node(index).client().cmd("FLUSHALL");
+        }
+        let (mut shop, mut web) = (logged_in(&proxy, "shop"), logged_in(&proxy, "web"));
+        live_in_a_namespace(&mut shop, "{webwebwe}:a");
+        live_in_a_namespace(&mut web, "shopshop:a");
+        assert_eq!(shop.cmd("SELECT 2").text(), "OK");
+        live_in_a_namespace(&mut shop, "webwebwe:a");
+    }
+}
+
+#[test]
+fn what_a_tracking_client_of_a_namespace_says_goes_as_its_user() {
+    let cluster = Cluster::start();
+    let proxy = start_by_plan(&cluster, "shared");
+    let mut shop = logged_in(&proxy, "shop");
+    shop.cmd("HELLO 3");
+    assert_eq!(shop.cmd("SET a 1").text(), "OK");
+    assert_eq!(shop.cmd("CLIENT TRACKING ON").text(), "OK");
+    assert_eq!(shop.cmd("GET a").text(), "1");
+    assert_denied(&shop.cmd("EVAL \"return redis.call('GET', 'elsewhere')\" 1 a").error());
+    let own = (0..3).map(|index| connections(cluster.node(index), "slotway-shop")).sum::<usize>();
+    assert_eq!(own, 1, "the one that it reads from");
+    assert_eq!(logged_in(&proxy, "shop").cmd("SET a 2").text(), "OK");
+    assert_eq!(shop.read().items()[1].items()[0].text(), "a", "told of its own name");
 }

@@ -79,20 +79,12 @@ mod tests {
     #[test]
     fn where_no_number_is_left_nobody_gets_anothers() {
         let logins = Logins::default();
-        let mut last = logins.number(&login("u", "0"));
-        for number in 1..70_000 {
-            // The list is searched from the front: only the end of the numbers is of interest.
-            if number >= 65_534 || number < 3 {
-                last = logins.number(&login("u", &number.to_string()));
-            } else {
-                let mut known = logins.known.lock().unwrap();
-                known.push(Known { login: login("u", &number.to_string()), refused: false });
-            }
-            if number > 65_600 {
-                break;
-            }
-        }
-        assert_eq!((last, logins.login(last)), (NONE_LEFT, None));
+        let other = |number: u32| Known { login: login("other", &number.to_string()), refused: false };
+        logins.known.lock().unwrap().extend((0..65_533).map(other));
+        let last = logins.number(&login("u", "a"));
+        assert_eq!(logins.login(last), Some(login("u", "a")));
+        let none = logins.number(&login("u", "b"));
+        assert_eq!((none, logins.login(none)), (NONE_LEFT, None));
     }
 
     #[test]

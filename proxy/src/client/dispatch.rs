@@ -106,7 +106,7 @@ impl Turn<'_> {
     pub(super) fn plan_lane(&self, client: &Client) -> Lane {
         let lane = self.lane(client);
         match client.session.login().member() {
-            Some(member) if member.tenant.has_namespace() => lane.of(LoginId::PROXY),
+            Some(member) if member.tenant.has_wall() => lane.of(LoginId::PROXY),
             _ => lane,
         }
     }

@@ -6,7 +6,7 @@ use super::spec::{Flags, Spec};
 use super::table::Table;
 
 /// Rules, applied from left to right to a user who may do nothing at first, as the servers do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rules(Box<[Rule]>);
 
 /// One of them: what it is about, and whether that is allowed from there on.

@@ -23,8 +23,10 @@ pub(super) struct BackendUserFile {
 
 impl BackendUserFile {
     pub(super) fn read_user(&mut self, entry: &mut Entry<'_>) {
-        let allowed = "a name of 1 to 128 characters without spaces";
-        let fits = |name: &str| (1..=128).contains(&name.len()) && !name.contains(char::is_whitespace);
+        // It goes into ACL lines that are given to a shell or to redis-cli.
+        let allowed = "a name of 1 to 128 letters, digits and any of _ - . : @";
+        let character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '@');
+        let fits = |name: &str| (1..=128).contains(&name.len()) && name.chars().all(character);
         self.user = entry.parse(allowed, |name| fits(name).then(|| name.to_owned()));
         self.broken |= self.user.is_none();
     }

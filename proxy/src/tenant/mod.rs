@@ -3,6 +3,7 @@
 pub mod directory;
 
 pub mod namespace;
+pub mod rights;
 
 pub mod channels;
 pub mod messages;
