@@ -8,18 +8,19 @@ use arc_swap::ArcSwap;
 
 use crate::backend::handshake::ServerIdentity;
 use crate::client::connection::Watermarks;
-use crate::client::session::Login;
+use crate::client::session::{Login, Session};
 use crate::cluster::published::Topology;
 use crate::command::local::cluster::{NodeId, OwnNode};
+use crate::config::limits::Limit;
 use crate::config::settings::{BackendKind, CrossSlot, CrossSlotTransactions, ReadFrom, Settings};
 use crate::metrics::Metrics;
 use crate::monitors::Monitors;
 use crate::private::caps::Caps;
-use crate::refusal::Refusal;
 use crate::resp::scan::RequestLimits;
 use crate::route::split::Together;
 use crate::scripts::store::Store;
 use crate::tenant::directory::Directory;
+use crate::tenant::logins::Logins;
 
 /// Shared by all workers of the process; built once.
 pub struct Shared {
@@ -27,6 +28,8 @@ pub struct Shared {
     pub settings: Settings,
     /// Who may log in, as of the last reload.
     pub tenants: ArcSwap<Directory>,
+    /// Where logins failed lately.
+    pub logins: Logins,
     /// What the backends look like now.
     pub topology: Arc<Topology>,
     /// Everyone's numbers.
@@ -126,6 +129,7 @@ impl Shared {
             next_client_id: AtomicU64::new(1),
             memory_excess: Default::default(),
             tenants: ArcSwap::from_pointee(Directory::new(&settings.tenants)),
+            logins: Logins::default(),
             settings,
         }
     }
@@ -196,31 +200,21 @@ impl Shared {
 
     /// How large a client's requests may be.
     #[must_use]
-    pub fn request_limits(&self, logged_in: bool) -> RequestLimits {
-        if !logged_in {
-            return RequestLimits::UNAUTHENTICATED;
-        }
+    pub fn request_limits(&self, session: &Session) -> RequestLimits {
         let clients = &self.settings.clients;
-        RequestLimits {
+        let limits = RequestLimits {
             args: clients.max_args,
             bulk: clients.max_bulk_bytes,
             frame: clients.max_request_bytes,
-        }
+            value: usize::MAX,
+        };
+        if session.is_guarded() { guarded_limits(limits, session) } else { limits }
     }
 
     /// How a client begins: logged in where no users are set, or the default user needs no password.
     #[must_use]
     pub fn first_login(&self) -> Login {
         self.tenants.load().unnamed().cloned().map_or(Login::Needed, Login::As)
-    }
-
-    /// Checks a password.
-    ///
-    /// # Errors
-    /// WRONGPASS, whatever of the two was wrong.
-    pub fn log_in(&self, user: &[u8], password: &[u8]) -> Result<Login, Refusal> {
-        let directory = self.tenants.load();
-        directory.log_in(user, password).cloned().map(Login::As).ok_or(Refusal::WrongPass)
     }
 
     /// What the backends call themselves; before one has answered, the oldest server whose commands are all
@@ -245,5 +239,16 @@ impl Shared {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.settings.listen.first().map_or(0, SocketAddr::port)
+    }
+}
+
+/// How large the requests of a client may be that has to log in first, or whose tenant has a limit.
+#[cold]
+fn guarded_limits(limits: RequestLimits, session: &Session) -> RequestLimits {
+    let Some(member) = session.login().member() else { return RequestLimits::UNAUTHENTICATED };
+    let own = member.tenant.limits().and_then(|limits| limits.bound(Limit::MaxValue));
+    match own.map(|bound| bound.most as usize).filter(|most| *most < limits.bulk) {
+        Some(value) => RequestLimits { bulk: value, value, ..limits },
+        None => limits,
     }
 }

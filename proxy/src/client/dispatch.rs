@@ -4,13 +4,15 @@
 use super::connection::Client;
 use super::cross;
 use super::guard;
+use super::limited;
 use super::local::{self, Answer};
 use super::monitor::{self, Feed};
 use super::plans::Plans;
 use super::retry::Retries;
 use super::send::{open_plain, send, send_everywhere, send_keyed, send_scan, send_series, send_split};
+use super::share::Shares;
 use super::spares::Spares;
-use super::{private, scripted, search, subscribe, transaction};
+use super::{logins, private, scripted, search, subscribe, transaction};
 use crate::backend::lane::Lane;
 use crate::backend::pool::Pool;
 use crate::cluster::slot::Slot;
@@ -54,6 +56,8 @@ pub struct Turn<'a> {
     pub feed: &'a mut Feed,
     /// What the worker knows of scripts.
     pub scripts: &'a mut Known,
+    /// What tenants may still have, and who waits for it.
+    pub limits: &'a mut Shares,
     /// Questions to all workers that local commands raise.
     pub questions: &'a mut Vec<local::Question>,
     /// The worker's numbers.
@@ -109,13 +113,15 @@ pub enum Flow {
     Done,
     /// Nothing was done: it has to be the only one under way, so it comes again when all others are answered.
     Later,
+    /// Nothing was done: its client is paused, and it comes again when that is over.
+    Paused,
 }
 
 /// Handles one request of `client`.
 pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Flow {
     let routed = route(client, request, turn);
-    if routed == Ok(Flow::Later) {
-        return Flow::Later;
+    if let Ok(flow @ (Flow::Later | Flow::Paused)) = routed {
+        return flow;
     }
     turn.metrics.commands.add(1);
     client.session.commands += 1;
@@ -142,7 +148,11 @@ pub fn refuse(client: &mut Client, refusal: &Refusal, turn: &mut Turn<'_>) {
 
 fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<Flow, Refusal> {
     let commands = turn.commands;
-    let spec = match commands.find(request) {
+    let found = commands.find(request);
+    if client.session.is_guarded() && guard::admit(client, &found, request, turn)? == Flow::Paused {
+        return Ok(Flow::Paused);
+    }
+    let spec = match found {
         Lookup::Found(spec) => spec,
         _ if !client.session.is_logged_in() => return Err(Refusal::NoAuth),
         lookup => return Err(unknown(lookup, request, turn)),
@@ -150,9 +160,6 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     client.session.last_command = spec.number;
     if !spec.takes(request.len()) {
         return Err(Refusal::WrongArity { name: spec.name.to_string() });
-    }
-    if client.session.is_guarded() {
-        guard::admit(&client.session, spec)?;
     }
     if client.subscriptions.is_some() && subscribe::restrict(client, spec, request, turn)? {
         return Ok(Flow::Done);
@@ -193,7 +200,7 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
         }
         Treatment::Search(command) => search::route(client, command, spec, request, turn)?,
         Treatment::Scan => send_scan(client, request, turn)?,
-        Treatment::Local(which) => answer_locally(client, which, spec, request, turn)?,
+        Treatment::Local(which) => return answer_locally(client, which, spec, request, turn),
         Treatment::Subscribe(kind) => subscribe::subscribe(client, kind, request, turn),
         Treatment::Unsubscribe(kind) => subscribe::unsubscribe(client, kind, request, turn),
         Treatment::Tracking => return private::tracked::handle(client, spec, request, turn),
@@ -264,6 +271,9 @@ fn block(
     if !client.replies.is_empty() && matches!(slot, Ok(_) | Err(Refusal::CrossSlot)) {
         return Ok(Flow::Later);
     }
+    if client.is_limited && limited::admit_blocking(client, turn)? == Flow::Paused {
+        return Ok(Flow::Paused);
+    }
     if slot == Err(Refusal::CrossSlot) {
         private::start::search(client, spec, request, turn)?;
         return Ok(Flow::Done);
@@ -311,7 +321,7 @@ fn leave_tenant(client: &mut Client, turn: &mut Turn<'_>) {
     monitor::stop(client, turn);
     subscribe::leave_all(client, turn);
     client.session.database = 0;
-    client.session.names = None;
+    client.session.forget_names();
     // Its next request may go over other connections, where it could overtake those in flight.
     client.congested = true;
 }
@@ -322,8 +332,11 @@ fn answer_locally(
     spec: &Spec,
     request: &Request<'_>,
     turn: &mut Turn<'_>,
-) -> Result<(), Refusal> {
+) -> Result<Flow, Refusal> {
     use spec::Local::{Auth, Hello, Reset};
+    if logins::has_to_wait(client, which, request, turn) {
+        return Ok(Flow::Paused);
+    }
     turn.metrics.commands_local.add(1);
     if which == Reset {
         client.end_watch(turn);
@@ -340,6 +353,11 @@ fn answer_locally(
     }
     if login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
         leave_tenant(client, turn);
+        if let Err(refusal) = client.join_tenant(turn) {
+            refuse(client, &refusal, turn);
+            client.close_after_replies();
+            return Ok(Flow::Done);
+        }
     }
     if turn.lane(client) != lane {
         client.leave_tracked(turn.lane(client).protocol != lane.protocol, turn);
@@ -370,5 +388,5 @@ fn answer_locally(
             turn.questions.push(local::Question { origin, protocol: client.session.protocol, ask });
         }
     }
-    Ok(())
+    Ok(Flow::Done)
 }

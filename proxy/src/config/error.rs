@@ -114,6 +114,16 @@ pub enum ConfigError {
         /// The setting.
         setting: &'static str,
     },
+    /// What happens at a limit that is not set.
+    #[error("{place}: {key} has {limit}_action without {limit}")]
+    NoLimit {
+        /// Where the limits are written.
+        place: Place,
+        /// Whose: `tenants[1].limits`.
+        key: String,
+        /// The limit.
+        limit: &'static str,
+    },
     /// Rules for commands that can't be read.
     #[error("{place}: {key}: {reason}")]
     Rules {
@@ -237,6 +247,7 @@ impl ConfigError {
             | Self::Passwords { place, .. }
             | Self::TenantName { place, .. }
             | Self::NoNamespace { place, .. }
+            | Self::NoLimit { place, .. }
             | Self::Rules { place, .. } => Some(place),
             _ => None,
         }

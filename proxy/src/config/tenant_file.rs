@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::entry::{Entry, Key, put};
 use super::error::ConfigError;
+use super::limit_file::read_limits;
+use super::limits::LimitsSettings;
 use super::tenants::{DEFAULT_TENANT, NamespaceId, NamespaceSettings, Placement, TenantSettings, User};
 use crate::command::access::Rules;
 use crate::command::table::Table;
@@ -22,6 +24,7 @@ pub(super) struct TenantFile {
     placement: Option<Placement>,
     databases: Option<u16>,
     commands: Option<Rules>,
+    limits: LimitsSettings,
 }
 
 /// Every key of a tenant.
@@ -41,6 +44,7 @@ pub(super) const TENANT_KEYS: &[Key<TenantFile>] = &[
     row("placement", |tenant, entry| put(&mut tenant.placement, read_placement(entry).map(Some))),
     row("databases", |tenant, entry| put(&mut tenant.databases, entry.whole(1..=10_000).map(Some))),
     row("commands", |tenant, entry| put(&mut tenant.commands, read_rules(entry).map(Some))),
+    row("limits", |tenant, entry| tenant.limits = read_limits(entry)),
 ];
 
 /// One `[[users]]` as written.
@@ -138,7 +142,8 @@ pub(super) fn read_tenant(entry: &mut Entry<'_>) -> Option<TenantSettings> {
         placement: tenant.placement.unwrap_or_default(),
         databases: tenant.databases.unwrap_or(1),
     });
-    Some(TenantSettings { name, users: tenant.users, namespace, commands: tenant.commands })
+    let TenantFile { users, commands, limits, .. } = tenant;
+    Some(TenantSettings { name, users, namespace, commands, limits })
 }
 
 fn read_placement(entry: &mut Entry<'_>) -> Option<Placement> {
@@ -173,6 +178,7 @@ pub(super) fn check(
             users: Vec::new(),
             namespace: None,
             commands: None,
+            limits: LimitsSettings::default(),
         },
         |index| tenants.remove(index),
     );

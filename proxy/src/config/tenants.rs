@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::limits::LimitsSettings;
 use crate::command::access::Rules;
 
 /// The name of the tenant that `[[users]]` outside of any tenant belong to, and everybody where there are no users.
@@ -18,6 +19,8 @@ pub struct TenantSettings {
     pub namespace: Option<NamespaceSettings>,
     /// What it may say; `None`: whatever the proxy serves.
     pub commands: Option<Rules>,
+    /// How much of everything it may have.
+    pub limits: LimitsSettings,
 }
 
 /// One user of the proxy.
@@ -87,6 +90,9 @@ impl fmt::Display for TenantSettings {
         }
         if self.commands.is_some() {
             f.write_str("; commands by rules")?;
+        }
+        if !self.limits.is_empty() {
+            write!(f, "; limits {}", self.limits)?;
         }
         Ok(())
     }
