@@ -276,7 +276,7 @@ pub(super) fn note_read(client: &mut Client, bytes: usize, turn: &Turn<'_>) {
     }
 }
 
-fn wait(client: &mut Client, gate: Gate, asker: Asker, turn: &mut Turn<'_>) -> Flow {
+fn wait(client: &mut Client, gate: Gate, asker: Asker, turn: &Turn<'_>) -> Flow {
     if let Some(limited) = client.session.limited_mut()
         && limited.share.wait(gate, asker, &mut limited.place)
     {
