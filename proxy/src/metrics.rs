@@ -116,6 +116,9 @@ metrics! {
     backend_writes: Counter, "Writes to backend sockets.";
     clients_killed_slow: Counter, "Clients closed because they did not take their replies.";
     clients_shed: Counter, "Clients closed because the process was above its memory limit.";
+    logins_failed_user: Counter, "Logins as users that there are not.";
+    logins_failed_password: Counter, "Logins with wrong passwords.";
+    logins_delayed: Counter, "Logins that waited because others from their address had failed.";
     blocking_commands: Counter, "Blocking commands received.";
     blocking_tried_first: Counter, "Blocking commands that found data at once and needed no private connection.";
     blocked_clients: Gauge, "Clients that wait in a blocking command now.";

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::config::limits::Limit;
 use crate::resp::scan::ProtocolError;
 
 /// A request that is answered with an error by the proxy. The session goes on, unless said otherwise.
@@ -83,6 +84,8 @@ pub enum Refusal {
     Unblocked,
     /// No more private connections may be opened.
     NoPrivate,
+    /// The tenant is at one of its limits.
+    Limit(Limit),
     /// CLIENT TRACKING in RESP2.
     TrackingResp2,
     /// CLIENT TRACKING REDIRECT.
@@ -160,6 +163,13 @@ impl fmt::Display for Refusal {
             Self::NoPerm { user, command } => {
                 write!(f, "NOPERM User {user} has no permissions to run the '{command}' command")
             }
+            Self::Limit(limit) => {
+                write!(
+                    f,
+                    "ERR slotway: the tenant is at its limit of {}, the command did not run",
+                    limit.name()
+                )
+            }
             Self::Protocol(error) => write!(f, "ERR Protocol error: {error}"),
             Self::Unsupported { name, why } => write!(f, "ERR slotway: '{name}' is not supported: {why}"),
             Self::ScriptWithoutWall { name } => {
@@ -228,6 +238,7 @@ impl Refusal {
             | Self::SubscribersOnly { .. }
             | Self::NoPerm { .. }
             | Self::Protocol(_)
+            | Self::Limit(_)
             | Self::Unsupported { .. }
             | Self::NotQueued { .. }
             | Self::ScriptWithoutWall { .. }

@@ -9,18 +9,19 @@ use arc_swap::ArcSwap;
 use crate::backend::handshake::ServerIdentity;
 use crate::backend::logins::Logins;
 use crate::client::connection::Watermarks;
-use crate::client::session::Login;
+use crate::client::session::{Login, Session};
 use crate::cluster::published::Topology;
 use crate::command::local::cluster::{NodeId, OwnNode};
+use crate::config::limits::Limit;
 use crate::config::settings::{BackendKind, CrossSlot, CrossSlotTransactions, ReadFrom, Settings};
 use crate::metrics::Metrics;
 use crate::monitors::Monitors;
 use crate::private::caps::Caps;
-use crate::refusal::Refusal;
 use crate::resp::scan::RequestLimits;
 use crate::route::split::Together;
 use crate::scripts::store::Store;
 use crate::tenant::directory::Directory;
+use crate::tenant::logins::FailedLogins;
 use crate::tenant::script::Names;
 
 /// Shared by all workers of the process; built once.
@@ -31,6 +32,8 @@ pub struct Shared {
     pub tenants: ArcSwap<Directory>,
     /// The users that tenants are at the backends.
     pub logins: Arc<Logins>,
+    /// Where logins failed lately.
+    pub failed_logins: FailedLogins,
     /// What the backends look like now.
     pub topology: Arc<Topology>,
     /// Everyone's numbers.
@@ -123,6 +126,7 @@ impl Shared {
                 pubsub_soft_time: settings.clients.pubsub_output_soft_time.as_millis() as u64,
             },
             request_limits: RequestLimits {
+                value: usize::MAX,
                 args: settings.clients.max_args,
                 bulk: settings.clients.max_bulk_bytes,
                 frame: settings.clients.max_request_bytes,
@@ -142,6 +146,7 @@ impl Shared {
             memory_excess: Default::default(),
             tenants: ArcSwap::from_pointee(Directory::new(&settings.tenants, &logins)),
             logins,
+            failed_logins: FailedLogins::default(),
             settings,
         }
     }
@@ -213,23 +218,26 @@ impl Shared {
     /// How large a client's requests may be.
     #[inline]
     #[must_use]
-    pub fn request_limits(&self, logged_in: bool) -> &RequestLimits {
-        if logged_in { &self.request_limits } else { &RequestLimits::UNAUTHENTICATED }
+    pub fn request_limits(&self) -> &RequestLimits {
+        &self.request_limits
+    }
+
+    /// The same of a guarded client: less before it has logged in, or where its tenant has less.
+    #[must_use]
+    pub fn guarded_limits(&self, session: &Session) -> RequestLimits {
+        let limits = self.request_limits;
+        let Some(member) = session.login().member() else { return RequestLimits::UNAUTHENTICATED };
+        let own = member.tenant.limits().and_then(|limits| limits.bound(Limit::MaxValue));
+        match own.map(|bound| bound.most as usize).filter(|most| *most < limits.bulk) {
+            Some(value) => RequestLimits { bulk: value, value, ..limits },
+            None => limits,
+        }
     }
 
     /// How a client begins: logged in where no users are set, or the default user needs no password.
     #[must_use]
     pub fn first_login(&self) -> Login {
         self.tenants.load().unnamed().cloned().map_or(Login::Needed, Login::As)
-    }
-
-    /// Checks a password.
-    ///
-    /// # Errors
-    /// WRONGPASS, whatever of the two was wrong.
-    pub fn log_in(&self, user: &[u8], password: &[u8]) -> Result<Login, Refusal> {
-        let directory = self.tenants.load();
-        directory.log_in(user, password).cloned().map(Login::As).ok_or(Refusal::WrongPass)
     }
 
     /// What the backends call themselves; before one has answered, the oldest server whose commands are all

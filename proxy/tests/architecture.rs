@@ -11,7 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "server",
         &["admin", "cluster", "config", "dns", "drain", "listener", "metrics", "shared", "socket", "worker"],
     ),
-    ("admin", &["drain", "metrics", "shared"]),
+    ("admin", &["config", "drain", "metrics", "shared", "tenant"]),
     ("listener", &["config", "metrics", "permit", "refusal", "socket", "worker"]),
     (
         "worker",
@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cluster::slot",
             "cluster::slot_map",
             "command",
+            "config",
             "metrics",
             "moment",
             "permit",
@@ -106,7 +107,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("live", &["backend", "cluster", "command", "config", "dns", "resp", "tenant"]),
     ("tenant", &["cluster::slot", "command", "config", "resp"]),
     ("socket", &["config"]),
-    ("refusal", &["resp"]),
+    // A limit has one name, in settings, metrics and errors.
+    ("refusal", &["config::limits", "resp"]),
     ("resp", &[]),
     ("metrics", &[]),
     ("backoff", &[]),
@@ -147,6 +149,8 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
 const PURE_ON_IO: &[(&str, &str, &str)] = &[
     ("client/cross.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/guard.rs", "client::connection", "changes the client's record, whose socket it never touches"),
+    ("client/limited.rs", "client::connection", "changes the client's record, whose socket it never touches"),
+    ("client/logins.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/exec.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     (
         "client/private/outcome.rs",
@@ -277,7 +281,7 @@ const IO_WITHOUT_OPT_OUT: &[(&str, &str)] = &[
 ];
 
 /// What of the settings may be seen outside `config`: the checked ones.
-const SEEN_OF_CONFIG: &[&str] = &["config", "config::settings", "config::tenants"];
+const SEEN_OF_CONFIG: &[&str] = &["config", "config::limits", "config::settings", "config::tenants"];
 
 /// A source file.
 struct Source {

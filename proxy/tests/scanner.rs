@@ -22,7 +22,7 @@ use slotway::resp::inline;
 use slotway::resp::reply::{DEPTH_LIMIT, ReplyScan, ReplyScanner};
 use slotway::resp::scan::{INLINE_LIMIT, ProtocolError, RequestLimits, RequestScanner, Scan};
 
-const LIMITS: RequestLimits = RequestLimits { args: 64, bulk: 4_096, frame: 16_384 };
+const LIMITS: RequestLimits = RequestLimits { args: 64, bulk: 4_096, frame: 16_384, value: usize::MAX };
 
 /// What one buffer means to the scanner, with the arguments of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,7 +5,8 @@ use slotway::resp::scan::RequestLimits;
 
 /// What an authenticated client may send by default.
 #[allow(dead_code, reason = "each bench is a program of its own and uses what it needs")]
-pub(crate) const LIMITS: RequestLimits = RequestLimits { args: 1 << 20, bulk: 512 << 20, frame: 1 << 30 };
+pub(crate) const LIMITS: RequestLimits =
+    RequestLimits { args: 1 << 20, bulk: 512 << 20, frame: 1 << 30, value: usize::MAX };
 
 /// A request with its bytes.
 pub(crate) struct Owned {

@@ -6,8 +6,11 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::config::limits::Limit;
 use crate::metrics::{Kind, Metrics, Row};
 use crate::shared::Shared;
+use crate::tenant::directory::{Directory, Tenant};
+use crate::tenant::limits::GAUGES;
 
 /// `/metrics`: every number, by worker; the process's memory and topology beside them.
 ///
@@ -17,6 +20,7 @@ pub fn metrics(shared: &Shared) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Workers(shared.metrics.clone())));
     registry.register_collector(Box::new(Process::of(shared)));
+    registry.register_collector(Box::new(Tenants(shared.tenants.load_full())));
     let mut page = String::new();
     prometheus_client::encoding::text::encode(&mut page, &registry)?;
     Ok(page)
@@ -56,6 +60,43 @@ impl prometheus_client::collector::Collector for Workers {
             for (place, value) in values.iter().enumerate() {
                 let label = [("worker", self.0.label(place))];
                 Number(*kind, *value).encode(family.encode_family(&label)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What tenants with limits use of them, and how often these acted.
+#[derive(Debug)]
+struct Tenants(std::sync::Arc<Directory>);
+
+impl Tenants {
+    fn limited(&self) -> impl Iterator<Item = &Tenant> {
+        self.0.tenants().iter().map(|tenant| &**tenant).filter(|tenant| tenant.limits().is_some())
+    }
+}
+
+impl prometheus_client::collector::Collector for Tenants {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        if self.limited().next().is_none() {
+            return Ok(());
+        }
+        for gauge in GAUGES {
+            let name = format!("slotway_tenant_{}", gauge.name);
+            let mut family = encoder.encode_descriptor(&name, gauge.help, None, MetricType::Gauge)?;
+            for tenant in self.limited() {
+                let value = (gauge.value)(tenant.limits_state());
+                Number(Kind::Gauge, value).encode(family.encode_family(&[("tenant", &**tenant.name())])?)?;
+            }
+        }
+        let help = "How often a limit of the tenant refused something, or had a client wait.";
+        let mut family =
+            encoder.encode_descriptor("slotway_tenant_limited", help, None, MetricType::Counter)?;
+        for tenant in self.limited() {
+            for limit in Limit::ALL {
+                let label = [("tenant", &**tenant.name()), ("limit", limit.name())];
+                let acted = tenant.limits_state().acted(limit);
+                Number(Kind::Counter, acted).encode(family.encode_family(&label)?)?;
             }
         }
         Ok(())

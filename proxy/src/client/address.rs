@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::rc::Rc;
 
 /// Where a client connects from: half the size of a [`SocketAddr`], as most are of IPv4.
@@ -12,6 +12,17 @@ pub enum Address {
     V4(SocketAddrV4),
     /// IPv6.
     V6(Box<SocketAddrV6>),
+}
+
+impl Address {
+    /// Without the port.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        match self {
+            Self::V4(address) => IpAddr::V4(*address.ip()),
+            Self::V6(address) => IpAddr::V6(*address.ip()),
+        }
+    }
 }
 
 impl From<SocketAddr> for Address {

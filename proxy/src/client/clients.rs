@@ -194,7 +194,7 @@ impl Clients {
         let login_limit = settings.auth_timeout.as_millis() as u64;
         for client in self.records.iter_mut().map(|(_, client)| client) {
             let session = &client.session;
-            let busy = !client.replies.is_empty() || client.output_bytes() > 0;
+            let busy = !client.replies.is_empty() || client.output_bytes() > 0 || client.is_paused();
             let idle = !busy && client.subscriptions.is_none() && session.last_active.until(now) > idle_limit;
             let outside = !session.is_logged_in() && session.since.until(now) > login_limit;
             if client.reads_requests() && (idle || outside) {

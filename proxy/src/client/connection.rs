@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tracing::info;
 
 use super::delivery::close_subscriber;
+use super::limited::Wait;
 use super::namespaced;
 use super::output::Output;
 use super::private::state::Private;
@@ -38,18 +39,23 @@ pub struct Client {
     pub(super) output: Output,
     /// The beginning of a request that was cut off, or requests that had to wait.
     pub(super) rest: Option<Box<Rest>>,
-    /// Requests that wait to be sent again, see [`super::retry`].
+    /// Requests that wait to be sent again, see [`super::retry`]; one more while it is paused.
     pub(super) parked: u32,
     /// The slot map that the requests in flight were routed by.
     pub(super) routed_by: Generation,
-    /// Whom its requests go as at the backends: those in flight, and the next one unless the guard changes it.
-    pub(super) backend: LoginId,
+    /// Whether its requests go as its tenant's own user at the backends: those in flight, and the next one unless the
+    /// guard changes it.
+    pub(super) walled: bool,
     /// What it said of itself.
     pub session: Session,
     /// Backend connections of its own, and what goes over them.
     pub(super) private: Option<Box<Private>>,
     /// Bytes wait in its socket of which the runtime does not know any more, see [`super::private::drive`].
     pub(super) unread: bool,
+    /// Its tenant has limits, see [`super::limited`].
+    pub(super) is_limited: bool,
+    /// Why it is not read, see [`Self::pause`].
+    pub(super) wait: Wait,
     /// What it listens to; nothing for most clients.
     pub(super) subscriptions: Option<Box<Subscriptions>>,
     /// Whether it is listed to be written to at the end of this batch.
@@ -128,6 +134,7 @@ impl Client {
     #[must_use]
     pub fn new(stream: TcpStream, generation: u32, session: Session, permit: Permit) -> Self {
         Self {
+            is_limited: session.limited().is_some(),
             stream,
             generation,
             state: State::Open,
@@ -137,10 +144,11 @@ impl Client {
             rest: None,
             parked: 0,
             routed_by: Generation::default(),
-            backend: session.login().backend(),
+            walled: session.login().backend() != LoginId::PROXY,
             session,
             private: None,
             unread: false,
+            wait: Wait::No,
             subscriptions: None,
             touched: false,
             stuck: false,
@@ -231,13 +239,22 @@ impl Client {
         metrics: &WorkerMetrics,
     ) {
         let was_stuck = self.stuck;
+        let before = self.output.len();
         if !was_stuck {
             self.write(batch, spares, metrics);
         }
         self.output.keep(batch, spares);
         let kept = self.unwritten();
-        let is_subscriber = self.subscriptions.is_some();
-        if is_subscriber && kept > marks.pubsub_hard && self.state != State::Broken {
+        // One branch for both: most clients are neither.
+        let is_special = self.subscriptions.is_some() | self.is_limited;
+        if is_special && self.is_limited {
+            self.tell_tenant(before - self.output.len());
+        }
+        if is_special
+            && self.subscriptions.is_some()
+            && kept > marks.pubsub_hard
+            && self.state != State::Broken
+        {
             close_subscriber(self, "it is above the hard limit of unwritten output", metrics);
         } else if kept > marks.output_limit && self.state != State::Broken {
             metrics.clients_killed_slow.add(1);
@@ -336,6 +353,12 @@ impl Client {
             self.state = State::Draining;
         }
         self.wake();
+    }
+
+    /// Whom its requests go as at the backends.
+    #[inline]
+    pub(super) fn backend(&self) -> LoginId {
+        if self.walled { self.session.login().walled() } else { LoginId::PROXY }
     }
 
     /// Whether further requests are handled.

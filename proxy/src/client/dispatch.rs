@@ -4,14 +4,16 @@
 use super::connection::Client;
 use super::cross;
 use super::guard;
+use super::limited;
 use super::local::{self, Answer};
 use super::monitor::{self, Feed};
 use super::namespaced;
 use super::plans::Plans;
 use super::retry::Retries;
 use super::send::{open_plain, send, send_everywhere, send_scan, send_series, send_split, send_to_keys};
+use super::share::Shares;
 use super::spares::Spares;
-use super::{private, scripted, search, subscribe, transaction};
+use super::{logins, private, scripted, search, subscribe, transaction};
 use crate::backend::lane::{Lane, LoginId};
 use crate::backend::pool::Pool;
 use crate::cluster::slot::Slot;
@@ -57,6 +59,8 @@ pub struct Turn<'a> {
     pub feed: &'a mut Feed,
     /// What the worker knows of scripts.
     pub scripts: &'a mut Known,
+    /// What tenants may still have, and who waits for it.
+    pub limits: &'a mut Shares,
     /// Questions to all workers that local commands raise.
     pub questions: &'a mut Vec<local::Question>,
     /// The worker's numbers.
@@ -98,7 +102,7 @@ impl Turn<'_> {
 
     /// The connections that this client's requests take.
     pub(super) fn lane(&self, client: &Client) -> Lane {
-        client.session.lane(client.backend, self.shared.connections_per_node)
+        client.session.lane(client.backend(), self.shared.connections_per_node)
     }
 
     /// The connections that plans for this client take. What those do beside the client's keys, and by scripts of the
@@ -126,13 +130,15 @@ pub enum Flow {
     Done,
     /// Nothing was done: it has to be the only one under way, so it comes again when all others are answered.
     Later,
+    /// Nothing was done: its client is paused, and it comes again when that is over.
+    Paused,
 }
 
 /// Handles one request of `client`.
 pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Flow {
     let routed = route(client, request, turn);
-    if matches!(routed, Ok(Flow::Later)) {
-        return Flow::Later;
+    if let Ok(flow @ (Flow::Later | Flow::Paused)) = routed {
+        return flow;
     }
     turn.metrics.commands.add(1);
     client.session.commands += 1;
@@ -159,7 +165,55 @@ pub fn refuse(client: &mut Client, refusal: &Refusal, turn: &mut Turn<'_>) {
 
 fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<Flow, Refusal> {
     let commands = turn.commands;
-    let spec = match commands.find(request) {
+    let found = commands.find(request);
+    if client.session.is_guarded() {
+        return route_guarded(client, found, request, turn);
+    }
+    let spec = known(client, found, request, turn)?;
+    route_on(client, spec, request, turn)
+}
+
+/// The way of a request that is looked at first.
+#[inline(never)]
+fn route_guarded(
+    client: &mut Client,
+    found: Lookup<'_>,
+    request: &Request<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<Flow, Refusal> {
+    let routed = route_admitted(client, found, request, turn);
+    if !matches!(routed, Ok(Flow::Later | Flow::Paused)) {
+        limited::settle(client);
+    }
+    routed
+}
+
+fn route_admitted(
+    client: &mut Client,
+    found: Lookup<'_>,
+    request: &Request<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<Flow, Refusal> {
+    match guard::admit(client, &found, request, turn)? {
+        Flow::Done => {}
+        other => return Ok(other),
+    }
+    let spec = known(client, found, request, turn)?;
+    match namespaced::asker(&client.session) {
+        Some(asker) => namespaced::route(client, &asker, spec, request, turn),
+        None => route_on(client, spec, request, turn),
+    }
+}
+
+/// The command of a request, which has as many arguments as that takes.
+#[inline(always)]
+fn known<'t>(
+    client: &mut Client,
+    found: Lookup<'t>,
+    request: &Request<'_>,
+    turn: &Turn<'_>,
+) -> Result<&'t Spec, Refusal> {
+    let spec = match found {
         Lookup::Found(spec) => spec,
         _ if !client.session.is_logged_in() => return Err(Refusal::NoAuth),
         lookup => return Err(unknown(lookup, request, turn)),
@@ -168,15 +222,7 @@ fn route(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>) -> Res
     if !spec.takes(request.len()) {
         return Err(Refusal::WrongArity { name: spec.name.to_string() });
     }
-    if client.session.is_guarded() {
-        if guard::admit(client, spec, request)? == Flow::Later {
-            return Ok(Flow::Later);
-        }
-        if let Some(asker) = namespaced::asker(&client.session) {
-            return namespaced::route(client, &asker, spec, request, turn);
-        }
-    }
-    route_on(client, spec, request, turn)
+    Ok(spec)
 }
 
 /// The way of a request that may be said, its names as the servers have them.
@@ -223,7 +269,7 @@ pub(super) fn route_on(
         }
         Treatment::Search(command) => search::route(client, command, spec, request, turn)?,
         Treatment::Scan => send_scan(client, request, turn)?,
-        Treatment::Local(which) => answer_locally(client, which, spec, request, turn)?,
+        Treatment::Local(which) => return answer_locally(client, which, spec, request, turn),
         Treatment::Subscribe(kind) => subscribe::subscribe(client, kind, request, turn),
         Treatment::Unsubscribe(kind) => subscribe::unsubscribe(client, kind, request, turn),
         Treatment::Tracking => return private::tracked::handle(client, spec, request, turn),
@@ -296,6 +342,9 @@ fn block(
     if !client.replies.is_empty() && matches!(slot, Ok(_) | Err(Refusal::CrossSlot)) {
         return Ok(Flow::Later);
     }
+    if client.is_limited && limited::admit_blocking(client, turn)? == Flow::Paused {
+        return Ok(Flow::Paused);
+    }
     if slot == Err(Refusal::CrossSlot) {
         private::start::search(client, spec, request, turn)?;
         return Ok(Flow::Done);
@@ -348,7 +397,7 @@ fn leave_tenant(client: &mut Client, turn: &mut Turn<'_>) {
     monitor::stop(client, turn);
     subscribe::leave_all(client, turn);
     client.session.database = 0;
-    client.session.names = None;
+    client.session.forget_names();
     // Its next request may go over other connections, where it could overtake those in flight.
     client.congested = true;
 }
@@ -359,8 +408,11 @@ fn answer_locally(
     spec: &Spec,
     request: &Request<'_>,
     turn: &mut Turn<'_>,
-) -> Result<(), Refusal> {
+) -> Result<Flow, Refusal> {
     use spec::Local::{Auth, Hello, Reset};
+    if logins::has_to_wait(client, which, request, turn) {
+        return Ok(Flow::Paused);
+    }
     turn.metrics.commands_local.add(1);
     if which == Reset {
         client.end_watch(turn);
@@ -376,8 +428,13 @@ fn answer_locally(
         subscribe::leave_all(client, turn);
     }
     if login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
-        client.backend = client.session.login().backend();
+        client.walled = client.session.login().backend() != LoginId::PROXY;
         leave_tenant(client, turn);
+        if let Err(refusal) = client.join_tenant(turn) {
+            refuse(client, &refusal, turn);
+            client.close_after_replies();
+            return Ok(Flow::Done);
+        }
     }
     if turn.lane(client) != lane {
         client.leave_tracked(turn.lane(client).protocol != lane.protocol, turn);
@@ -408,5 +465,5 @@ fn answer_locally(
             turn.questions.push(local::Question { origin, protocol: client.session.protocol, ask });
         }
     }
-    Ok(())
+    Ok(Flow::Done)
 }

@@ -5,9 +5,11 @@
 //! within that user's rights.
 
 use super::connection::Client;
-use super::dispatch::{self, Flow};
+use super::dispatch::{self, Flow, Turn};
+use super::limited;
 use crate::backend::lane::LoginId;
 use crate::command::spec::{Flags, Local, Spec, Transaction, Treatment};
+use crate::command::table::Lookup;
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
 use crate::tenant::directory::Tenant;
@@ -16,9 +18,22 @@ use crate::tenant::directory::Tenant;
 /// requests in flight, which have to be answered first, lest it overtakes them.
 ///
 /// # Errors
-/// NOAUTH where it has to log in first, NOPERM where its tenant may not say this.
+/// The limit that refuses it, NOAUTH where it has to log in first, NOPERM where its tenant may not say this.
 #[inline(never)]
-pub(super) fn admit(client: &mut Client, spec: &Spec, request: &Request<'_>) -> Result<Flow, Refusal> {
+pub(super) fn admit(
+    client: &mut Client,
+    found: &Lookup<'_>,
+    request: &Request<'_>,
+    turn: &mut Turn<'_>,
+) -> Result<Flow, Refusal> {
+    if limited::admit(client, request, turn)? == Flow::Paused {
+        return Ok(Flow::Paused);
+    }
+    // What is wrong with a request in itself is said first, as the servers do.
+    let Lookup::Found(spec) = found else { return Ok(Flow::Done) };
+    if !spec.takes(request.len()) {
+        return Ok(Flow::Done);
+    }
     let Some(member) = client.session.login().member() else {
         return if spec.flags.contains(Flags::NO_AUTH) { Ok(Flow::Done) } else { Err(Refusal::NoAuth) };
     };
@@ -34,11 +49,11 @@ pub(super) fn admit(client: &mut Client, spec: &Spec, request: &Request<'_>) -> 
         return Ok(Flow::Done);
     }
     let Some(backend) = backend(client, tenant, spec, request) else { return Ok(Flow::Done) };
-    if backend != client.backend {
+    if backend != client.backend() {
         if !client.replies.is_empty() {
             return Ok(Flow::Later);
         }
-        client.backend = backend;
+        client.walled = backend != LoginId::PROXY;
     }
     Ok(Flow::Done)
 }

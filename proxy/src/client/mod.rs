@@ -5,11 +5,14 @@ pub mod task;
 pub mod address;
 pub mod connection;
 pub mod session;
+pub mod share;
 
 mod cross;
 pub mod dispatch;
 mod exec;
 mod guard;
+pub mod limited;
+mod logins;
 mod namespaced;
 mod own_scripts;
 pub mod plans;

@@ -234,6 +234,12 @@ impl Replies {
         self.open == 0
     }
 
+    /// How many requests were answered so far, and how many begun: numbers that go round.
+    #[must_use]
+    pub fn ends(&self) -> (u32, u32) {
+        (self.head.0, self.head.0.wrapping_add(self.open))
+    }
+
     /// Bytes of replies that came before their turn.
     #[must_use]
     pub fn held_bytes(&self) -> usize {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::address::Address;
+use super::limited::Limited;
 use super::transaction::Transaction;
 use crate::backend::lane::{Lane, LoginId, Purpose};
 use crate::moment::Moment;
@@ -31,8 +32,8 @@ pub struct Session {
     /// Whether its requests have to be looked at before they are handled: it has to log in, or its tenant may not
     /// say everything.
     guarded: bool,
-    /// What CLIENT SETNAME and SETINFO told; nothing for most clients.
-    pub names: Option<Box<Names>>,
+    /// What not every client has.
+    aside: Option<Box<Aside>>,
     /// What was queued since MULTI; nothing outside a transaction.
     pub transaction: Option<Box<Transaction>>,
     /// Whether replies are wanted.
@@ -99,6 +100,19 @@ impl Login {
     pub fn backend(&self) -> LoginId {
         self.member().map_or(LoginId::PROXY, |member| member.tenant.ordinary())
     }
+
+    /// Whom those of its requests go as that the servers are to keep within its tenant's rights.
+    #[must_use]
+    pub fn walled(&self) -> LoginId {
+        self.member().map_or(LoginId::PROXY, |member| member.tenant.walled())
+    }
+}
+
+/// See [`Session::names`] and [`Session::limited`].
+#[derive(Default, Debug)]
+struct Aside {
+    names: Names,
+    limited: Option<Box<Limited>>,
 }
 
 /// Names that a client gives itself.
@@ -135,7 +149,7 @@ impl Session {
             database: 0,
             guarded: login.is_guarded(),
             login,
-            names: None,
+            aside: None,
             transaction: None,
             reply_mode: ReplyMode::On,
             since: Moment::of(now),
@@ -150,7 +164,7 @@ impl Session {
         self.protocol = Protocol::Resp2;
         self.database = 0;
         self.log_in(login);
-        self.names = None;
+        self.forget_names();
         self.transaction = None;
         self.reply_mode = ReplyMode::On;
     }
@@ -227,14 +241,46 @@ impl Session {
         }
     }
 
+    /// What CLIENT SETNAME and SETINFO told.
+    #[must_use]
+    pub fn names(&self) -> Option<&Names> {
+        self.aside.as_ref().map(|aside| &aside.names)
+    }
+
     /// The names, to be changed.
     pub fn names_mut(&mut self) -> &mut Names {
-        self.names.get_or_insert_default()
+        &mut self.aside.get_or_insert_default().names
+    }
+
+    /// Nothing was told.
+    pub fn forget_names(&mut self) {
+        let limited = self.limit(None);
+        self.aside = None;
+        self.limit(limited);
+    }
+
+    /// What it costs its tenant; nothing where that has no limits.
+    #[must_use]
+    pub fn limited(&self) -> Option<&Limited> {
+        self.aside.as_ref()?.limited.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn limited_mut(&mut self) -> Option<&mut Limited> {
+        self.aside.as_mut()?.limited.as_deref_mut()
+    }
+
+    /// From here on it costs its tenant this; what it did before.
+    pub fn limit(&mut self, limited: Option<Box<Limited>>) -> Option<Box<Limited>> {
+        match (&mut self.aside, limited) {
+            (None, None) => None,
+            (aside, limited) => std::mem::replace(&mut aside.get_or_insert_default().limited, limited),
+        }
     }
 
     /// CLIENT GETNAME.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.names.as_ref().map_or("", |names| &names.name)
+        self.names().map_or("", |names| &names.name)
     }
 }

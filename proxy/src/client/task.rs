@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::connection::{Client, Rest, State};
 use super::dispatch::{self, Flow, Turn};
+use super::limited;
 use super::private::drive;
 use crate::backend::owner::Owner;
 use crate::moment::Moment;
@@ -120,6 +121,9 @@ fn poll_stuck(client: &mut Client, turn: &mut Turn<'_>, cx: &mut Context<'_>) ->
         turn.metrics.client_writes.add(1);
         let count = ready!(Pin::new(&mut client.stream).poll_write(cx, client.output.unsent(&[])))?;
         turn.metrics.client_bytes_out.add(count as u64);
+        if client.is_limited {
+            client.tell_tenant(count);
+        }
         client.session.last_active = Moment::of(turn.now);
         client.took_bytes = true;
         client.output.advance(count, turn.spares);
@@ -141,6 +145,7 @@ fn poll_requests(
     for _ in 0..READS_PER_TURN {
         client.stopped = !may_go_on(client, turn);
         if client.stopped || !client.reads_requests() {
+            look_for_end(client, cx);
             return Poll::Pending;
         }
         let rest = client.rest.take();
@@ -150,7 +155,7 @@ fn poll_requests(
             }
             rest => poll_small(client, rest, turn, scratch, cx),
         };
-        if polled.is_pending() && client.state == State::Draining {
+        if polled.is_pending() && client.state == State::Draining && !client.is_paused() {
             // What had arrived was handled; from here on nothing is executed.
             client.close_after_replies();
         }
@@ -168,6 +173,14 @@ fn poll_requests(
     Poll::Pending
 }
 
+/// A client that is paused and closes its side, or only one of it, is closed: what it asked is not answered in time
+/// for it, and to do it nevertheless would cost those who wait behind it. Nothing is read to see that.
+fn look_for_end(client: &mut Client, cx: &mut Context<'_>) {
+    if client.is_paused() && drive::is_gone(client, cx) {
+        client.state = State::Broken;
+    }
+}
+
 /// Reads into the scratch buffer, behind what was kept, and handles what is whole.
 fn poll_small(
     client: &mut Client,
@@ -180,7 +193,7 @@ fn poll_small(
     if let Some(rest) = &rest {
         scratch[..kept].copy_from_slice(&rest.bytes);
     }
-    let polled = poll_read(client, &mut scratch[kept..], cx);
+    let polled = poll_read(client, &mut scratch[kept..], turn, cx);
     let count = if let Poll::Ready(Ok(count)) = polled { count } else { 0 };
     let polled = polled.map_ok(drop);
     if count == 0 {
@@ -197,8 +210,31 @@ fn poll_small(
     (count, polled)
 }
 
+/// Reads from the client, as far as its tenant's limits let it.
+fn poll_read(
+    client: &mut Client,
+    buf: &mut [u8],
+    turn: &mut Turn<'_>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    // One branch for both: most clients are neither.
+    if !(client.unread | client.is_limited) {
+        let mut room = ReadBuf::new(buf);
+        ready!(Pin::new(&mut client.stream).poll_read(cx, &mut room))?;
+        return Poll::Ready(Ok(room.filled().len()));
+    }
+    let Some(most) = limited::may_read(client, turn) else {
+        look_for_end(client, cx);
+        return Poll::Pending;
+    };
+    let most = most.min(buf.len());
+    let count = ready!(poll_unread(client, &mut buf[..most], cx))?;
+    limited::note_read(client, count, turn);
+    Poll::Ready(Ok(count))
+}
+
 /// Reads from the client; also what the runtime does not know of, see [`Client::unread`].
-fn poll_read(client: &mut Client, buf: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+fn poll_unread(client: &mut Client, buf: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     if client.unread {
         match recv(&client.stream, &mut *buf, RecvFlags::DONTWAIT) {
             Ok((count, _)) => {
@@ -228,9 +264,9 @@ fn poll_large(
         rest.bytes.reserve(step);
     }
     let before = rest.bytes.len();
-    let polled = if client.unread {
+    let polled = if client.unread | client.is_limited {
         let room = step.min(scratch.len());
-        poll_read(client, &mut scratch[..room], cx)
+        poll_read(client, &mut scratch[..room], turn, cx)
             .map_ok(|count| rest.bytes.extend_from_slice(&scratch[..count]))
     } else {
         // Little of what follows the request: it would be moved each time that some of it is handled.
@@ -291,15 +327,24 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
             break 0;
         }
         let bytes = &buf[start..];
-        let limits = shared.request_limits(client.session.is_logged_in());
+        let own;
+        let limits = match client.session.is_guarded() {
+            false => shared.request_limits(),
+            true => {
+                own = shared.guarded_limits(&client.session);
+                &own
+            }
+        };
         let len = match scanner.scan(bytes, limits) {
             Ok(Scan::Request(len)) => match dispatch::dispatch(client, &scanner.request(bytes), turn) {
                 Flow::Done => len,
                 Flow::Later => break hold(client, &mut scanner),
+                Flow::Paused => break keep(&mut scanner),
             },
             Ok(Scan::Inline(len)) => match handle_inline(client, &bytes[..len], limits, turn) {
                 Ok(Flow::Done) => len,
                 Ok(Flow::Later) => break hold(client, &mut scanner),
+                Ok(Flow::Paused) => break keep(&mut scanner),
                 Err(error) => {
                     refuse_bytes(client, error, turn);
                     return None;
@@ -327,9 +372,14 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
 
 /// The request that was just scanned has to be the only one under way: it is handled when no other is.
 fn hold(client: &mut Client, scanner: &mut RequestScanner) -> usize {
-    scanner.reset();
     client.congested = true;
     client.stopped = true;
+    keep(scanner)
+}
+
+/// The request that was just scanned is handled later.
+fn keep(scanner: &mut RequestScanner) -> usize {
+    scanner.reset();
     0
 }
 
@@ -350,6 +400,9 @@ fn handle_inline(
 /// Says what is wrong with the bytes; nothing behind them can be understood.
 fn refuse_bytes(client: &mut Client, error: ProtocolError, turn: &mut Turn<'_>) {
     turn.metrics.protocol_errors.add(1);
+    if error == ProtocolError::TooBigValue {
+        client.note_large_value();
+    }
     // Somebody lets a browser talk to us: the servers, too, close without a word.
     if error != ProtocolError::CrossProtocol {
         dispatch::refuse(client, &Refusal::Protocol(error), turn);

@@ -161,7 +161,7 @@ fn of_keys(spec: &Spec, request: &Request<'_>, run: &[usize], all: usize) -> Opt
 
 /// Reads a request that was kept.
 pub fn with_request<T>(frame: &[u8], with: impl FnOnce(&Request<'_>) -> Option<T>) -> Option<T> {
-    let limits = RequestLimits { args: usize::MAX, bulk: frame.len(), frame: frame.len() };
+    let limits = RequestLimits { args: usize::MAX, bulk: frame.len(), frame: frame.len(), value: usize::MAX };
     let mut scanner = RequestScanner::default();
     match scanner.scan(frame, &limits) {
         Ok(Scan::Request(_)) => with(&scanner.request(frame)),

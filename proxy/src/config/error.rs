@@ -124,6 +124,16 @@ pub enum ConfigError {
         /// What is wrong.
         wrong: &'static str,
     },
+    /// What happens at a limit that is not set.
+    #[error("{place}: {key} has {limit}_action without {limit}")]
+    NoLimit {
+        /// Where the limits are written.
+        place: Place,
+        /// Whose: `tenants[1].limits`.
+        key: String,
+        /// The limit.
+        limit: &'static str,
+    },
     /// Rules for commands that can't be read.
     #[error("{place}: {key}: {reason}")]
     Rules {
@@ -258,6 +268,7 @@ impl ConfigError {
             | Self::TenantName { place, .. }
             | Self::NoNamespace { place, .. }
             | Self::BackendUser { place, .. }
+            | Self::NoLimit { place, .. }
             | Self::Rules { place, .. } => Some(place),
             _ => None,
         }

@@ -1,12 +1,13 @@
 //! Settings: what the operator wrote (a file, flags), and what it means once checked.
 //!
-//! [`written`] gathers every source into a `File` and hands it to the check; only [`settings`] and
-//! [`tenants`] leave this folder for the rest of the proxy. Mistakes are collected, never stopped at: the operator sees them all.
+//! [`written`] gathers every source into a `File` and hands it to the check; only [`settings`],
+//! [`tenants`] and [`limits`] leave this folder for the rest of the proxy. Mistakes are collected, never stopped at: the operator sees them all.
 
 pub mod written;
 
 mod backend_user;
 mod file;
+mod limit_file;
 mod tenant_file;
 
 mod entry;
@@ -16,6 +17,7 @@ pub mod quantity;
 pub mod url;
 
 mod check;
+pub mod limits;
 pub mod settings;
 pub mod tenants;
 

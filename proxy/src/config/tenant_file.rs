@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use super::backend_user::{self, BackendUserFile};
 use super::entry::{Entry, Key, put};
 use super::error::ConfigError;
+use super::limit_file::read_limits;
+use super::limits::LimitsSettings;
 use super::tenants::{DEFAULT_TENANT, NamespaceId, NamespaceSettings, Placement, TenantSettings, User};
 use crate::command::access::Rules;
 use crate::command::table::Table;
@@ -26,6 +28,7 @@ pub(super) struct TenantFile {
     commands: Option<Rules>,
     backend: BackendUserFile,
     listen: Vec<SocketAddr>,
+    limits: LimitsSettings,
 }
 
 /// Every key of a tenant.
@@ -51,6 +54,7 @@ pub(super) const TENANT_KEYS: &[Key<TenantFile>] = &[
     row("backend.password_env", |tenant, entry| tenant.backend.read_password_env(entry)),
     row("connections", |tenant, entry| tenant.backend.read_connections(entry)),
     row("listen", |tenant, entry| put(&mut tenant.listen, entry.list(|entry| entry.address()))),
+    row("limits", |tenant, entry| tenant.limits = read_limits(entry)),
 ];
 
 /// One `[[users]]` as written.
@@ -149,8 +153,8 @@ pub(super) fn read_tenant(entry: &mut Entry<'_>) -> Option<TenantSettings> {
         databases: tenant.databases.unwrap_or(1),
     });
     let backend = tenant.backend.check(entry)?;
-    let TenantFile { users, commands, listen, .. } = tenant;
-    Some(TenantSettings { name, users, namespace, commands, backend, listen })
+    let TenantFile { users, commands, listen, limits, .. } = tenant;
+    Some(TenantSettings { name, users, namespace, commands, backend, listen, limits })
 }
 
 fn read_placement(entry: &mut Entry<'_>) -> Option<Placement> {
@@ -187,6 +191,7 @@ pub(super) fn check(
             commands: None,
             backend: None,
             listen: Vec::new(),
+            limits: LimitsSettings::default(),
         },
         |index| tenants.remove(index),
     );

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::limits::LimitsSettings;
 use super::settings::Secret;
 use crate::command::access::Rules;
 
@@ -24,6 +25,8 @@ pub struct TenantSettings {
     pub backend: Option<BackendUser>,
     /// Addresses of its own: whoever connects there is this tenant.
     pub listen: Vec<SocketAddr>,
+    /// How much of everything it may have.
+    pub limits: LimitsSettings,
 }
 
 /// A tenant's own user at the backends, by whose rights the servers keep it within its keys.
@@ -127,6 +130,9 @@ impl fmt::Display for TenantSettings {
         }
         for address in &self.listen {
             write!(f, "; listens on {address}")?;
+        }
+        if !self.limits.is_empty() {
+            write!(f, "; limits {}", self.limits)?;
         }
         Ok(())
     }

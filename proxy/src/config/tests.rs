@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, ConfigErrors, Place};
 use super::file::KEYS;
+use super::limit_file::LIMIT_KEYS;
 use super::settings::{BackendKind, LogFormat, ReadFrom, Settings};
 use super::tenant_file::{TENANT_KEYS, USER_KEYS};
 use super::url::UrlError;
@@ -537,6 +538,10 @@ fn every_known_key_is_in_the_example_with_its_true_default() {
         assert!(at.is_some(), "tenants: {} is missing in the example", key.path);
     }
 
+    for key in LIMIT_KEYS {
+        assert!(table["tenants"][0]["limits"].get(key.path).is_some(), "limits: {} is missing", key.path);
+    }
+
     // These say nothing of a default: they exclude each other, or have none.
     let without = [
         "standalone =",
@@ -561,4 +566,40 @@ fn every_known_key_is_in_the_example_with_its_true_default() {
     written.tenants.truncate(1);
     written.tenants[0].users.clear();
     assert_eq!(written, settings(EXAMPLE));
+}
+
+#[test]
+fn limits_have_the_action_that_is_written_or_delay() {
+    use super::limits::{Action, Bound, Limit};
+
+    let text = format!(
+        "{SEEDS}[[tenants]]\nname = 'a'\n[tenants.limits]\nclients = 3\nrequests_per_second = 7\n\
+         bytes_in_per_second = '2KiB'\nbytes_in_per_second_action = 'refuse'"
+    );
+    let limits = settings(&text).tenants[1].limits;
+    let bound = |most, action| Some(Bound { most, action });
+    assert_eq!(limits.bound(Limit::Clients), bound(3, Action::Delay));
+    assert_eq!(limits.bound(Limit::RequestsPerSecond), bound(7, Action::Delay));
+    assert_eq!(limits.bound(Limit::BytesInPerSecond), bound(2_048, Action::Refuse));
+    assert_eq!(limits.bound(Limit::MaxValue), None);
+    let shown = settings(&text).tenants[1].to_string();
+    assert!(
+        shown.ends_with("; limits clients 3, requests_per_second 7, bytes_in_per_second 2048"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn mistakes_in_limits_are_told() {
+    for (limits, mistake) in [
+        ("pending = 0", "tenants[0].limits.pending is 0, must be a whole number from 1 to 10000000"),
+        ("bytes_in_flight = '1KiB'", "must be a size from \"64KiB\" to \"1024GiB\""),
+        ("pending = 1\npending_action = 'wait'", "must be \"delay\" or \"refuse\""),
+        ("pending_action = 'refuse'", "tenants[0].limits has pending_action without pending"),
+        ("clients = 1\nclients_action = 'delay'", "unknown key tenants[0].limits.clients_action"),
+        ("max_value = 1", "must be a size from \"1KiB\" to \"1GiB\""),
+    ] {
+        let said = said(&format!("{SEEDS}[[tenants]]\nname = 'a'\n[tenants.limits]\n{limits}"));
+        assert!(said.contains(mistake), "{said}");
+    }
 }

@@ -14,11 +14,13 @@ pub struct RequestLimits {
     pub bulk: usize,
     /// Largest whole frame in bytes; below 4 GiB.
     pub frame: usize,
+    /// The same as [`Self::bulk`] where that is a tenant's own limit, and what is larger is told so.
+    pub value: usize,
 }
 
 impl RequestLimits {
     /// What a client may send before AUTH: the servers' own numbers (10 arguments of 16 KiB).
-    pub const UNAUTHENTICATED: Self = Self { args: 10, bulk: 16_384, frame: 65_536 };
+    pub const UNAUTHENTICATED: Self = Self { args: 10, bulk: 16_384, frame: 65_536, value: usize::MAX };
 }
 
 /// Longest inline command: the servers' PROTO_INLINE_MAX_SIZE.
@@ -49,6 +51,9 @@ pub enum ProtocolError {
     /// A length above what an unauthenticated client may send.
     #[error("unauthenticated bulk length")]
     UnauthenticatedBulkLength,
+    /// An argument above its tenant's limit.
+    #[error("argument larger than max_value of the tenant's limits")]
+    TooBigValue,
     /// A length's line that doesn't end.
     #[error("too big bulk count string")]
     EndlessBulkLength,
@@ -222,6 +227,7 @@ fn bulk_header(
         Ok(_) if limits.bulk == RequestLimits::UNAUTHENTICATED.bulk => {
             Err(ProtocolError::UnauthenticatedBulkLength)
         }
+        Ok(_) if limits.bulk == limits.value => Err(ProtocolError::TooBigValue),
         _ => Err(ProtocolError::InvalidBulkLength),
     }
 }
@@ -305,7 +311,7 @@ pub fn parse_number(text: &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
 
-    const LIMITS: RequestLimits = RequestLimits { args: 1000, bulk: 1000, frame: 5000 };
+    const LIMITS: RequestLimits = RequestLimits { args: 1000, bulk: 1000, frame: 5000, value: usize::MAX };
 
     fn scan(buf: &[u8]) -> Result<Scan, ProtocolError> {
         RequestScanner::default().scan(buf, &LIMITS)

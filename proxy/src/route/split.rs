@@ -175,7 +175,7 @@ mod tests {
     use crate::cluster::slot_map::{Endpoint, Generation, Shard};
     use crate::resp::scan::{RequestLimits, RequestScanner};
 
-    const LIMITS: RequestLimits = RequestLimits { args: 100, bulk: 100, frame: 10_000 };
+    const LIMITS: RequestLimits = RequestLimits { args: 100, bulk: 100, frame: 10_000, value: usize::MAX };
 
     fn cut_words(words: &[&str], split: Split, together: Together) -> Result<Vec<String>, Slot> {
         let mut frame = format!("*{}\r\n", words.len());

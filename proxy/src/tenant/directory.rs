@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::limits::{Limits, Usage};
 use super::namespace::Namespace;
 use crate::backend::lane::LoginId;
 use crate::backend::logins::Logins;
@@ -44,15 +45,42 @@ pub struct Tenant {
     namespace: Option<Namespace>,
     /// Whom it is at the backends.
     backend: LoginId,
+    /// How much of everything it may have; `None`: no limit is set.
+    limits: Option<Arc<Limits>>,
+    usage: Arc<Usage>,
+}
+
+/// Why nobody was let in. Not told to who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoginError {
+    /// There is no such user.
+    UnknownUser,
+    /// The password is none of his.
+    WrongPassword,
 }
 
 impl Directory {
     /// The directory of these tenants. Where none of them has users, everybody is the first one's `default`.
     #[must_use]
     pub fn new(settings: &[TenantSettings], logins: &Logins) -> Self {
+        Self::of(settings, logins, |_| None)
+    }
+
+    /// The directory of new settings: tenants that are in both go on with what they use.
+    #[must_use]
+    pub fn succeeded_by(&self, settings: &[TenantSettings], logins: &Logins) -> Self {
+        Self::of(settings, logins, |name| {
+            let own = self.tenants.iter().find(|tenant| **tenant.name() == *name)?;
+            Some(own.limits_state().clone())
+        })
+    }
+
+    fn of(settings: &[TenantSettings], logins: &Logins, usage: impl Fn(&str) -> Option<Arc<Usage>>) -> Self {
         let table = Table::builtin();
-        let tenants: Vec<_> =
-            settings.iter().map(|tenant| Arc::new(Tenant::new(tenant, &table, logins))).collect();
+        let tenant = |tenant: &TenantSettings| {
+            Arc::new(Tenant::new(tenant, &table, logins, usage(&tenant.name).unwrap_or_default()))
+        };
+        let tenants: Vec<_> = settings.iter().map(tenant).collect();
         let mut users = HashMap::new();
         for tenant in &tenants {
             for user in &tenant.settings.users {
@@ -90,27 +118,45 @@ impl Directory {
     }
 
     /// Who this user is, if the password is one of his. How long it takes does not tell how much was right.
-    #[must_use]
-    pub fn log_in(&self, user: &[u8], password: &[u8]) -> Option<&Arc<Member>> {
+    ///
+    /// # Errors
+    /// What was wrong, for the operator.
+    pub fn log_in(&self, user: &[u8], password: &[u8]) -> Result<&Arc<Member>, LoginError> {
         if self.users.is_empty() {
             // The servers' default user without a password takes any.
-            return self.unnamed.as_ref().filter(|member| member.user.as_bytes() == user);
+            let unnamed = self.unnamed.as_ref().filter(|member| member.user.as_bytes() == user);
+            return unnamed.ok_or(LoginError::UnknownUser);
         }
         let digest: [u8; 32] = Sha256::digest(password).into();
-        let (known, member) = self.users.get(std::str::from_utf8(user).ok()?)?;
+        let known = std::str::from_utf8(user).ok().and_then(|user| self.users.get(user));
+        let (known, member) = known.ok_or(LoginError::UnknownUser)?;
         let fits = known.passwords.iter().fold(false, |any, own| any | same(own, &digest));
-        (fits || known.passwords.is_empty()).then_some(member)
+        (fits || known.passwords.is_empty()).then_some(member).ok_or(LoginError::WrongPassword)
     }
 }
 
 impl Tenant {
-    fn new(settings: &TenantSettings, table: &Table, logins: &Logins) -> Self {
+    fn new(settings: &TenantSettings, table: &Table, logins: &Logins, usage: Arc<Usage>) -> Self {
         let access = settings.commands.clone().map(|rules| Access::new(rules, table));
         let backend =
             settings.backend.as_ref().map_or(LoginId::PROXY, |backend| logins.number(&backend.login));
         let namespace = settings.namespace.map(Namespace::new);
         let name = settings.name.as_str().into();
-        Self { name, access, namespace, backend, settings: settings.clone() }
+        let limits = (!settings.limits.is_empty()).then(|| Limits::new(settings.limits, usage.clone()));
+        let (limits, settings) = (limits.map(Arc::new), settings.clone());
+        Self { name, access, namespace, backend, limits, usage, settings }
+    }
+
+    /// Its limits; `None` where none is set: what it uses is not counted then.
+    #[must_use]
+    pub fn limits(&self) -> Option<&Arc<Limits>> {
+        self.limits.as_ref()
+    }
+
+    /// What it uses of its limits; it outlives these.
+    #[must_use]
+    pub fn limits_state(&self) -> &Arc<Usage> {
+        &self.usage
     }
 
     /// What it is called.
@@ -134,7 +180,10 @@ impl Tenant {
     /// Whether anything has to be looked at before a request of this tenant is handled.
     #[must_use]
     pub fn is_guarded(&self) -> bool {
-        self.access.is_some() || self.has_namespace() || (self.has_wall() && !self.has_own_connections())
+        self.access.is_some()
+            || self.limits.is_some()
+            || self.has_namespace()
+            || (self.has_wall() && !self.has_own_connections())
     }
 
     /// Whether its keys are a part of the cluster's only.
@@ -176,6 +225,7 @@ fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::limits::LimitsSettings;
     use crate::config::tenants::DEFAULT_TENANT;
 
     fn tenant(name: &str, users: &[(&str, &[&str])]) -> TenantSettings {
@@ -184,8 +234,15 @@ mod tests {
             passwords: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
         };
         let users = users.iter().map(user).collect();
-        let name = name.to_owned();
-        TenantSettings { name, users, namespace: None, commands: None, backend: None, listen: Vec::new() }
+        TenantSettings {
+            name: name.to_owned(),
+            users,
+            namespace: None,
+            commands: None,
+            backend: None,
+            listen: Vec::new(),
+            limits: LimitsSettings::default(),
+        }
     }
 
     #[test]
@@ -197,8 +254,15 @@ mod tests {
             let member = directory.log_in(b"ann", password.as_bytes()).expect("ann");
             assert_eq!((&*member.user, &**member.tenant.name()), ("ann", "shop"));
         }
-        for (user, password) in [("ann", "x"), ("ann", ""), ("eve", "old"), ("default", "old")] {
-            assert!(directory.log_in(user.as_bytes(), password.as_bytes()).is_none(), "{user} {password}");
+        use LoginError::{UnknownUser, WrongPassword};
+        for (user, password, why) in [
+            ("ann", "x", WrongPassword),
+            ("ann", "", WrongPassword),
+            ("eve", "old", UnknownUser),
+            ("default", "old", UnknownUser),
+        ] {
+            let refused = directory.log_in(user.as_bytes(), password.as_bytes()).map(|_| ());
+            assert_eq!(refused, Err(why), "{user} {password}");
         }
     }
 
@@ -208,7 +272,7 @@ mod tests {
         let directory =
             Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests], &Logins::default());
         assert_eq!(directory.unnamed().map(|member| &**member.tenant.name()), Some("guests"));
-        assert!(directory.log_in(b"default", b"whatever").is_some());
+        assert!(directory.log_in(b"default", b"whatever").is_ok());
     }
 
     #[test]
@@ -216,7 +280,19 @@ mod tests {
         let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[])], &Logins::default());
         assert!(!directory.has_users());
         assert_eq!(directory.unnamed().map(|member| &*member.user), Some("default"));
-        assert!(directory.log_in(b"default", b"any").is_some());
-        assert!(directory.log_in(b"ann", b"any").is_none());
+        assert!(directory.log_in(b"default", b"any").is_ok());
+        assert!(directory.log_in(b"ann", b"any").is_err());
+    }
+
+    #[test]
+    fn a_tenant_that_is_in_new_settings_too_goes_on_with_what_it_uses() {
+        use crate::tenant::limits::Used;
+
+        let settings = [tenant(DEFAULT_TENANT, &[]), tenant("shop", &[("ann", &["x"])])];
+        let old = Directory::new(&settings, &Logins::default());
+        old.tenants()[1].limits_state().add(Used::Clients, 7);
+        let new = old.succeeded_by(&[settings[1].clone(), tenant("web", &[])], &Logins::default());
+        let used = |index: usize| new.tenants()[index].limits_state().used(Used::Clients);
+        assert_eq!((used(0), used(1)), (7, 0));
     }
 }

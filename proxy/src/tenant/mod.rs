@@ -1,6 +1,9 @@
-//! Tenants: who uses the proxy, what each may say, and where its keys stand.
+//! Tenants: who uses the proxy, what each may say, where its keys stand, and how much of everything it may have.
 
 pub mod directory;
+pub mod limits;
+pub mod logins;
+pub mod rate;
 
 pub mod namespace;
 pub mod rights;

@@ -142,6 +142,7 @@ fn is_old(spec: &Spec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::limits::LimitsSettings;
     use crate::config::settings::Secret;
     use crate::config::tenants::{BackendLogin, Connections, NamespaceId, NamespaceSettings, Placement};
 
@@ -161,6 +162,7 @@ mod tests {
                 connections: Connections::Shared,
             }),
             listen: Vec::new(),
+            limits: LimitsSettings::default(),
         }
     }
 

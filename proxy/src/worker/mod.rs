@@ -17,6 +17,7 @@ mod resend;
 mod subscriptions;
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +37,10 @@ use crate::backend::task;
 use crate::client::clients::Clients;
 use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
+use crate::client::limited::Limited;
 use crate::client::local::Question;
 use crate::client::session::Session;
+use crate::client::share::Shares;
 use crate::client::task::ClientTask;
 use crate::command::table::Table;
 use crate::dns::resolver::Resolver;
@@ -55,6 +58,7 @@ pub struct Worker {
     pub clients: Clients,
     pool: Pool,
     private: PrivatePool,
+    limits: Shares,
     /// What every socket of this thread is read into.
     scratch: Box<[u8]>,
     questions: Vec<Question>,
@@ -199,6 +203,7 @@ impl Worker {
         peers: Arc<[WorkerHandle]>,
     ) -> Rc<RefCell<Self>> {
         let metrics = shared.metrics.worker(index).clone();
+        let wake_tick = Rc::<Notify>::default();
         let connector =
             Rc::new(Connector::new(shared.settings.cluster.clone(), resolver, shared.logins.clone()));
         Rc::new_cyclic(|this| {
@@ -217,7 +222,8 @@ impl Worker {
                 connector,
                 peers,
                 started: Instant::now(),
-                wake_tick: Rc::default(),
+                limits: Shares::new(wake_tick.clone()),
+                wake_tick,
                 index,
                 watching: Vec::new(),
                 next_pulse: 0,
@@ -230,14 +236,24 @@ impl Worker {
     }
 
     fn accept(&mut self, stream: std::net::TcpStream, permit: Permit) {
+        let login = self.shared.first_login();
+        let limited = match Limited::enter(&login, 0, &mut self.limits) {
+            Ok(limited) => limited,
+            Err(refusal) => {
+                self.metrics.clients_refused.add(1);
+                // Best effort, as at the limit of all clients.
+                let _ = (&stream).write(&refusal.reply());
+                return;
+            }
+        };
         // A client that is gone before it was served is nobody's error.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
         let Some(this) = self.this.upgrade() else { return };
         let local = self.clients.own_addresses.share(local);
-        let session =
-            Session::new(self.shared.next_client_id(), peer, local, self.shared.first_login(), self.now());
+        let mut session = Session::new(self.shared.next_client_id(), peer, local, login, self.now());
         debug!(client.addr = %peer, client.id = session.id, "client connected");
+        session.limit(limited);
         self.metrics.clients_accepted.add(1);
         let (key, generation) =
             self.clients.insert(|generation| Client::new(stream, generation, session, permit));
@@ -247,7 +263,7 @@ impl Worker {
     /// A client together with what handling its requests needs, and the read buffer; `None` once it is gone.
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
         let now = self.now();
-        let Self { shared, commands, clients, pool, private, scratch, questions, metrics, .. } = self;
+        let Self { shared, commands, clients, pool, private, limits, scratch, questions, metrics, .. } = self;
         let (client, spares, retries, plans, pubsub, feed, scripts) = clients.parts(key, generation)?;
         let random = fastrand::u32(..);
         let turn = Turn {
@@ -261,6 +277,7 @@ impl Worker {
             pubsub,
             feed,
             scripts,
+            limits,
             questions,
             metrics,
             random,
@@ -309,6 +326,10 @@ impl Worker {
         }
         self.clients.sweep(now, SWEEP, &self.shared);
         let stuck = self.clients.relent(now);
+        for asker in self.limits.tick(now) {
+            self.clients.let_go(asker);
+        }
+        let limited = self.limits.is_waiting();
         let waiting = self.private.is_waiting();
         for asker in self.private.tick(now) {
             self.clients.wake(asker);
@@ -325,6 +346,7 @@ impl Worker {
         self.settle();
         stuck
             || waiting
+            || limited
             || !self.clients.retries.is_empty()
             || self.clients.pubsub.is_waiting()
             || self.shared.settings.clients.memory_limit.is_some()

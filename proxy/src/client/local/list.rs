@@ -164,7 +164,7 @@ pub struct Status {
 #[must_use]
 pub fn line(session: &Session, status: &Status, commands: &Table, now: u64, output_bytes: usize) -> String {
     let empty = Default::default();
-    let names = session.names.as_deref().unwrap_or(&empty);
+    let names = session.names().unwrap_or(&empty);
     let pin = status.pin;
     let multi = session.transaction.as_ref().map_or(-1, |transaction| i64::from(transaction.queued));
     format!(

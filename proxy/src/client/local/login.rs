@@ -1,6 +1,7 @@
 //! HELLO, AUTH, SELECT: who the client is and what its connection speaks.
 
 use super::super::dispatch::Turn;
+use super::super::logins;
 use super::super::session::Session;
 use super::Answer;
 use super::client::checked_name;
@@ -9,6 +10,7 @@ use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
+use crate::tenant::logins::Source;
 use crate::tenant::namespace::Namespace;
 
 /// `HELLO [2|3 [AUTH user password] [SETNAME name]]`.
@@ -33,7 +35,7 @@ pub(super) fn hello(
     };
     let options = HelloOptions::parse(request)?;
     let login = match options.auth {
-        Some((user, password)) => turn.shared.log_in(user, password)?,
+        Some(words) => logins::log_in(Source::of(session.peer.ip()), words, turn)?,
         None if session.is_logged_in() => session.login().clone(),
         None => return Err(Refusal::HelloNoAuth),
     };
@@ -114,7 +116,7 @@ pub(super) fn auth(
         (Some(user), Some(password), None) => (user, password),
         _ => return Err(Refusal::Syntax),
     };
-    session.log_in(turn.shared.log_in(user, password)?);
+    session.log_in(logins::log_in(Source::of(session.peer.ip()), (user, password), turn)?);
     ReplyWriter::new(out, session.protocol).simple("OK");
     Ok(Answer::Reply)
 }

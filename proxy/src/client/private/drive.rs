@@ -212,7 +212,7 @@ fn pass_on(client: &mut Client, node: NodeId, buf: &[u8], turn: &mut Turn<'_>) -
 
 /// Whether the client closed its side or is gone. Nothing is read: what it sent behind its request stays in the
 /// kernel's queue, which is what holds it back.
-fn is_gone(client: &mut Client, cx: &mut Context<'_>) -> bool {
+pub(in super::super) fn is_gone(client: &mut Client, cx: &mut Context<'_>) -> bool {
     loop {
         match client.stream.poll_read_ready(cx) {
             Poll::Pending => return false,

@@ -60,6 +60,13 @@ impl Clients {
         self.iter().filter(|client| client.tracking().is_some()).for_each(Client::wake);
     }
 
+    /// Has a client that was paused go on.
+    pub fn let_go(&mut self, asker: Asker) {
+        if let Some((client, ..)) = self.parts(asker.client, asker.generation) {
+            client.let_go();
+        }
+    }
+
     /// Has a client's task look at its job.
     pub fn wake(&mut self, asker: Asker) {
         if let Some((client, ..)) = self.parts(asker.client, asker.generation) {

@@ -193,7 +193,8 @@ fn arm(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         if private.table.get_mut(*node).is_some() {
             continue;
         }
-        match turn.private.lease(*node, lane, asker, job.began, turn.now) {
+        let (lease, refusal) = seek::lease(&mut client.session, (*node, lane), (asker, job.began), turn);
+        match lease {
             Lease::Idle(connection) => {
                 private.table.insert(connection, turn.private.table_buckets());
                 turn.metrics.private_connections.add(1);
@@ -206,9 +207,9 @@ fn arm(client: &mut Client, turn: &mut Turn<'_>) -> bool {
             Lease::Full => {
                 // Two that hold what the other wants would wait for ever: it looks from time to time instead.
                 turn.private.leave_queue(*node, asker, job.began);
-                if turn.private.refuses_at_limit() {
+                if let Some(refusal) = refusal {
                     turn.metrics.private_refused.add(1);
-                    return seek::refuse(client, &Refusal::NoPrivate, turn);
+                    return seek::refuse(client, &refusal, turn);
                 }
                 client.drop_connections(turn);
                 return watch(client, POLL, turn);

@@ -6,6 +6,7 @@ use super::super::connection::{Client, State};
 use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::Target;
+use super::super::session::Session;
 use super::job::{Ending, Job, Kind, Stage};
 use super::{search, several, start, tracked};
 use crate::backend::in_flight::{Origin, Pending};
@@ -16,8 +17,9 @@ use crate::cluster::slot_map::Endpoint;
 use crate::command::blocking;
 use crate::command::groups::with_request;
 use crate::command::table::Lookup;
+use crate::config::limits::{Action, Limit};
 use crate::moment::Moment;
-use crate::private::pool::{Lease, NodeId};
+use crate::private::pool::{Asker, Lease, NodeId};
 use crate::refusal::Refusal;
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
@@ -70,7 +72,8 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         // What was watched may have changed: the transaction is not run; there is nothing to unwatch.
         return super::outcome::on_watch_broken(client, turn);
     }
-    match turn.private.lease(node, lane, asker, job.began, now) {
+    let (lease, refusal) = lease(&mut client.session, (node, lane), (asker, job.began), turn);
+    match lease {
         Lease::Idle(connection) => {
             private.table.insert(connection, turn.private.table_buckets());
             turn.metrics.private_connections.add(1);
@@ -85,9 +88,9 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
             job.stage = Stage::Queued(node);
             // What came before was no trouble with a node.
             job.troubled = Moment::of(now);
-            if turn.private.refuses_at_limit() || job.kind == (Kind::Track { asked: false }) {
+            if refusal.is_some() || job.kind == (Kind::Track { asked: false }) {
                 turn.metrics.private_refused.add(1);
-                return refuse(client, &Refusal::NoPrivate, turn);
+                return refuse(client, &refusal.unwrap_or(Refusal::NoPrivate), turn);
             }
             let looks = matches!(job.kind, Kind::Blocking { .. }) && private.pinned.tracking().is_none();
             let look = if looks { now + LOOK_AGAIN } else { u64::MAX };
@@ -95,6 +98,24 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
             false
         }
         Lease::Down { until } => rest_until(client, Some(&Refusal::ShardDown), until, turn),
+    }
+}
+
+/// Asks for a connection, as far as the client's tenant may have one more; and with what it is refused where there is
+/// none to be had, if it does not wait.
+pub(super) fn lease(
+    session: &mut Session,
+    (node, lane): (NodeId, Lane),
+    (asker, began): (Asker, u64),
+    turn: &mut Turn<'_>,
+) -> (Lease, Option<Refusal>) {
+    match session.limited_mut().map_or(Ok(()), |own| own.may_lease(asker, turn.limits, turn.now)) {
+        Ok(()) => {
+            let refusal = turn.private.refuses_at_limit().then_some(Refusal::NoPrivate);
+            (turn.private.lease(node, lane, asker, began, turn.now), refusal)
+        }
+        Err(Action::Refuse) => (Lease::Full, Some(Refusal::Limit(Limit::PrivateConnections))),
+        Err(Action::Delay) => (Lease::Full, None),
     }
 }
 

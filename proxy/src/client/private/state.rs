@@ -3,7 +3,7 @@
 use super::super::connection::Client;
 use super::super::dispatch::Turn;
 use super::super::local::list::Status;
-use super::job::{self, Job, Kind};
+use super::job::{self, Job, Kind, Stage};
 use super::pinned::Pinned;
 use super::tracking::Tracking;
 use crate::backend::lane::Lane;
@@ -39,6 +39,17 @@ pub enum Pin {
     PubSub,
     /// It said MONITOR.
     Monitor,
+}
+
+/// See [`Private::uses`].
+#[derive(Clone, Copy, Default, Debug)]
+pub(in super::super) struct Uses {
+    /// Blocking commands under way: none or one.
+    pub(in super::super) blocked: usize,
+    /// Connections in use, or being opened.
+    pub(in super::super) connections: usize,
+    /// Whether it waits for one at a limit.
+    pub(in super::super) queues: bool,
 }
 
 impl Pin {
@@ -79,6 +90,19 @@ impl Private {
         metrics.private_dirty.add(1);
         if let Some(tracking) = self.pinned.tracking_mut().filter(|_| connection.tracks) {
             tracking.note_untracked();
+        }
+    }
+
+    /// What of it a tenant's limits count.
+    #[must_use]
+    pub(in super::super) fn uses(&self) -> Uses {
+        let job = self.job.as_ref();
+        let blocks = job.is_some_and(|job| matches!(job.kind, Kind::Blocking { .. }));
+        let opens = job.is_some_and(|job| matches!(job.stage, Stage::Opening(_)));
+        Uses {
+            blocked: usize::from(blocks),
+            connections: self.table.len() + usize::from(opens),
+            queues: job.is_some_and(|job| matches!(job.stage, Stage::Queued(_))),
         }
     }
 
@@ -132,7 +156,7 @@ impl Client {
         let searches = self.job_mut().is_some_and(|job| job.search_mut().is_some());
         let protocol = if searches { Protocol::Resp3 } else { self.session.protocol };
         let database = self.session.backend_database();
-        (lane.protocol, lane.database, lane.login) == (protocol, database, self.backend)
+        (lane.protocol, lane.database, lane.login) == (protocol, database, self.backend())
     }
 
     /// Closes all its connections.

@@ -115,7 +115,7 @@ pub(in crate::route) mod tests {
             let mut bytes = Vec::new();
             frame::write(&mut bytes, &words);
             let mut scanner = RequestScanner::default();
-            let limits = RequestLimits { args: 1_000, bulk: 1_000, frame: 100_000 };
+            let limits = RequestLimits { args: 1_000, bulk: 1_000, frame: 100_000, value: usize::MAX };
             scanner.scan(&bytes, &limits).expect("a request");
             let (plan, calls) = begin(&scanner.request(&bytes))?;
             Some(Self { plan, calls })

@@ -12,7 +12,8 @@ use crate::tenant::translation::Translation;
 
 static TABLE: LazyLock<Table> = LazyLock::new(Table::builtin);
 
-const LIMITS: RequestLimits = RequestLimits { args: 1 << 20, bulk: 64 << 20, frame: 128 << 20 };
+const LIMITS: RequestLimits =
+    RequestLimits { args: 1 << 20, bulk: 64 << 20, frame: 128 << 20, value: usize::MAX };
 
 fn frame(args: &[&[u8]]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", args.len()).into_bytes();
