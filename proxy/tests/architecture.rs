@@ -146,6 +146,11 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
 const PURE_ON_IO: &[(&str, &str, &str)] = &[
     ("client/cross.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/guard.rs", "client::connection", "changes the client's record, whose socket it never touches"),
+    (
+        "client/fairness.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
     ("client/exec.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     (
         "client/private/outcome.rs",

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tracing::info;
 
 use super::delivery::close_subscriber;
+use super::fairness::Place;
 use super::namespaced;
 use super::output::Output;
 use super::private::state::Private;
@@ -67,6 +68,8 @@ pub struct Client {
     pub(super) took_bytes: bool,
     /// What was put out last is a piece of a reply, whose rest is to come: nothing else may go out now.
     pub(super) within_reply: bool,
+    /// Where it stands among its tenant's clients, while tenants share.
+    pub(super) place: Place,
     /// Its place under the client limit.
     _permit: Permit,
 }
@@ -149,6 +152,7 @@ impl Client {
             relented: 0,
             took_bytes: false,
             within_reply: false,
+            place: Place::Free,
             _permit: permit,
         }
     }

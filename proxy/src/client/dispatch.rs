@@ -32,6 +32,7 @@ use crate::route::merge::MergeKind;
 use crate::route::split::Together;
 use crate::scripts::known::Known;
 use crate::shared::Shared;
+use crate::tenant::shares::Shares;
 use crate::tenant::translation::Translating;
 
 /// What handling requests needs of the worker.
@@ -56,6 +57,10 @@ pub struct Turn<'a> {
     pub feed: &'a mut Feed,
     /// What the worker knows of scripts.
     pub scripts: &'a mut Known,
+    /// What tenants may have under way.
+    pub shares: &'a mut Shares,
+    /// Whether several tenants ask.
+    pub contended: bool,
     /// Questions to all workers that local commands raise.
     pub questions: &'a mut Vec<local::Question>,
     /// The worker's numbers.
@@ -134,6 +139,9 @@ pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>)
     turn.metrics.commands.add(1);
     client.session.commands += 1;
     client.session.last_active = Moment::of(turn.now);
+    if turn.contended {
+        turn.shares.handled(client.session.account(), request.frame().len());
+    }
     if turn.shared.monitors.any() {
         monitor::note(client, request, routed.as_ref().err(), turn);
     }

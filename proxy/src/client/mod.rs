@@ -9,6 +9,7 @@ pub mod session;
 mod cross;
 pub mod dispatch;
 mod exec;
+mod fairness;
 mod guard;
 mod namespaced;
 pub mod plans;

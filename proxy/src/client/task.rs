@@ -14,9 +14,11 @@ use std::task::{Context, Poll, ready};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
 use super::connection::{Client, Rest, State};
 use super::dispatch::{self, Flow, Turn};
+use super::fairness;
 use super::private::drive;
 use crate::backend::owner::Owner;
 use crate::moment::Moment;
@@ -37,6 +39,9 @@ const _: () = assert!(size_of::<ClientTask>() <= 16);
 
 // What one client may send before others have their turn, in reads of the scratch buffer.
 const READS_PER_TURN: usize = 2;
+
+// Bytes of a read while several tenants ask; a full one is the only one of its turn.
+const CONTENDED_READ: usize = 32 * 1024;
 
 // A request that needs more than this is collected in a buffer of its own; below it the scratch is used.
 const LARGE_REQUEST: usize = 32 * 1024;
@@ -62,7 +67,9 @@ impl Future for ClientTask {
             return Poll::Ready(());
         };
         let was_stuck = client.stuck;
+        fairness::begin(client, &mut turn);
         let polled = poll_client(client, &mut turn, scratch, cx);
+        fairness::end(client);
         if polled.is_ready() {
             client.end_private(&mut turn);
         }
@@ -143,6 +150,9 @@ fn poll_requests(
         if client.stopped || !client.reads_requests() {
             return Poll::Pending;
         }
+        if turn.contended && !fairness::admit(client, turn) {
+            return Poll::Pending;
+        }
         let rest = client.rest.take();
         let (count, polled) = match rest {
             Some(rest) if rest.need > LARGE_REQUEST || rest.bytes.len() > LARGE_REQUEST => {
@@ -163,6 +173,11 @@ fn poll_requests(
             client.close_after_replies();
             return Poll::Pending;
         }
+        if turn.contended && count >= CONTENDED_READ {
+            // Others first, also those of whom only a look at the sockets tells.
+            let _ = std::pin::pin!(yield_now()).poll(cx);
+            return Poll::Pending;
+        }
     }
     cx.waker().wake_by_ref();
     Poll::Pending
@@ -180,7 +195,8 @@ fn poll_small(
     if let Some(rest) = &rest {
         scratch[..kept].copy_from_slice(&rest.bytes);
     }
-    let polled = poll_read(client, &mut scratch[kept..], cx);
+    let end = if turn.contended { scratch.len().min(kept + CONTENDED_READ) } else { scratch.len() };
+    let polled = poll_read(client, &mut scratch[kept..end], cx);
     let count = if let Poll::Ready(Ok(count)) = polled { count } else { 0 };
     let polled = polled.map_ok(drop);
     if count == 0 {
@@ -227,6 +243,7 @@ fn poll_large(
     if rest.bytes.capacity() == rest.bytes.len() {
         rest.bytes.reserve(step);
     }
+    let step = if turn.contended { step.min(CONTENDED_READ) } else { step };
     let before = rest.bytes.len();
     let polled = if client.unread {
         let room = step.min(scratch.len());
@@ -288,6 +305,9 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
     let need = loop {
         if !may_go_on(client, turn) {
             client.stopped = true;
+            break 0;
+        }
+        if turn.contended && !fairness::admit(client, turn) {
             break 0;
         }
         let bytes = &buf[start..];

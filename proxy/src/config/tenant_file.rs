@@ -10,7 +10,9 @@ use sha2::{Digest, Sha256};
 use super::backend_user::{self, BackendUserFile};
 use super::entry::{Entry, Key, put};
 use super::error::ConfigError;
-use super::tenants::{DEFAULT_TENANT, NamespaceId, NamespaceSettings, Placement, TenantSettings, User};
+use super::tenants::{
+    DEFAULT_TENANT, DEFAULT_WEIGHT, NamespaceId, NamespaceSettings, Placement, TenantSettings, User,
+};
 use crate::command::access::Rules;
 use crate::command::table::Table;
 
@@ -26,6 +28,7 @@ pub(super) struct TenantFile {
     commands: Option<Rules>,
     backend: BackendUserFile,
     listen: Vec<SocketAddr>,
+    weight: Option<u16>,
 }
 
 /// Every key of a tenant.
@@ -51,6 +54,7 @@ pub(super) const TENANT_KEYS: &[Key<TenantFile>] = &[
     row("backend.password_env", |tenant, entry| tenant.backend.read_password_env(entry)),
     row("connections", |tenant, entry| tenant.backend.read_connections(entry)),
     row("listen", |tenant, entry| put(&mut tenant.listen, entry.list(|entry| entry.address()))),
+    row("weight", |tenant, entry| put(&mut tenant.weight, entry.whole(1..=1_000).map(Some))),
 ];
 
 /// One `[[users]]` as written.
@@ -149,8 +153,9 @@ pub(super) fn read_tenant(entry: &mut Entry<'_>) -> Option<TenantSettings> {
         databases: tenant.databases.unwrap_or(1),
     });
     let backend = tenant.backend.check(entry)?;
-    let TenantFile { users, commands, listen, .. } = tenant;
-    Some(TenantSettings { name, users, namespace, commands, backend, listen })
+    let TenantFile { users, commands, listen, weight, .. } = tenant;
+    let weight = weight.unwrap_or(DEFAULT_WEIGHT);
+    Some(TenantSettings { name, users, namespace, commands, backend, listen, weight })
 }
 
 fn read_placement(entry: &mut Entry<'_>) -> Option<Placement> {
@@ -179,17 +184,7 @@ pub(super) fn check(
     errors: &mut Vec<ConfigError>,
 ) -> Vec<TenantSettings> {
     let own = tenants.iter().position(|tenant| tenant.name == DEFAULT_TENANT);
-    let mut default = own.map_or_else(
-        || TenantSettings {
-            name: DEFAULT_TENANT.to_owned(),
-            users: Vec::new(),
-            namespace: None,
-            commands: None,
-            backend: None,
-            listen: Vec::new(),
-        },
-        |index| tenants.remove(index),
-    );
+    let mut default = own.map_or_else(|| TenantSettings::new(DEFAULT_TENANT), |index| tenants.remove(index));
     default.users.splice(0..0, users);
     tenants.insert(0, default);
     check_unique(&tenants, errors);

@@ -24,6 +24,27 @@ pub struct TenantSettings {
     pub backend: Option<BackendUser>,
     /// Addresses of its own: whoever connects there is this tenant.
     pub listen: Vec<SocketAddr>,
+    /// Its share where several tenants want more than there is, in the ratio of their weights; 1 to 1,000.
+    pub weight: u16,
+}
+
+/// The weight of a tenant that is given none.
+pub const DEFAULT_WEIGHT: u16 = 100;
+
+impl TenantSettings {
+    /// A tenant with a name and nothing else.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            users: Vec::new(),
+            namespace: None,
+            commands: None,
+            backend: None,
+            listen: Vec::new(),
+            weight: DEFAULT_WEIGHT,
+        }
+    }
 }
 
 /// A tenant's own user at the backends, by whose rights the servers keep it within its keys.
@@ -127,6 +148,9 @@ impl fmt::Display for TenantSettings {
         }
         for address in &self.listen {
             write!(f, "; listens on {address}")?;
+        }
+        if self.weight != DEFAULT_WEIGHT {
+            write!(f, "; weight {}", self.weight)?;
         }
         Ok(())
     }

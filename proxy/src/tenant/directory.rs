@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::namespace::Namespace;
+use super::shares::Account;
 use crate::backend::lane::LoginId;
 use crate::backend::logins::Logins;
 use crate::command::access::Access;
@@ -44,6 +45,8 @@ pub struct Tenant {
     namespace: Option<Namespace>,
     /// Whom it is at the backends.
     backend: LoginId,
+    /// Its place among the tenants: what it has under way is counted by it.
+    account: Account,
 }
 
 impl Directory {
@@ -51,8 +54,10 @@ impl Directory {
     #[must_use]
     pub fn new(settings: &[TenantSettings], logins: &Logins) -> Self {
         let table = Table::builtin();
+        // Those above 65,536 share accounts with others.
+        let numbered = settings.iter().zip((0..=u16::MAX).cycle());
         let tenants: Vec<_> =
-            settings.iter().map(|tenant| Arc::new(Tenant::new(tenant, &table, logins))).collect();
+            numbered.map(|(tenant, number)| Arc::new(Tenant::new(tenant, number, &table, logins))).collect();
         let mut users = HashMap::new();
         for tenant in &tenants {
             for user in &tenant.settings.users {
@@ -104,19 +109,26 @@ impl Directory {
 }
 
 impl Tenant {
-    fn new(settings: &TenantSettings, table: &Table, logins: &Logins) -> Self {
+    fn new(settings: &TenantSettings, number: u16, table: &Table, logins: &Logins) -> Self {
         let access = settings.commands.clone().map(|rules| Access::new(rules, table));
         let backend =
             settings.backend.as_ref().map_or(LoginId::PROXY, |backend| logins.number(&backend.login));
         let namespace = settings.namespace.map(Namespace::new);
         let name = settings.name.as_str().into();
-        Self { name, access, namespace, backend, settings: settings.clone() }
+        let account = Account(number);
+        Self { name, account, access, namespace, backend, settings: settings.clone() }
     }
 
     /// What it is called.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What its requests are counted by.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.account
     }
 
     /// Whether it may say this command.
@@ -184,8 +196,7 @@ mod tests {
             passwords: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
         };
         let users = users.iter().map(user).collect();
-        let name = name.to_owned();
-        TenantSettings { name, users, namespace: None, commands: None, backend: None, listen: Vec::new() }
+        TenantSettings { users, ..TenantSettings::new(name) }
     }
 
     #[test]

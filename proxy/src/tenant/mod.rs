@@ -8,3 +8,6 @@ pub mod channels;
 pub mod messages;
 pub mod rewrite;
 pub mod translation;
+
+pub mod shares;
+pub mod window;
