@@ -148,6 +148,9 @@ metrics! {
     scripts_told: Counter, "Scripts given to a node over a new connection, in front of their first call.";
     scripts_repaired: Counter, "NOSCRIPT replies after which the script was given to the node and called again.";
     functions_repaired: Counter, "Libraries of functions given to a node that lacked them.";
+    tenants_contended: Gauge, "Whether several tenants ask, so that each has its share of what may be under way.";
+    tenants_waited: Counter, "Times a client's requests waited because its tenant had its share.";
+    tenants_window: Gauge, "Bytes that may be under way at the backends while several tenants ask.";
     clients_idle_closed: Counter, "Clients closed because of the idle or authentication timeout.";
 }
 

@@ -151,6 +151,11 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
     ("client/guard.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/limited.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/logins.rs", "client::connection", "changes the client's record, whose socket it never touches"),
+    (
+        "client/fairness.rs",
+        "client::connection",
+        "changes the client's record, whose socket it never touches",
+    ),
     ("client/exec.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     (
         "client/private/outcome.rs",

@@ -30,6 +30,16 @@ pub trait Owner: 'static {
     /// A node was reached, and did not let a tenant's user in.
     fn on_login_refused(&mut self);
 
+    /// Whether those who ask wait for each other's turns: a connection is then to do less in one of its own.
+    fn is_contended(&self) -> bool {
+        false
+    }
+
+    /// What was sent while [`Self::is_contended`] was answered after so many microseconds.
+    fn on_round_trip(&mut self, micros: u64) {
+        let _ = micros;
+    }
+
     /// A node was lost or found unreachable: the topology may have changed.
     fn on_node_lost(&mut self);
 }

@@ -19,6 +19,7 @@ use crate::pubsub::registry::Registry;
 use crate::scripts::known::Known;
 use crate::scripts::repairs::Repairs;
 use crate::shared::Shared;
+use crate::tenant::shares::Shares;
 
 // Milliseconds without a byte taken after which a client's mark is doubled: several round trips.
 const PATIENCE: u64 = 200;
@@ -55,6 +56,8 @@ pub struct Clients {
     pub scripts: Known,
     /// Nodes that lack functions.
     pub repairs: Repairs,
+    /// What tenants may have under way.
+    pub shares: Shares,
     /// Requests of the worker's own that are over, and whether they were answered.
     pub settled: Vec<(u32, bool)>,
     /// Replicas that refused a read, and until when they are left alone.
@@ -91,6 +94,7 @@ impl Clients {
             feed: Feed::default(),
             scripts: Known::new(shared.scripts.clone(), metrics.clone()),
             repairs: Repairs::default(),
+            shares: Shares::default(),
             settled: Vec::new(),
             unwell: Vec::new(),
             read_time_kept_back: shared.read_time_kept_back(),
@@ -132,11 +136,19 @@ impl Clients {
         &mut self,
         key: u32,
         generation: u32,
-    ) -> Option<(&mut Client, &mut Spares, &mut Retries, &mut Plans, &mut Registry, &mut Feed, &mut Known)>
-    {
-        let Self { records, spares, retries, plans, pubsub, feed, scripts, .. } = self;
+    ) -> Option<(
+        &mut Client,
+        &mut Spares,
+        &mut Retries,
+        &mut Plans,
+        &mut Registry,
+        &mut Feed,
+        &mut Known,
+        &mut Shares,
+    )> {
+        let Self { records, spares, retries, plans, pubsub, feed, scripts, shares, .. } = self;
         let client = records.get_mut(key as usize).filter(|client| client.generation == generation)?;
-        Some((client, spares, retries, plans, pubsub, feed, scripts))
+        Some((client, spares, retries, plans, pubsub, feed, scripts, shares))
     }
 
     /// Whose client has this key.

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tracing::info;
 
 use super::delivery::close_subscriber;
+use super::fairness::Place;
 use super::limited::Wait;
 use super::namespaced;
 use super::output::Output;
@@ -67,14 +68,42 @@ pub struct Client {
     pub(super) congested: bool,
     /// The task handles no request until there is room, see [`Self::has_room`].
     pub(super) stopped: bool,
-    /// How often its mark for reply bytes was doubled, see [`Self::relent`].
-    pub(super) relented: u8,
-    /// Whether the socket took bytes since [`Self::relent`] last looked.
-    pub(super) took_bytes: bool,
+    /// How it took its replies of late, see [`Self::relent`].
+    pub(super) patience: Patience,
     /// What was put out last is a piece of a reply, whose rest is to come: nothing else may go out now.
     pub(super) within_reply: bool,
+    /// Where it stands among its tenant's clients, while tenants share.
+    pub(super) place: Place,
     /// Its place under the client limit.
     _permit: Permit,
+}
+
+/// How often a client's mark for reply bytes was doubled, in the lower bits, and in the highest one whether its socket
+/// took bytes since [`Client::relent`] last looked.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Patience(u8);
+
+impl Patience {
+    const TOOK_BYTES: u8 = 1 << 7;
+
+    pub(super) fn note_bytes(&mut self) {
+        self.0 |= Self::TOOK_BYTES;
+    }
+
+    /// Whether bytes were taken, which counts once.
+    fn forget_bytes(&mut self) -> bool {
+        let took = self.0 & Self::TOOK_BYTES != 0;
+        self.0 &= !Self::TOOK_BYTES;
+        took
+    }
+
+    fn doubled(self) -> u8 {
+        self.0 & !Self::TOOK_BYTES
+    }
+
+    fn double(&mut self) {
+        self.0 += 1;
+    }
 }
 
 /// What a client's connection is at.
@@ -154,9 +183,9 @@ impl Client {
             stuck: false,
             congested: false,
             stopped: false,
-            relented: 0,
-            took_bytes: false,
+            patience: Patience::default(),
             within_reply: false,
+            place: Place::Free,
             _permit: permit,
         }
     }
@@ -300,7 +329,7 @@ impl Client {
             && (!self.congested || self.replies.is_empty())
             && self.replies.len() < marks.pending
             && self.output.len() + self.replies.held_bytes()
-                < marks.output.saturating_mul(1 << self.relented).min(marks.output_limit)
+                < marks.output.saturating_mul(1 << self.patience.doubled()).min(marks.output_limit)
     }
 
     /// Whether nothing is left to do but to close the connection.
@@ -318,11 +347,11 @@ impl Client {
     /// client is not stuck any more.
     pub(super) fn relent(&mut self, marks: &Watermarks) -> bool {
         if !self.stuck {
-            self.relented = 0;
+            self.patience = Patience::default();
             return false;
         }
-        if self.stopped && !std::mem::take(&mut self.took_bytes) && self.relented < MOST_RELENTED {
-            self.relented += 1;
+        if self.stopped && !self.patience.forget_bytes() && self.patience.doubled() < MOST_RELENTED {
+            self.patience.double();
             if self.has_room(marks) {
                 self.wake();
             }

@@ -11,7 +11,7 @@ use super::namespaced;
 use super::plans::Plans;
 use super::retry::Retries;
 use super::send::{open_plain, send, send_everywhere, send_scan, send_series, send_split, send_to_keys};
-use super::share::Shares;
+use super::share::Quotas;
 use super::spares::Spares;
 use super::{logins, private, scripted, search, subscribe, transaction};
 use crate::backend::lane::{Lane, LoginId};
@@ -35,6 +35,7 @@ use crate::route::split::Together;
 use crate::scripts::known::Known;
 use crate::shared::Shared;
 use crate::tenant::namespace::Namespace;
+use crate::tenant::shares::Shares;
 use crate::tenant::translation::Translating;
 
 /// What handling requests needs of the worker.
@@ -60,7 +61,11 @@ pub struct Turn<'a> {
     /// What the worker knows of scripts.
     pub scripts: &'a mut Known,
     /// What tenants may still have, and who waits for it.
-    pub limits: &'a mut Shares,
+    pub limits: &'a mut Quotas,
+    /// What tenants may have under way.
+    pub shares: &'a mut Shares,
+    /// Whether several tenants ask.
+    pub contended: bool,
     /// Questions to all workers that local commands raise.
     pub questions: &'a mut Vec<local::Question>,
     /// The worker's numbers.
@@ -143,6 +148,9 @@ pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>)
     turn.metrics.commands.add(1);
     client.session.commands += 1;
     client.session.last_active = Moment::of(turn.now);
+    if turn.contended {
+        turn.shares.handled(client.session.account(), request.frame().len());
+    }
     if turn.shared.monitors.any() {
         monitor::note(client, request, routed.as_ref().err(), turn);
     }

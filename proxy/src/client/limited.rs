@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::connection::Client;
 use super::dispatch::{Flow, Turn};
 use super::session::{Login, ReplyMode};
-use super::share::{Gate, Place, Share, Shares};
+use super::share::{Gate, Place, Quotas, Share};
 use crate::config::limits::{Action, Limit};
 use crate::private::pool::Asker;
 use crate::refusal::Refusal;
@@ -65,7 +65,7 @@ impl Limited {
     ///
     /// # Errors
     /// Where the tenant has as many clients as it may.
-    pub fn enter(login: &Login, answered: u32, shares: &mut Shares) -> Result<Option<Box<Self>>, Refusal> {
+    pub fn enter(login: &Login, answered: u32, shares: &mut Quotas) -> Result<Option<Box<Self>>, Refusal> {
         let Some(limits) = login.member().and_then(|member| member.tenant.limits()) else {
             return Ok(None);
         };
@@ -130,7 +130,7 @@ impl Limited {
     }
 
     /// Whether the tenant lets it have one more private connection; where it waits for that, it is woken.
-    pub(super) fn may_lease(&mut self, asker: Asker, shares: &Shares, now: u64) -> Result<(), Action> {
+    pub(super) fn may_lease(&mut self, asker: Asker, shares: &Quotas, now: u64) -> Result<(), Action> {
         let limits = self.share.limits().clone();
         let Some(bound) = limits.bound(Limit::PrivateConnections) else { return Ok(()) };
         let delays = bound.action == Action::Delay;

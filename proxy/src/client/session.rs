@@ -13,6 +13,7 @@ use crate::moment::Moment;
 use crate::resp::protocol::Protocol;
 use crate::tenant::directory::Member;
 use crate::tenant::namespace::Namespace;
+use crate::tenant::shares::Account;
 
 /// One client's session. Pure; RESET brings it back to how it began.
 #[derive(Debug)]
@@ -214,6 +215,19 @@ impl Session {
     pub fn log_in(&mut self, login: Login) {
         self.guarded = login.is_guarded();
         self.login = login;
+    }
+
+    /// What its tenant's requests are counted by.
+    #[inline]
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.login.member().map(|member| member.tenant.account()).unwrap_or_default()
+    }
+
+    /// Its tenant's share where tenants share.
+    #[must_use]
+    pub fn weight(&self) -> Option<u16> {
+        self.login.member().map(|member| member.tenant.settings.weight)
     }
 
     /// Whether a request has to be looked at before it is handled.

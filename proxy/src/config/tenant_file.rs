@@ -12,7 +12,9 @@ use super::entry::{Entry, Key, put};
 use super::error::ConfigError;
 use super::limit_file::read_limits;
 use super::limits::LimitsSettings;
-use super::tenants::{DEFAULT_TENANT, NamespaceId, NamespaceSettings, Placement, TenantSettings, User};
+use super::tenants::{
+    DEFAULT_TENANT, DEFAULT_WEIGHT, NamespaceId, NamespaceSettings, Placement, TenantSettings, User,
+};
 use crate::command::access::Rules;
 use crate::command::table::Table;
 
@@ -29,6 +31,7 @@ pub(super) struct TenantFile {
     backend: BackendUserFile,
     listen: Vec<SocketAddr>,
     limits: LimitsSettings,
+    weight: Option<u16>,
 }
 
 /// Every key of a tenant.
@@ -55,6 +58,7 @@ pub(super) const TENANT_KEYS: &[Key<TenantFile>] = &[
     row("connections", |tenant, entry| tenant.backend.read_connections(entry)),
     row("listen", |tenant, entry| put(&mut tenant.listen, entry.list(|entry| entry.address()))),
     row("limits", |tenant, entry| tenant.limits = read_limits(entry)),
+    row("weight", |tenant, entry| put(&mut tenant.weight, entry.whole(1..=1_000).map(Some))),
 ];
 
 /// One `[[users]]` as written.
@@ -153,8 +157,9 @@ pub(super) fn read_tenant(entry: &mut Entry<'_>) -> Option<TenantSettings> {
         databases: tenant.databases.unwrap_or(1),
     });
     let backend = tenant.backend.check(entry)?;
-    let TenantFile { users, commands, listen, limits, .. } = tenant;
-    Some(TenantSettings { name, users, namespace, commands, backend, listen, limits })
+    let TenantFile { users, commands, listen, limits, weight, .. } = tenant;
+    let weight = weight.unwrap_or(DEFAULT_WEIGHT);
+    Some(TenantSettings { name, users, namespace, commands, backend, listen, limits, weight })
 }
 
 fn read_placement(entry: &mut Entry<'_>) -> Option<Placement> {
@@ -183,18 +188,7 @@ pub(super) fn check(
     errors: &mut Vec<ConfigError>,
 ) -> Vec<TenantSettings> {
     let own = tenants.iter().position(|tenant| tenant.name == DEFAULT_TENANT);
-    let mut default = own.map_or_else(
-        || TenantSettings {
-            name: DEFAULT_TENANT.to_owned(),
-            users: Vec::new(),
-            namespace: None,
-            commands: None,
-            backend: None,
-            listen: Vec::new(),
-            limits: LimitsSettings::default(),
-        },
-        |index| tenants.remove(index),
-    );
+    let mut default = own.map_or_else(|| TenantSettings::new(DEFAULT_TENANT), |index| tenants.remove(index));
     default.users.splice(0..0, users);
     tenants.insert(0, default);
     check_unique(&tenants, errors);

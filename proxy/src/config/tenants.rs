@@ -27,6 +27,28 @@ pub struct TenantSettings {
     pub listen: Vec<SocketAddr>,
     /// How much of everything it may have.
     pub limits: LimitsSettings,
+    /// Its share where several tenants want more than there is, in the ratio of their weights; 1 to 1,000.
+    pub weight: u16,
+}
+
+/// The weight of a tenant that is given none.
+pub const DEFAULT_WEIGHT: u16 = 100;
+
+impl TenantSettings {
+    /// A tenant with a name and nothing else.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            users: Vec::new(),
+            namespace: None,
+            commands: None,
+            backend: None,
+            listen: Vec::new(),
+            limits: LimitsSettings::default(),
+            weight: DEFAULT_WEIGHT,
+        }
+    }
 }
 
 /// A tenant's own user at the backends, by whose rights the servers keep it within its keys.
@@ -133,6 +155,9 @@ impl fmt::Display for TenantSettings {
         }
         if !self.limits.is_empty() {
             write!(f, "; limits {}", self.limits)?;
+        }
+        if self.weight != DEFAULT_WEIGHT {
+            write!(f, "; weight {}", self.weight)?;
         }
         Ok(())
     }

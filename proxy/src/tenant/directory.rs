@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::limits::{Limits, Usage};
 use super::namespace::Namespace;
+use super::shares::Account;
 use crate::backend::lane::LoginId;
 use crate::backend::logins::Logins;
 use crate::command::access::Access;
@@ -48,6 +49,8 @@ pub struct Tenant {
     /// How much of everything it may have; `None`: no limit is set.
     limits: Option<Arc<Limits>>,
     usage: Arc<Usage>,
+    /// Its place among the tenants: what it has under way is counted by it.
+    account: Account,
 }
 
 /// Why nobody was let in. Not told to who asks.
@@ -63,22 +66,27 @@ impl Directory {
     /// The directory of these tenants. Where none of them has users, everybody is the first one's `default`.
     #[must_use]
     pub fn new(settings: &[TenantSettings], logins: &Logins) -> Self {
-        Self::of(settings, logins, |_| None)
+        Self::of(settings, logins, None)
     }
 
     /// The directory of new settings: tenants that are in both go on with what they use.
     #[must_use]
     pub fn succeeded_by(&self, settings: &[TenantSettings], logins: &Logins) -> Self {
-        Self::of(settings, logins, |name| {
-            let own = self.tenants.iter().find(|tenant| **tenant.name() == *name)?;
-            Some(own.limits_state().clone())
-        })
+        Self::of(settings, logins, Some(self))
     }
 
-    fn of(settings: &[TenantSettings], logins: &Logins, usage: impl Fn(&str) -> Option<Arc<Usage>>) -> Self {
+    fn of(settings: &[TenantSettings], logins: &Logins, old: Option<&Self>) -> Self {
         let table = Table::builtin();
+        let kept = |name: &str| old?.tenants.iter().find(|tenant| **tenant.name() == *name);
+        let taken: Vec<_> =
+            settings.iter().filter_map(|tenant| kept(&tenant.name)).map(|tenant| tenant.account).collect();
+        // Those above 65,536 share an account.
+        let mut free = (0..=u16::MAX).map(Account).filter(|account| !taken.contains(account));
         let tenant = |tenant: &TenantSettings| {
-            Arc::new(Tenant::new(tenant, &table, logins, usage(&tenant.name).unwrap_or_default()))
+            let known = kept(&tenant.name).map(|old| (old.usage.clone(), old.account));
+            let (usage, account) =
+                known.unwrap_or_else(|| (Arc::default(), free.next().unwrap_or(Account(u16::MAX))));
+            Arc::new(Tenant::new(tenant, account, &table, logins, usage))
         };
         let tenants: Vec<_> = settings.iter().map(tenant).collect();
         let mut users = HashMap::new();
@@ -136,7 +144,13 @@ impl Directory {
 }
 
 impl Tenant {
-    fn new(settings: &TenantSettings, table: &Table, logins: &Logins, usage: Arc<Usage>) -> Self {
+    fn new(
+        settings: &TenantSettings,
+        account: Account,
+        table: &Table,
+        logins: &Logins,
+        usage: Arc<Usage>,
+    ) -> Self {
         let access = settings.commands.clone().map(|rules| Access::new(rules, table));
         let backend =
             settings.backend.as_ref().map_or(LoginId::PROXY, |backend| logins.number(&backend.login));
@@ -144,7 +158,7 @@ impl Tenant {
         let name = settings.name.as_str().into();
         let limits = (!settings.limits.is_empty()).then(|| Limits::new(settings.limits, usage.clone()));
         let (limits, settings) = (limits.map(Arc::new), settings.clone());
-        Self { name, access, namespace, backend, limits, usage, settings }
+        Self { name, account, access, namespace, backend, limits, usage, settings }
     }
 
     /// Its limits; `None` where none is set: what it uses is not counted then.
@@ -163,6 +177,12 @@ impl Tenant {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What its requests are counted by.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.account
     }
 
     /// Whether it may say this command.
@@ -225,7 +245,6 @@ fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::limits::LimitsSettings;
     use crate::config::tenants::DEFAULT_TENANT;
 
     fn tenant(name: &str, users: &[(&str, &[&str])]) -> TenantSettings {
@@ -234,15 +253,7 @@ mod tests {
             passwords: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
         };
         let users = users.iter().map(user).collect();
-        TenantSettings {
-            name: name.to_owned(),
-            users,
-            namespace: None,
-            commands: None,
-            backend: None,
-            listen: Vec::new(),
-            limits: LimitsSettings::default(),
-        }
+        TenantSettings { users, ..TenantSettings::new(name) }
     }
 
     #[test]

@@ -163,6 +163,7 @@ mod tests {
             }),
             listen: Vec::new(),
             limits: LimitsSettings::default(),
+            weight: 100,
         }
     }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
@@ -40,7 +40,7 @@ use crate::client::dispatch::Turn;
 use crate::client::limited::Limited;
 use crate::client::local::Question;
 use crate::client::session::Session;
-use crate::client::share::Shares;
+use crate::client::share::Quotas;
 use crate::client::task::ClientTask;
 use crate::command::table::Table;
 use crate::dns::resolver::Resolver;
@@ -58,7 +58,7 @@ pub struct Worker {
     pub clients: Clients,
     pool: Pool,
     private: PrivatePool,
-    limits: Shares,
+    limits: Quotas,
     /// What every socket of this thread is read into.
     scratch: Box<[u8]>,
     questions: Vec<Question>,
@@ -68,6 +68,8 @@ pub struct Worker {
     started: Instant,
     /// Makes the next tick come at once: the worker had nothing to look at, and now has.
     wake_tick: Rc<Notify>,
+    /// Clients did what is over with this turn, see [`turns`].
+    spent: Rc<Notify>,
     /// When idle private connections are next looked at.
     next_sweep: u64,
     /// Its place among the workers.
@@ -112,6 +114,7 @@ pub fn run(
         let worker = Worker::new(index, shared, resolver, peers);
         spawn_local(follow_topology(worker.clone()));
         spawn_local(tick(worker.clone()));
+        spawn_local(turns(worker.clone()));
         serve(worker, inbox).await;
     });
 }
@@ -195,6 +198,19 @@ async fn tick(worker: Rc<RefCell<Worker>>) {
     }
 }
 
+/// Tells when the sockets were looked at behind what clients had done at once, while several tenants ask.
+async fn turns(worker: Rc<RefCell<Worker>>) {
+    let spent = worker.borrow().spent.clone();
+    loop {
+        spent.notified().await;
+        // The runtime goes on behind its next look at the sockets.
+        yield_now().await;
+        let mut worker = worker.borrow_mut();
+        worker.clients.shares.next_turn();
+        worker.settle();
+    }
+}
+
 impl Worker {
     fn new(
         index: usize,
@@ -222,8 +238,9 @@ impl Worker {
                 connector,
                 peers,
                 started: Instant::now(),
-                limits: Shares::new(wake_tick.clone()),
+                limits: Quotas::new(wake_tick.clone()),
                 wake_tick,
+                spent: Rc::default(),
                 index,
                 watching: Vec::new(),
                 next_pulse: 0,
@@ -264,7 +281,8 @@ impl Worker {
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
         let now = self.now();
         let Self { shared, commands, clients, pool, private, limits, scratch, questions, metrics, .. } = self;
-        let (client, spares, retries, plans, pubsub, feed, scripts) = clients.parts(key, generation)?;
+        let (client, spares, retries, plans, pubsub, feed, scripts, shares) =
+            clients.parts(key, generation)?;
         let random = fastrand::u32(..);
         let turn = Turn {
             shared,
@@ -278,6 +296,8 @@ impl Worker {
             feed,
             scripts,
             limits,
+            shares,
+            contended: false,
             questions,
             metrics,
             random,
@@ -317,6 +337,7 @@ impl Worker {
             self.pool.follow_readers(self.shared.topology.readers());
         }
         self.pool.tick(now);
+        self.clients.tick_shares(now);
         let due = self.clients.retries.take_due(now);
         self.resend(due);
         self.clients.tick_subscriptions(now);
@@ -353,6 +374,15 @@ impl Worker {
             || self.pool.links().any(|link| !link.in_flight.is_empty())
     }
 
+    /// Has clients go on whose tenants have room again.
+    #[cold]
+    fn settle_shares(&mut self) {
+        self.clients.call_waiting();
+        if self.clients.shares.has_spent() {
+            self.spent.notify_one();
+        }
+    }
+
     fn drive(&self, key: LinkKey) {
         if let Some(this) = self.this.upgrade() {
             spawn_local(task::run(this, key, self.connector.clone()));
@@ -382,6 +412,9 @@ impl Owner for Worker {
         self.send_subscriptions();
         self.show_feed();
         self.clients.flush(&[]);
+        if self.clients.shares.are_contended() {
+            self.settle_shares();
+        }
         self.end_unblocks();
         self.open_private();
         let (pubsub, metrics) = (&mut self.clients.pubsub, &self.metrics);
@@ -415,6 +448,14 @@ impl Owner for Worker {
 
     fn on_login_refused(&mut self) {
         self.metrics.backend_logins_refused.add(1);
+    }
+
+    fn is_contended(&self) -> bool {
+        self.clients.shares.are_contended()
+    }
+
+    fn on_round_trip(&mut self, micros: u64) {
+        self.clients.shares.window.on_round_trip(micros);
     }
 
     fn on_node_lost(&mut self) {
