@@ -27,6 +27,7 @@ pub mod tenant;
 pub mod dns;
 
 pub mod config;
+pub mod process;
 pub mod shared;
 
 pub mod admin;

@@ -23,12 +23,13 @@ use tracing::{info, warn};
 use crate::admin::http;
 use crate::cluster::discovery::Discovery;
 use crate::cluster::watch::Watch;
-use crate::config::settings::Settings;
+use crate::config::settings::{ClusterId, Settings};
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
 use crate::listener::{self, Workers};
 use crate::metrics::Metrics;
-use crate::shared::{Memory, Shared, Surroundings};
+use crate::process::{Memory, Process, Surroundings};
+use crate::shared::Shared;
 use crate::socket;
 use crate::worker;
 use crate::worker::message::{self, Message, WorkerHandle};
@@ -58,17 +59,13 @@ pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Re
     raise_open_files(settings.clients.max_clients);
     let listeners = bind(&control, &settings)?;
     let resolver = Resolver::new(&settings.dns, control.handle().clone()).map_err(io::Error::other)?;
-    let discovery = Discovery::start(&settings.cluster, resolver.clone(), control.handle());
+    let cluster = &settings.clusters[0];
+    let discovery = Discovery::start(cluster, resolver.clone(), control.handle());
     let metrics = Arc::new(Metrics::new(settings.threads));
     let topology = discovery.topology().clone();
-    let watch = Watch::start(
-        &settings.cluster,
-        resolver.clone(),
-        topology.clone(),
-        metrics.clone(),
-        control.handle(),
-    );
-    let shared = Arc::new(Shared::new(settings, topology, metrics, surroundings()));
+    let watch = Watch::start(cluster, resolver.clone(), topology.clone(), metrics.clone(), control.handle());
+    let process = Arc::new(Process::new(settings, surroundings()));
+    let shared = Arc::new(Shared::new(process, ClusterId(0), topology, metrics));
     let drain = Drain::default();
 
     let (handles, threads) = start_workers(&shared, &resolver)?;
@@ -79,11 +76,11 @@ pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Re
     control.block_on(wait_for_end())?;
 
     drain.begin();
-    info!(grace_period = ?shared.settings.grace_period, clients = workers.clients(), "draining");
+    info!(grace_period = ?shared.process.settings.grace_period, clients = workers.clients(), "draining");
     // From here on connections are refused; topology, DNS and the admin pages go on until all is answered.
     accepting.iter().for_each(JoinHandle::abort);
     for handle in &handles {
-        handle.tell(Message::Drain(shared.settings.grace_period));
+        handle.tell(Message::Drain(shared.process.settings.grace_period));
     }
     for thread in threads {
         if thread.join().is_err() {
@@ -146,7 +143,7 @@ fn start_workers(
     resolver: &Arc<Resolver>,
 ) -> io::Result<(Vec<WorkerHandle>, Vec<thread::JoinHandle<()>>)> {
     let (handles, inboxes): (Vec<_>, Vec<_>) =
-        (0..shared.settings.threads).map(|_| message::channel()).unzip();
+        (0..shared.process.settings.threads).map(|_| message::channel()).unzip();
     let peers: Arc<[WorkerHandle]> = handles.clone().into();
     let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
         let (shared, resolver, peers) = (shared.clone(), resolver.clone(), peers.clone());
@@ -166,7 +163,7 @@ fn serve(
     drain: &Drain,
 ) -> Vec<JoinHandle<()>> {
     let mut accepting = Vec::new();
-    let settings = Arc::new(shared.settings.clients.clone());
+    let settings = Arc::new(shared.process.settings.clients.clone());
     if settings.memory_limit.is_some() {
         control.spawn(watch_memory(shared.clone()));
     }
@@ -194,7 +191,7 @@ fn serve(
 /// Measures what the process has allocated, for as long as it runs.
 async fn watch_memory(shared: Arc<Shared>) {
     loop {
-        shared.measure_memory();
+        shared.process.measure_memory();
         sleep(MEMORY_INTERVAL).await;
     }
 }

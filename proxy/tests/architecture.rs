@@ -9,7 +9,10 @@ use std::path::Path;
 const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
-        &["admin", "cluster", "config", "dns", "drain", "listener", "metrics", "shared", "socket", "worker"],
+        &[
+            "admin", "cluster", "config", "dns", "drain", "listener", "metrics", "process", "shared",
+            "socket", "worker",
+        ],
     ),
     ("admin", &["drain", "metrics", "shared"]),
     ("listener", &["config", "metrics", "permit", "refusal", "socket", "worker"]),
@@ -74,13 +77,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "metrics",
             "monitors",
-            "refusal",
+            "process",
             "resp",
             "route",
             "scripts",
-            "tenant",
         ],
     ),
+    ("process", &["command::local", "config", "refusal", "tenant"]),
     ("route", &["cluster::slot", "cluster::slot_map", "command::spec", "resp"]),
     // A key's slot is arithmetic; where slots are served is not a command's business.
     ("command", &["cluster::slot", "resp"]),
@@ -120,13 +123,13 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
     ("tenant/directory.rs", "backend::lane", "a tenant's backend user is a number of a lane"),
     ("tenant/directory.rs", "backend::logins", "which it gets when the settings are read"),
     ("shared.rs", "client::connection", "derives the watermarks from the settings, once for all clients"),
-    ("shared.rs", "client::session", "checks passwords, whose result is a session's login"),
+    ("process.rs", "client::session", "checks passwords, whose result is a session's login"),
     (
         "shared.rs",
         "backend::handshake",
         "tells what the backends call themselves, as the handshake learned it",
     ),
-    ("shared.rs", "private::caps", "the limits of private connections count over all workers"),
+    ("process.rs", "private::caps", "the limits of private connections count over all workers"),
     ("cluster/published.rs", "command::table", "publishes the commands with the slot map"),
     (
         "cluster/discovery.rs",

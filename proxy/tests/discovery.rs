@@ -134,6 +134,7 @@ fn discover(settings: ClusterSettings) -> Discovery {
 
 fn cluster(seeds: Vec<Endpoint>) -> ClusterSettings {
     ClusterSettings {
+        name: "default".to_owned(),
         backend: BackendKind::Cluster { seeds },
         user: None,
         password: None,

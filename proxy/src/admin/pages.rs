@@ -69,7 +69,7 @@ struct Process {
 
 impl Process {
     fn of(shared: &Shared) -> Self {
-        let memory = (shared.memory)();
+        let memory = (shared.process.memory)();
         let map = shared.topology.slot_map();
         let served = u64::from(map.is_complete());
         Self {

@@ -76,7 +76,7 @@ impl Clients {
     #[must_use]
     pub fn new(shared: &Shared, metrics: Arc<WorkerMetrics>) -> Self {
         let marks = shared.marks;
-        let plans_limit = shared.settings.cluster.cross_slot_memory;
+        let plans_limit = shared.cluster.cross_slot_memory;
         Self {
             records: Slab::new(),
             next_generation: 0,
@@ -184,8 +184,8 @@ impl Clients {
     /// Closes clients that were silent, or not logged in, for too long. Looks at all of them, at most once
     /// every `interval` milliseconds.
     pub fn sweep(&mut self, now: u64, interval: u64, shared: &Shared) {
-        let settings = &shared.settings.clients;
-        let must_log_in = !shared.first_login().is_in();
+        let settings = &shared.process.settings.clients;
+        let must_log_in = !shared.process.first_login().is_in();
         if now < self.next_sweep || (settings.idle_timeout.is_none() && !must_log_in) {
             return;
         }

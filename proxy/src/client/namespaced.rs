@@ -165,7 +165,7 @@ fn walk_through(
     let map = turn.pool.slot_map().clone();
     let home = asker.namespace.slot();
     let shards = home.map_or_else(|| map.shard_slots().to_vec(), |slot| vec![slot]);
-    let most = turn.shared.settings.cluster.cross_slot_memory;
+    let most = turn.shared.cluster.cross_slot_memory;
     let together = turn.shared.together;
     let place = move |slot: Slot| together.place(slot, &map);
     let begun = walk::begin(wanted, patterns, shards, (most, client.session.protocol), place);

@@ -211,7 +211,7 @@ pub(super) fn send_pending(
     turn.metrics.backend_requests.add(1);
     match turn.pool.send(lane, pending, frame) {
         Sent::Queued { bytes } => {
-            client.congested |= bytes > turn.shared.settings.cluster.backend_high_watermark;
+            client.congested |= bytes > turn.shared.cluster.backend_high_watermark;
         }
         Sent::Refused => refuse(client, origin, &Refusal::BackendLogin, turn),
         Sent::Down { since } => keep(client, (origin, &pending), Some(since), lane, frame, turn),

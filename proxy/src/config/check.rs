@@ -9,7 +9,7 @@ use std::{env, fs, thread};
 use super::error::ConfigError;
 use super::file::{BackendFile, ClusterFile, File, LoginFile};
 use super::quantity::{Size, Span};
-use super::settings::{BackendKind, ClusterSettings, ReadFrom, Secret, Settings};
+use super::settings::{BackendKind, ClusterSettings, DEFAULT_CLUSTER, ReadFrom, Secret, Settings};
 use super::tenant_file;
 use super::url::BackendUrl;
 
@@ -27,7 +27,7 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
         clients: file.clients,
         tenants,
         private: file.private,
-        cluster: cluster?,
+        clusters: vec![cluster?],
         dns: file.dns,
         log: file.log,
     })
@@ -109,6 +109,7 @@ fn check_cluster(file: ClusterFile, errors: &mut Vec<ConfigError>) -> Option<Clu
     let (user, password) = check_login(&file.backend, file.login, errors);
     let backend = check_backend(file.backend, errors);
     Some(ClusterSettings {
+        name: DEFAULT_CLUSTER.to_owned(),
         backend: backend?,
         user,
         password,

@@ -49,8 +49,8 @@ fn a_backend_is_all_that_must_be_written() {
     assert_eq!(settings.admin, None);
     assert!(settings.threads >= 1);
     assert_eq!(settings.clients.max_clients, 10_000);
-    assert_eq!(settings.cluster.command_timeout, Duration::from_secs(5));
-    let BackendKind::Cluster { seeds } = settings.cluster.backend else { panic!("a cluster") };
+    assert_eq!(settings.clusters[0].command_timeout, Duration::from_secs(5));
+    let BackendKind::Cluster { seeds } = &settings.clusters[0].backend else { panic!("a cluster") };
     assert_eq!(seeds[0].to_string(), "a:7000");
 }
 
@@ -101,11 +101,13 @@ fn every_key_lands_in_its_setting() {
         (settings.tenants[0].users[1].name.as_str(), settings.tenants[0].users[1].passwords.len()),
         ("default", 0)
     );
-    let BackendKind::Shards { endpoints, databases } = settings.cluster.backend else { panic!("shards") };
-    assert_eq!((endpoints.len(), databases), (2, 4));
-    assert_eq!(settings.cluster.user.as_deref(), Some("u"));
-    assert_eq!(settings.cluster.password.unwrap().reveal(), "p");
-    assert_eq!(settings.cluster.reconnect_backoff.0, Duration::from_millis(1));
+    let BackendKind::Shards { endpoints, databases } = &settings.clusters[0].backend else {
+        panic!("shards")
+    };
+    assert_eq!((endpoints.len(), *databases), (2, 4));
+    assert_eq!(settings.clusters[0].user.as_deref(), Some("u"));
+    assert_eq!(settings.clusters[0].password.clone().unwrap().reveal(), "p");
+    assert_eq!(settings.clusters[0].reconnect_backoff.0, Duration::from_millis(1));
     assert_eq!(
         settings.dns.servers,
         ["10.0.0.2:53", "[fd00::2]:5353"].map(|at| at.parse::<SocketAddr>().unwrap())
@@ -218,9 +220,12 @@ fn exactly_one_kind_of_backend_must_be_written() {
 #[test]
 fn only_a_clusters_replicas_can_be_read_from() {
     let cluster = settings(&format!("{SEEDS}cluster.read_from = 'nearest'\ncluster.max_replica_lag = 'off'"));
-    assert_eq!((cluster.cluster.read_from, cluster.cluster.max_replica_lag), (ReadFrom::Nearest, None));
+    assert_eq!(
+        (cluster.clusters[0].read_from, cluster.clusters[0].max_replica_lag),
+        (ReadFrom::Nearest, None)
+    );
     let alone = "cluster.standalone = 'redis://a'\ncluster.read_from = ";
-    assert_eq!(settings(&format!("{alone}'primary'")).cluster.read_from, ReadFrom::Primary);
+    assert_eq!(settings(&format!("{alone}'primary'")).clusters[0].read_from, ReadFrom::Primary);
     assert_eq!(
         said(&format!("{alone}'replica'")),
         "cluster.read_from is \"replica\", must be \"primary\" with cluster.standalone: its replicas are not known"
@@ -398,12 +403,12 @@ fn the_backend_password_comes_from_exactly_one_place() {
     std::fs::write(&path, "\n").unwrap();
     let empty = error(&format!("{SEEDS}cluster.password_file = '{}'", path.display()));
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(from_file.cluster.password.unwrap().reveal(), "from the file");
+    assert_eq!(from_file.clusters[0].password.clone().unwrap().reveal(), "from the file");
     assert!(matches!(empty, ConfigError::PasswordFile { .. }));
     assert!(said(&format!("{SEEDS}cluster.password_file = '/nonexistent'")).contains("cannot be read"));
 
     let from_env = settings(&format!("{SEEDS}cluster.password_env = 'CARGO_PKG_NAME'"));
-    assert_eq!(from_env.cluster.password.unwrap().reveal(), "slotway");
+    assert_eq!(from_env.clusters[0].password.clone().unwrap().reveal(), "slotway");
     let variable = "SLOTWAY_NO_SUCH_VARIABLE".to_owned();
     let missing = error(&format!("{SEEDS}cluster.password_env = '{variable}'"));
     assert_eq!(missing, ConfigError::PasswordEnv { variable });
@@ -416,7 +421,8 @@ fn the_backend_password_comes_from_exactly_one_place() {
 
 #[test]
 fn backend_urls_may_carry_one_login() {
-    let from_url = settings("cluster.seeds = ['redis://u:p@a', 'redis://b', 'redis://u:p@c']").cluster;
+    let from_url =
+        settings("cluster.seeds = ['redis://u:p@a', 'redis://b', 'redis://u:p@c']").clusters.remove(0);
     assert_eq!(from_url.user.as_deref(), Some("u"));
     assert_eq!(from_url.password.unwrap().reveal(), "p");
     let differ = error("cluster.shards = ['redis://:p@a', 'redis://:q@b']");
@@ -471,8 +477,8 @@ fn flags_override_the_file() {
     let settings = written.check().unwrap();
     assert_eq!((settings.listen[0].port(), settings.threads), (2, 8));
     assert_eq!(settings.log.filter, "debug");
-    assert!(matches!(settings.cluster.backend, BackendKind::Cluster { .. }));
-    assert_eq!(settings.cluster.password, None);
+    assert!(matches!(settings.clusters[0].backend, BackendKind::Cluster { .. }));
+    assert_eq!(settings.clusters[0].password, None);
 }
 
 #[test]
@@ -500,7 +506,7 @@ fn the_example_is_valid_and_means_the_defaults() {
     let cores = settings(SEEDS).threads;
     let example = settings(EXAMPLE);
     let mut default = settings(SEEDS);
-    default.cluster.backend = example.cluster.backend.clone();
+    default.clusters[0].backend = example.clusters[0].backend.clone();
     assert_eq!((example, cores), (default.clone(), default.threads));
 }
 

@@ -200,14 +200,14 @@ impl Worker {
     ) -> Rc<RefCell<Self>> {
         let metrics = shared.metrics.worker(index).clone();
         let connector =
-            Rc::new(Connector::new(shared.settings.cluster.clone(), resolver, shared.logins.clone()));
+            Rc::new(Connector::new(shared.cluster.clone(), resolver, shared.process.logins.clone()));
         Rc::new_cyclic(|this| {
             RefCell::new(Self {
                 clients: Clients::new(&shared, metrics.clone()),
                 pool: Pool::new(),
                 private: PrivatePool::new(
-                    shared.caps.clone(),
-                    shared.settings.private.clone(),
+                    shared.process.caps.clone(),
+                    shared.process.settings.private.clone(),
                     metrics.clone(),
                 ),
                 next_sweep: 0,
@@ -235,8 +235,13 @@ impl Worker {
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
         let Some(this) = self.this.upgrade() else { return };
         let local = self.clients.own_addresses.share(local);
-        let session =
-            Session::new(self.shared.next_client_id(), peer, local, self.shared.first_login(), self.now());
+        let session = Session::new(
+            self.shared.process.next_client_id(),
+            peer,
+            local,
+            self.shared.process.first_login(),
+            self.now(),
+        );
         debug!(client.addr = %peer, client.id = session.id, "client connected");
         self.metrics.clients_accepted.add(1);
         let (key, generation) =
@@ -317,7 +322,7 @@ impl Worker {
             self.next_sweep = now + SWEEP;
             self.private.sweep(now);
         }
-        let (excess, measurement) = self.shared.memory_excess();
+        let (excess, measurement) = self.shared.process.memory_excess();
         if excess > 0 && measurement != self.shed_by {
             self.shed_by = measurement;
             self.clients.shed(excess);
@@ -327,7 +332,7 @@ impl Worker {
             || waiting
             || !self.clients.retries.is_empty()
             || self.clients.pubsub.is_waiting()
-            || self.shared.settings.clients.memory_limit.is_some()
+            || self.shared.process.settings.clients.memory_limit.is_some()
             || self.pool.links().any(|link| !link.in_flight.is_empty())
     }
 

@@ -33,7 +33,7 @@ pub(super) fn hello(
     };
     let options = HelloOptions::parse(request)?;
     let login = match options.auth {
-        Some((user, password)) => turn.shared.log_in(user, password)?,
+        Some((user, password)) => turn.shared.process.log_in(user, password)?,
         None if session.is_logged_in() => session.login().clone(),
         None => return Err(Refusal::HelloNoAuth),
     };
@@ -107,14 +107,14 @@ pub(super) fn auth(
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
     let (user, password) = match (request.arg(1), request.arg(2), request.arg(3)) {
-        (Some(_), None, None) if !turn.shared.tenants.load().has_users() => {
+        (Some(_), None, None) if !turn.shared.process.tenants.load().has_users() => {
             return Err(Refusal::AuthUnneeded);
         }
         (Some(password), None, None) => (&b"default"[..], password),
         (Some(user), Some(password), None) => (user, password),
         _ => return Err(Refusal::Syntax),
     };
-    session.log_in(turn.shared.log_in(user, password)?);
+    session.log_in(turn.shared.process.log_in(user, password)?);
     ReplyWriter::new(out, session.protocol).simple("OK");
     Ok(Answer::Reply)
 }
