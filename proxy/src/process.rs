@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use crate::backend::handshake::ServerIdentity;
 use crate::backend::logins::Logins;
 use crate::client::session::Login;
+use crate::cluster::id::ClusterId;
+use crate::cluster::published::Topology;
 use crate::command::local::cluster::NodeId;
 use crate::config::settings::Settings;
 use crate::private::caps::Caps;
@@ -30,6 +33,8 @@ pub struct Process {
     pub wall_clock: fn() -> u64,
     /// What the allocator says.
     pub memory: fn() -> Memory,
+    /// What each cluster's backends look like now.
+    topologies: Vec<Arc<Topology>>,
     next_client_id: AtomicU64,
     /// By how much the process is above its memory limit, and the number of the measurement that said so.
     memory_excess: (AtomicU64, AtomicU64),
@@ -56,13 +61,14 @@ pub struct Surroundings {
 }
 
 impl Process {
-    /// A process of these settings.
+    /// A process of these settings; of each cluster what its discovery publishes.
     #[must_use]
-    pub fn new(settings: Settings, surroundings: Surroundings) -> Self {
+    pub fn new(settings: Settings, topologies: Vec<Arc<Topology>>, surroundings: Surroundings) -> Self {
         let logins = Arc::<Logins>::default();
         Self {
+            topologies,
             caps: Arc::new(Caps::new(settings.private.max_connections, settings.private.max_per_node)),
-            tenants: ArcSwap::from_pointee(Directory::new(&settings.tenants, &logins)),
+            tenants: ArcSwap::from_pointee(Directory::new(&settings.tenants, &settings.clusters, &logins)),
             logins,
             node_id: NodeId(surroundings.node_id),
             wall_clock: surroundings.wall_clock,
@@ -107,6 +113,22 @@ impl Process {
     pub fn log_in(&self, user: &[u8], password: &[u8]) -> Result<Login, Refusal> {
         let directory = self.tenants.load();
         directory.log_in(user, password).cloned().map(Login::As).ok_or(Refusal::WrongPass)
+    }
+
+    /// Whether a client may be of another cluster than it is served by.
+    #[must_use]
+    pub fn has_several_clusters(&self) -> bool {
+        self.topologies.len() > 1
+    }
+
+    /// What the backends of a cluster call themselves; before one has answered, the oldest server whose commands are
+    /// all known, since clients read a version from it.
+    #[must_use]
+    pub fn server(&self, cluster: ClusterId) -> Arc<ServerIdentity> {
+        let server = self.topologies.get(cluster.place()).map(|topology| topology.server());
+        server
+            .filter(|server| !server.version.is_empty())
+            .unwrap_or_else(|| Arc::new(ServerIdentity { name: "redis".into(), version: "7.0.0".into() }))
     }
 
     /// The port of the first listener.

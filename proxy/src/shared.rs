@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backend::handshake::ServerIdentity;
 use crate::client::connection::Watermarks;
+use crate::cluster::id::ClusterId;
 use crate::cluster::published::Topology;
 use crate::command::local::cluster::OwnNode;
-use crate::config::settings::{
-    BackendKind, ClusterId, ClusterSettings, CrossSlot, CrossSlotTransactions, ReadFrom,
-};
+use crate::config::settings::{BackendKind, ClusterSettings, CrossSlot, CrossSlotTransactions, ReadFrom};
 use crate::metrics::Metrics;
 use crate::monitors::Monitors;
 use crate::process::Process;
@@ -148,15 +147,10 @@ impl Shared {
         if logged_in { &self.request_limits } else { &RequestLimits::UNAUTHENTICATED }
     }
 
-    /// What the backends call themselves; before one has answered, the oldest server whose commands are all
-    /// known, since clients read a version from it.
+    /// What this cluster's backends call themselves, see [`Process::server`].
     #[must_use]
     pub fn server(&self) -> Arc<ServerIdentity> {
-        let server = self.topology.server();
-        if !server.version.is_empty() {
-            return server;
-        }
-        Arc::new(ServerIdentity { name: "redis".into(), version: "7.0.0".into() })
+        self.process.server(self.id)
     }
 
     /// This process as the one node of a cluster, for CLUSTER's subcommands. Clients are told the address

@@ -233,6 +233,7 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), LinkError>> {
         for _ in 0..READS_PER_TURN {
+            owner.fetch_buffer();
             let (pool, scratch, replies) = owner.parts();
             let kept = self.incoming.kept().len();
             scratch[..kept].copy_from_slice(self.incoming.kept());

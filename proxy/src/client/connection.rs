@@ -75,6 +75,7 @@ pub struct Client {
 ///
 /// ```text
 /// Open ──QUIT, EOF, protocol error──▶ Closing ──all replies written──▶ gone
+///   ├──logged in at another cluster──▶ Leaving ──▶ Open, in another worker
 ///   ├──the proxy ends──▶ Draining ──what had arrived was read──▶ Closing
 ///   └──killed, socket error, too slow──▶ Broken ──▶ gone
 /// ```
@@ -84,6 +85,8 @@ pub(super) enum State {
     Open,
     /// What had arrived before the proxy began to end is still read.
     Draining,
+    /// What it says next is another worker's to handle: its record goes there at the end of this turn.
+    Leaving,
     /// No further request is read; what is in flight is still answered.
     Closing,
     /// To be closed at once.
@@ -126,10 +129,10 @@ const MOST_RELENTED: u8 = 20;
 impl Client {
     /// A client that has just connected.
     #[must_use]
-    pub fn new(stream: TcpStream, generation: u32, session: Session, permit: Permit) -> Self {
+    pub fn new(stream: TcpStream, session: Session, permit: Permit) -> Self {
         Self {
             stream,
-            generation,
+            generation: 0,
             state: State::Open,
             waker: None,
             replies: Replies::default(),
@@ -291,7 +294,7 @@ impl Client {
         match self.state {
             State::Open | State::Draining => false,
             State::Closing => self.replies.is_empty() && self.output.is_empty(),
-            State::Broken => true,
+            State::Leaving | State::Broken => true,
         }
     }
 
@@ -336,6 +339,30 @@ impl Client {
             self.state = State::Draining;
         }
         self.wake();
+    }
+
+    /// Further requests are handled by another worker. None is under way, and nothing at a backend is its own.
+    pub(super) fn leave(&mut self) {
+        if self.reads_requests() {
+            self.state = State::Leaving;
+        }
+    }
+
+    /// Whether it goes to another worker.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.state == State::Leaving
+    }
+
+    /// It begins in a worker: with what it was sent and has sent, and nothing of another worker's.
+    pub fn arrive(&mut self) {
+        debug_assert!(self.replies.is_empty() && self.private.is_none() && self.subscriptions.is_none());
+        self.state = State::Open;
+        self.waker = None;
+        self.touched = false;
+        self.congested = false;
+        self.stopped = false;
+        self.routed_by = Generation::default();
     }
 
     /// Whether further requests are handled.

@@ -220,7 +220,7 @@ pub(super) fn route_on(
         }
         Treatment::Search(command) => search::route(client, command, spec, request, turn)?,
         Treatment::Scan => send_scan(client, request, turn)?,
-        Treatment::Local(which) => answer_locally(client, which, spec, request, turn)?,
+        Treatment::Local(which) => return answer_locally(client, which, spec, request, turn),
         Treatment::Subscribe(kind) => subscribe::subscribe(client, kind, request, turn),
         Treatment::Unsubscribe(kind) => subscribe::unsubscribe(client, kind, request, turn),
         Treatment::Tracking => return private::tracked::handle(client, spec, request, turn),
@@ -337,14 +337,18 @@ pub(super) fn unsupported(spec: &Spec, why: Refused) -> Refusal {
     Refusal::Unsupported { name: spec.name.to_string(), why }
 }
 
+/// Whether a client may be served by another worker behind this: nothing of it may be under way then.
+fn may_change_cluster(which: spec::Local, turn: &Turn<'_>) -> bool {
+    use spec::Local::{Auth, Hello, Reset};
+    turn.shared.process.has_several_clusters() && matches!(which, Auth | Hello | Reset)
+}
+
 /// The client is another tenant's from here on: it keeps nothing of what it had as the old one's.
 fn leave_tenant(client: &mut Client, turn: &mut Turn<'_>) {
     client.end_watch(turn);
     client.end_tracking(turn);
     monitor::stop(client, turn);
     subscribe::leave_all(client, turn);
-    client.session.database = 0;
-    client.session.names = None;
     // Its next request may go over other connections, where it could overtake those in flight.
     client.congested = true;
 }
@@ -355,8 +359,11 @@ fn answer_locally(
     spec: &Spec,
     request: &Request<'_>,
     turn: &mut Turn<'_>,
-) -> Result<(), Refusal> {
+) -> Result<Flow, Refusal> {
     use spec::Local::{Auth, Hello, Reset};
+    if may_change_cluster(which, turn) && !client.replies.is_empty() {
+        return Ok(Flow::Later);
+    }
     turn.metrics.commands_local.add(1);
     if which == Reset {
         client.end_watch(turn);
@@ -371,7 +378,8 @@ fn answer_locally(
         monitor::stop(client, turn);
         subscribe::leave_all(client, turn);
     }
-    if login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
+    let goes = login.is_some() && client.session.login().cluster().is_some_and(|to| to != turn.shared.id);
+    if goes || login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
         client.backend = client.session.login().backend();
         leave_tenant(client, turn);
     }
@@ -404,5 +412,8 @@ fn answer_locally(
             turn.questions.push(local::Question { origin, protocol: client.session.protocol, ask });
         }
     }
-    Ok(())
+    if goes {
+        client.leave();
+    }
+    Ok(Flow::Done)
 }

@@ -16,6 +16,7 @@ pub mod quantity;
 pub mod url;
 
 mod check;
+mod cluster_check;
 pub mod settings;
 pub mod tenants;
 

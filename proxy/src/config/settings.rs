@@ -103,18 +103,6 @@ pub enum AtLimit {
 /// The name of the cluster that `[cluster]` describes.
 pub const DEFAULT_CLUSTER: &str = "default";
 
-/// A cluster's place among the settings' clusters: the same for as long as the process runs.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
-pub struct ClusterId(pub u16);
-
-impl ClusterId {
-    /// As an index.
-    #[must_use]
-    pub fn place(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
 /// One cluster behind the proxy and how it is reached.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClusterSettings {

@@ -8,9 +8,11 @@ use sha2::{Digest, Sha256};
 use super::namespace::Namespace;
 use crate::backend::lane::LoginId;
 use crate::backend::logins::Logins;
+use crate::cluster::id::ClusterId;
 use crate::command::access::Access;
 use crate::command::spec::Spec;
 use crate::command::table::Table;
+use crate::config::settings::ClusterSettings;
 use crate::config::tenants::{Connections, TenantSettings, User};
 
 /// All tenants of the proxy and their users.
@@ -36,6 +38,8 @@ pub struct Member {
 pub struct Tenant {
     /// What it is called.
     name: Arc<str>,
+    /// Which cluster has its keys.
+    pub cluster: ClusterId,
     /// As the operator wrote it.
     pub settings: TenantSettings,
     /// What it may say; `None`: whatever the proxy serves.
@@ -49,10 +53,10 @@ pub struct Tenant {
 impl Directory {
     /// The directory of these tenants. Where none of them has users, everybody is the first one's `default`.
     #[must_use]
-    pub fn new(settings: &[TenantSettings], logins: &Logins) -> Self {
+    pub fn new(settings: &[TenantSettings], clusters: &[ClusterSettings], logins: &Logins) -> Self {
         let table = Table::builtin();
         let tenants: Vec<_> =
-            settings.iter().map(|tenant| Arc::new(Tenant::new(tenant, &table, logins))).collect();
+            settings.iter().map(|tenant| Arc::new(Tenant::new(tenant, clusters, &table, logins))).collect();
         let mut users = HashMap::new();
         for tenant in &tenants {
             for user in &tenant.settings.users {
@@ -104,13 +108,17 @@ impl Directory {
 }
 
 impl Tenant {
-    fn new(settings: &TenantSettings, table: &Table, logins: &Logins) -> Self {
+    fn new(settings: &TenantSettings, clusters: &[ClusterSettings], table: &Table, logins: &Logins) -> Self {
+        // The check has seen to it that there is one of this name.
+        let cluster =
+            clusters.iter().position(|cluster| cluster.name == settings.cluster).unwrap_or_default();
+        let cluster = ClusterId(cluster as u16);
         let access = settings.commands.clone().map(|rules| Access::new(rules, table));
         let backend =
             settings.backend.as_ref().map_or(LoginId::PROXY, |backend| logins.number(&backend.login));
         let namespace = settings.namespace.map(Namespace::new);
         let name = settings.name.as_str().into();
-        Self { name, access, namespace, backend, settings: settings.clone() }
+        Self { name, cluster, access, namespace, backend, settings: settings.clone() }
     }
 
     /// What it is called.
@@ -184,14 +192,21 @@ mod tests {
             passwords: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
         };
         let users = users.iter().map(user).collect();
-        let name = name.to_owned();
-        TenantSettings { name, users, namespace: None, commands: None, backend: None, listen: Vec::new() }
+        TenantSettings {
+            name: name.to_owned(),
+            users,
+            cluster: "default".to_owned(),
+            namespace: None,
+            commands: None,
+            backend: None,
+            listen: Vec::new(),
+        }
     }
 
     #[test]
     fn any_password_of_a_user_lets_it_in_as_its_tenant() {
         let shop = tenant("shop", &[("ann", &["old", "new"]), ("bob", &["x"])]);
-        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[]), shop], &Logins::default());
+        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[]), shop], &[], &Logins::default());
         assert!(directory.unnamed().is_none());
         for password in ["old", "new"] {
             let member = directory.log_in(b"ann", password.as_bytes()).expect("ann");
@@ -206,14 +221,14 @@ mod tests {
     fn a_default_user_without_a_password_is_who_says_nothing() {
         let guests = tenant("guests", &[("default", &[])]);
         let directory =
-            Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests], &Logins::default());
+            Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests], &[], &Logins::default());
         assert_eq!(directory.unnamed().map(|member| &**member.tenant.name()), Some("guests"));
         assert!(directory.log_in(b"default", b"whatever").is_some());
     }
 
     #[test]
     fn without_users_everybody_is_the_default_user() {
-        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[])], &Logins::default());
+        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[])], &[], &Logins::default());
         assert!(!directory.has_users());
         assert_eq!(directory.unnamed().map(|member| &*member.user), Some("default"));
         assert!(directory.log_in(b"default", b"any").is_some());

@@ -77,7 +77,8 @@ impl<'a> HelloOptions<'a> {
 }
 
 fn write_hello(session: &Session, turn: &Turn<'_>, out: &mut Vec<u8>) {
-    let server = turn.shared.server();
+    // Of the cluster that it is served by from here on.
+    let server = turn.shared.process.server(session.login().cluster().unwrap_or(turn.shared.id));
     let mut writer = ReplyWriter::new(out, session.protocol);
     writer.map(7);
     writer.bulk(b"server");
