@@ -169,6 +169,52 @@ fn large_requests_behind_a_login_are_handled_where_it_leads() {
 }
 
 #[test]
+fn a_login_waits_for_what_is_under_way_and_takes_along_what_is_not_taken_yet() {
+    let (home, alone) = (Server::start(), Server::start());
+    let url = format!("redis://{}", home.addr());
+    let proxy = Options::standalone(&url).config(&tenants(&alone.addr())).start();
+    logged_in(&proxy, "jobs").cmd("SET who jobs");
+    let mut client = logged_in(&proxy, "web");
+    client.send_bytes(b"BLPOP nothing 0.3\r\nAUTH jobs secret\r\nGET who\r\nAUTH web secret\r\n");
+    assert_eq!(client.read(), Value::Nil);
+    assert_eq!((client.read().text(), client.read().text()), ("OK".to_owned(), "jobs".to_owned()));
+    assert_eq!(client.read().text(), "OK");
+    // Replies that nobody hears are waited for too.
+    client.send_bytes(b"CLIENT REPLY OFF\r\nSET muted 1\r\nAUTH jobs secret\r\nSET muted 2\r\n");
+    client.send_bytes(b"CLIENT REPLY ON\r\nGET muted\r\nAUTH web secret\r\nGET muted\r\n");
+    let replies: Vec<String> = client.read_many(4).iter().map(Value::text).collect();
+    assert_eq!(replies, ["OK", "2", "OK", "1"]);
+    // Forty times 512 KiB are more than the kernel's buffers take: the rest goes along.
+    assert_eq!(client.call(&["SET", "big", &"b".repeat(512 * 1024)]).text(), "OK");
+    client.send_bytes(&b"GET big\r\n".repeat(40));
+    client.send_bytes(b"AUTH jobs secret\r\nGET who\r\n");
+    std::thread::sleep(Duration::from_millis(500));
+    for _ in 0..40 {
+        assert_eq!(client.read().text().len(), 512 * 1024);
+    }
+    assert_eq!((client.read().text(), client.read().text()), ("OK".to_owned(), "jobs".to_owned()));
+}
+
+#[test]
+fn above_the_memory_limit_the_largest_holders_of_any_cluster_are_closed() {
+    let (home, alone) = (Server::start(), Server::start());
+    let url = format!("redis://{}", home.addr());
+    let options = Options::standalone(&url).config(&tenants(&alone.addr()));
+    let proxy = options.set(&["clients.memory_limit=64MiB"]).start();
+    let (mut web, mut jobs) = (logged_in(&proxy, "web"), logged_in(&proxy, "jobs"));
+    // Each sends 8 MiB of a request that never ends: 160 MiB in all.
+    let beginning = [&b"*2\r\n$4\r\nECHO\r\n$100000000\r\n"[..], &vec![b'x'; 8 << 20]].concat();
+    let mut holders: Vec<Raw> = (0..20).map(|_| logged_in(&proxy, "jobs")).collect();
+    for holder in &mut holders {
+        // Those that are closed early can't send all.
+        let _ = holder.try_send_bytes(&beginning);
+    }
+    eventually("some were closed", PATIENCE, || (proxy_metric(&mut jobs, "clients_shed") > 0).then_some(()));
+    assert_eq!(web.cmd("PING").text(), "PONG");
+    assert_eq!(proxy_metric(&mut web, "clients_shed"), 0);
+}
+
+#[test]
 fn who_goes_to_another_cluster_keeps_nothing_of_the_first() {
     let Both { alone, proxy, cluster: _cluster } = start();
     let mut client = logged_in(&proxy, "web");

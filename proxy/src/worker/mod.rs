@@ -41,6 +41,7 @@ use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
 use crate::client::local::Question;
 use crate::client::session::Session;
+use crate::cluster::id::ClusterId;
 use crate::command::table::Table;
 use crate::dns::resolver::Resolver;
 use crate::metrics::WorkerMetrics;
@@ -82,9 +83,11 @@ pub struct Worker {
     this: Weak<RefCell<Self>>,
 }
 
-// How often deadlines are looked at while requests are under way, and otherwise.
+// How often deadlines are looked at while requests are under way, otherwise, and where there is no client: of many
+// clusters most may be unused.
 const TICK: Duration = Duration::from_millis(10);
 const IDLE_TICK: Duration = Duration::from_millis(100);
+const UNUSED_TICK: Duration = Duration::from_secs(1);
 // How often idle and unauthenticated clients are looked for.
 const SWEEP: u64 = 1_000;
 // How often a node that we have only subscribed at is asked for a sign of life.
@@ -205,11 +208,12 @@ async fn tick(worker: Rc<RefCell<Worker>>) {
     loop {
         let excess = worker.borrow().shared.process.memory_excess();
         siblings.shed(excess);
-        if worker.borrow_mut().on_tick() {
+        let pause = worker.borrow_mut().on_tick();
+        if pause == TICK {
             sleep(TICK).await;
         } else {
             // Over or woken: either way it is time to look.
-            let _ = timeout(IDLE_TICK, wake.notified()).await;
+            let _ = timeout(pause, wake.notified()).await;
         }
     }
 }
@@ -317,8 +321,8 @@ impl Worker {
         self.settle();
     }
 
-    /// Looks at deadlines; true while there are any.
-    fn on_tick(&mut self) -> bool {
+    /// Looks at deadlines; tells when to look again.
+    fn on_tick(&mut self) -> Duration {
         let now = self.now();
         if self.shared.reads_leave_primary {
             self.pool.follow_readers(self.shared.topology.readers());
@@ -342,12 +346,22 @@ impl Worker {
             self.private.sweep(now);
         }
         self.settle();
-        stuck
+        // The memory of a thread's clients is looked after by one of its workers.
+        let measures = self.shared.id == ClusterId::default()
+            && self.shared.process.settings.clients.memory_limit.is_some();
+        if stuck
             || waiting
+            || measures
             || !self.clients.retries.is_empty()
             || self.clients.pubsub.is_waiting()
-            || self.shared.process.settings.clients.memory_limit.is_some()
             || self.pool.links().any(|link| !link.in_flight.is_empty())
+        {
+            TICK
+        } else if self.clients.is_empty() && self.clients.plans.is_empty() {
+            UNUSED_TICK
+        } else {
+            IDLE_TICK
+        }
     }
 
     fn drive(&self, key: LinkKey) {

@@ -109,6 +109,9 @@ impl Worker {
         if self.drains {
             client.drain();
         }
+        if self.clients.is_empty() {
+            self.wake_tick.notify_one();
+        }
         let (key, generation) = self.clients.insert(client);
         spawn_local(ClientTask::new(this, key, generation));
     }
