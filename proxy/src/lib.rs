@@ -29,6 +29,7 @@ pub mod live;
 pub mod dns;
 
 pub mod config;
+pub mod process;
 pub mod shared;
 
 pub mod admin;

@@ -179,7 +179,7 @@ impl Metrics {
         &self.threads[self.threads.len() - 1]
     }
 
-    /// What the numbers in place `index` of [`Self::rows`] belong to.
+    /// What the numbers in place `index` of [`Self::workers`] belong to.
     #[must_use]
     pub fn label(&self, index: usize) -> String {
         if index + 1 == self.threads.len() { "control".to_owned() } else { index.to_string() }
@@ -189,6 +189,11 @@ impl Metrics {
     #[must_use]
     pub fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
         self.threads.iter().map(|worker| counter(worker).value()).fold(0, u64::wrapping_add)
+    }
+
+    /// All of them, in the order of [`Self::label`].
+    pub fn workers(&self) -> impl Iterator<Item = &WorkerMetrics> {
+        self.threads.iter().map(|worker| &**worker)
     }
 
     /// Each metric with its value for each worker.

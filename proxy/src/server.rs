@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -22,16 +22,19 @@ use tracing::{info, warn};
 
 use crate::admin::http;
 use crate::cluster::discovery::Discovery;
+use crate::cluster::id::ClusterId;
 use crate::cluster::watch::Watch;
+use crate::command::table::Table;
 use crate::config::settings::Settings;
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
 use crate::listener::{self, Workers};
 use crate::metrics::Metrics;
-use crate::shared::{Memory, Shared, Surroundings};
+use crate::process::{Memory, Process, Surroundings};
+use crate::shared::Shared;
 use crate::socket;
-use crate::worker;
 use crate::worker::message::{self, Message, WorkerHandle};
+use crate::worker::{self, Part};
 
 // A client on a fast network adds some 20 MiB in this time; reading the numbers takes some microseconds.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
@@ -58,39 +61,31 @@ pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Re
     raise_open_files(settings.clients.max_clients);
     let listeners = bind(&control, &settings)?;
     let resolver = Resolver::new(&settings.dns, control.handle().clone()).map_err(io::Error::other)?;
-    let discovery = Discovery::start(&settings.cluster, resolver.clone(), control.handle());
-    let metrics = Arc::new(Metrics::new(settings.threads));
-    let topology = discovery.topology().clone();
-    let watch = Watch::start(
-        &settings.cluster,
-        resolver.clone(),
-        topology.clone(),
-        metrics.clone(),
-        control.handle(),
-    );
-    let shared = Arc::new(Shared::new(settings, topology, metrics, surroundings()));
+    let (clusters, asking) = start_clusters(settings, &resolver, control.handle());
+    let home = clusters[0].clone();
     let drain = Drain::default();
 
-    let (handles, threads) = start_workers(&shared, &resolver)?;
-    let workers = Workers::new(&handles);
-    let started = Started { clients: listeners.addresses(), shared: shared.clone() };
-    let accepting = serve(&control, listeners, &shared, &workers, &drain);
+    let threads = start_workers(&clusters, &resolver)?;
+    let workers = Workers::new(&threads.workers[0]);
+    let started = Started { clients: listeners.addresses(), shared: home.clone() };
+    let accepting = serve(&control, listeners, &clusters, &workers, &drain);
     on_started(&started);
     control.block_on(wait_for_end())?;
 
     drain.begin();
-    info!(grace_period = ?shared.settings.grace_period, clients = workers.clients(), "draining");
+    let grace_period = home.process.settings.grace_period;
+    info!(?grace_period, clients = workers.clients(), "draining");
     // From here on connections are refused; topology, DNS and the admin pages go on until all is answered.
     accepting.iter().for_each(JoinHandle::abort);
-    for handle in &handles {
-        handle.tell(Message::Drain(shared.settings.grace_period));
+    for handle in threads.workers.iter().flat_map(|workers| workers.iter()) {
+        handle.tell(Message::Drain(grace_period));
     }
-    for thread in threads {
+    for thread in threads.running {
         if thread.join().is_err() {
             return Err(io::Error::other("a worker panicked"));
         }
     }
-    drop((discovery, watch));
+    drop(asking);
     control.shutdown_background();
     info!("ended");
     Ok(())
@@ -114,7 +109,7 @@ fn raise_open_files(max_clients: usize) {
 pub struct Started {
     /// Where clients connect: the ports that were bound, also where the settings left the choice to the kernel.
     pub clients: Vec<SocketAddr>,
-    /// Its numbers and its topology.
+    /// Numbers and topology of its first cluster.
     pub shared: Arc<Shared>,
 }
 
@@ -141,34 +136,79 @@ fn bind(control: &Runtime, settings: &Settings) -> io::Result<Listeners> {
     Ok(Listeners { clients, admin })
 }
 
-fn start_workers(
-    shared: &Arc<Shared>,
+/// What asks a cluster's nodes on the control thread; ends when dropped.
+struct Asking {
+    _discovery: Discovery,
+    _watch: Option<Watch>,
+}
+
+/// Begins to look for each cluster, and makes what its workers share. None waits for another, nor for an answer.
+fn start_clusters(
+    settings: Settings,
     resolver: &Arc<Resolver>,
-) -> io::Result<(Vec<WorkerHandle>, Vec<thread::JoinHandle<()>>)> {
-    let (handles, inboxes): (Vec<_>, Vec<_>) =
-        (0..shared.settings.threads).map(|_| message::channel()).unzip();
-    let peers: Arc<[WorkerHandle]> = handles.clone().into();
-    let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
-        let (shared, resolver, peers) = (shared.clone(), resolver.clone(), peers.clone());
+    control: &Handle,
+) -> (Vec<Arc<Shared>>, Vec<Asking>) {
+    // One table for all of them, as long as none has commands of its own.
+    let commands = Arc::new(Table::builtin());
+    let mut asking = Vec::new();
+    let mut found = Vec::new();
+    for cluster in &settings.clusters {
+        let discovery = Discovery::start(cluster, commands.clone(), resolver.clone(), control);
+        let (topology, metrics) = (discovery.topology().clone(), Arc::new(Metrics::new(settings.threads)));
+        let watch = Watch::start(cluster, resolver.clone(), topology.clone(), metrics.clone(), control);
+        asking.push(Asking { _discovery: discovery, _watch: watch });
+        found.push((topology, metrics));
+    }
+    let topologies = found.iter().map(|(topology, _)| topology.clone()).collect();
+    let process = Arc::new(Process::new(settings, topologies, surroundings()));
+    let shared = (0..).zip(found).map(|(id, (topology, metrics))| {
+        Arc::new(Shared::new(process.clone(), ClusterId(id), topology, metrics))
+    });
+    (shared.collect(), asking)
+}
+
+/// The threads of the workers.
+struct Threads {
+    /// How each cluster's workers are reached, in the order of the threads.
+    workers: Vec<Arc<[WorkerHandle]>>,
+    running: Vec<thread::JoinHandle<()>>,
+}
+
+/// Starts the threads, each with a worker for each cluster.
+fn start_workers(clusters: &[Arc<Shared>], resolver: &Arc<Resolver>) -> io::Result<Threads> {
+    let threads = clusters[0].process.settings.threads;
+    let mut parts: Vec<Vec<Part>> = (0..threads).map(|_| Vec::new()).collect();
+    let mut workers = Vec::new();
+    for shared in clusters {
+        let (own, inboxes): (Vec<_>, Vec<_>) = (0..threads).map(|_| message::channel()).unzip();
+        let peers: Arc<[WorkerHandle]> = own.into();
+        for (parts, inbox) in parts.iter_mut().zip(inboxes) {
+            parts.push(Part { shared: shared.clone(), peers: peers.clone(), inbox });
+        }
+        workers.push(peers);
+    }
+    let running = parts.into_iter().enumerate().map(|(index, parts)| {
+        let resolver = resolver.clone();
         thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || worker::run(index, shared, resolver, peers, inbox))
+            .spawn(move || worker::run(index, parts, resolver))
     });
-    Ok((handles, threads.collect::<io::Result<_>>()?))
+    Ok(Threads { workers, running: running.collect::<io::Result<_>>()? })
 }
 
 /// Starts what runs on the control thread; returns the tasks that accept clients.
 fn serve(
     control: &Runtime,
     listeners: Listeners,
-    shared: &Arc<Shared>,
+    clusters: &[Arc<Shared>],
     workers: &Workers,
     drain: &Drain,
 ) -> Vec<JoinHandle<()>> {
     let mut accepting = Vec::new();
-    let settings = Arc::new(shared.settings.clients.clone());
+    let shared = &clusters[0];
+    let settings = Arc::new(shared.process.settings.clients.clone());
     if settings.memory_limit.is_some() {
-        control.spawn(watch_memory(shared.clone()));
+        control.spawn(watch_memory(shared.process.clone()));
     }
     for listener in listeners.clients {
         if let Ok(address) = listener.local_addr() {
@@ -181,9 +221,9 @@ fn serve(
         if let Ok(address) = listener.local_addr() {
             info!(%address, "serving the admin pages");
         }
-        let (shared, drain) = (shared.clone(), drain.clone());
+        let (clusters, drain) = (clusters.into(), drain.clone());
         control.spawn(async move {
-            if let Err(error) = http::serve(listener, shared, drain).await {
+            if let Err(error) = http::serve(listener, clusters, drain).await {
                 warn!(%error, "the admin port ended");
             }
         });
@@ -192,9 +232,9 @@ fn serve(
 }
 
 /// Measures what the process has allocated, for as long as it runs.
-async fn watch_memory(shared: Arc<Shared>) {
+async fn watch_memory(process: Arc<Process>) {
     loop {
-        shared.measure_memory();
+        process.measure_memory();
         sleep(MEMORY_INTERVAL).await;
     }
 }

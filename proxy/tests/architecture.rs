@@ -9,7 +9,20 @@ use std::path::Path;
 const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
-        &["admin", "cluster", "config", "dns", "drain", "listener", "metrics", "shared", "socket", "worker"],
+        &[
+            "admin",
+            "cluster",
+            "command::table",
+            "config",
+            "dns",
+            "drain",
+            "listener",
+            "metrics",
+            "process",
+            "shared",
+            "socket",
+            "worker",
+        ],
     ),
     ("admin", &["config", "drain", "metrics", "shared", "tenant"]),
     ("listener", &["config", "metrics", "permit", "refusal", "socket", "worker"]),
@@ -18,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "backend",
             "client",
+            "cluster::id",
             "cluster::link",
             "cluster::slot",
             "cluster::slot_map",
@@ -41,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "client",
         &[
             "backend",
+            "cluster::id",
             "cluster::slot",
             "cluster::slot_map",
             "command",
@@ -70,18 +85,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "shared",
         &[
+            "cluster::id",
             "cluster::published",
             "command",
             "config",
             "metrics",
             "monitors",
-            "refusal",
+            "process",
             "resp",
             "route",
             "scripts",
-            "tenant",
         ],
     ),
+    ("process", &["cluster::id", "cluster::published", "command::local", "config", "refusal", "tenant"]),
     ("route", &["cluster::slot", "cluster::slot_map", "command::spec", "resp"]),
     // A key's slot is arithmetic; where slots are served is not a command's business.
     ("command", &["cluster::slot", "resp"]),
@@ -106,6 +122,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["cluster::slot_map", "command::access", "command::table"]),
     ("live", &["backend", "cluster", "command", "config", "dns", "resp", "tenant"]),
     ("tenant", &["cluster::slot", "command", "config", "resp"]),
+    ("tenant", &["cluster::id", "cluster::slot", "command", "config", "resp"]),
     ("socket", &["config"]),
     // A limit has one name, in settings, metrics and errors.
     ("refusal", &["config::limits", "resp"]),
@@ -119,17 +136,18 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Uses against the arrows.
 const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
     ("client/task.rs", "worker", "a client's task borrows its worker whole for a turn: no channel, no lock"),
-    ("shared.rs", "backend::logins", "the users that tenants are at the backends, the same for all workers"),
+    ("process.rs", "backend::logins", "the users that tenants are at the backends, the same for all workers"),
     ("tenant/directory.rs", "backend::lane", "a tenant's backend user is a number of a lane"),
     ("tenant/directory.rs", "backend::logins", "which it gets when the settings are read"),
     ("shared.rs", "client::connection", "derives the watermarks from the settings, once for all clients"),
-    ("shared.rs", "client::session", "checks passwords, whose result is a session's login"),
+    ("process.rs", "client::session", "checks passwords, whose result is a session's login"),
     (
         "shared.rs",
         "backend::handshake",
         "tells what the backends call themselves, as the handshake learned it",
     ),
-    ("shared.rs", "private::caps", "the limits of private connections count over all workers"),
+    ("process.rs", "backend::handshake", "has that identity of each cluster"),
+    ("process.rs", "private::caps", "the limits of private connections count over all workers"),
     ("cluster/published.rs", "command::table", "publishes the commands with the slot map"),
     (
         "cluster/discovery.rs",
@@ -137,6 +155,7 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
         "asks the node that tells the topology for its commands too",
     ),
     ("cluster/discovery.rs", "command::spec", "hands the rows on to the table"),
+    ("cluster/discovery.rs", "command::table", "begins with the table that all clusters share"),
     ("cluster/published.rs", "backend::handshake", "publishes that identity with the slot map"),
     ("cluster/learning.rs", "backend::handshake", "asks again when that identity changes"),
     ("cluster/discovery.rs", "backend::handshake", "its connections begin as all connections to backends do"),

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -19,7 +19,7 @@ use crate::shared::Shared;
 
 #[derive(Clone)]
 struct Admin {
-    shared: Arc<Shared>,
+    clusters: Arc<[Arc<Shared>]>,
     drain: Drain,
 }
 
@@ -27,26 +27,38 @@ struct Admin {
 ///
 /// # Errors
 /// Where the listener breaks.
-pub async fn serve(listener: TcpListener, shared: Arc<Shared>, drain: Drain) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, clusters: Arc<[Arc<Shared>]>, drain: Drain) -> io::Result<()> {
     let pages = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(|| async { "ok\n" }))
         .route("/ready", get(ready))
-        .with_state(Admin { shared, drain });
+        .route("/ready/{cluster}", get(cluster_ready))
+        .with_state(Admin { clusters, drain });
     axum::serve(listener, pages).await
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     // The version that prometheus-client writes.
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match pages::metrics(&admin.shared) {
+    match pages::metrics(&admin.clusters) {
         Ok(page) => Ok(([(CONTENT_TYPE, OPEN_METRICS)], page)),
         Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }
 
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
-    match pages::readiness(&admin.shared, admin.drain.has_begun()) {
+    answer(pages::readiness(&admin.clusters, admin.drain.has_begun()))
+}
+
+async fn cluster_ready(State(admin): State<Admin>, Path(name): Path<String>) -> impl IntoResponse {
+    match admin.clusters.iter().find(|shared| shared.cluster.name == name) {
+        Some(shared) => answer(pages::cluster_readiness(shared, admin.drain.has_begun())),
+        None => (StatusCode::NOT_FOUND, "no cluster has this name\n".to_owned()),
+    }
+}
+
+fn answer(page: Result<String, String>) -> (StatusCode, String) {
+    match page {
         Ok(page) => (StatusCode::OK, page),
         Err(page) => (StatusCode::SERVICE_UNAVAILABLE, page),
     }

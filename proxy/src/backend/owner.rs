@@ -17,6 +17,9 @@ pub trait Owner: 'static {
     /// The pool, the read buffer that all connections of the thread share, and who is given replies.
     fn parts(&mut self) -> (&mut Pool, &mut [u8], &mut Self::Replies);
 
+    /// Called before the read buffer is read into: an owner that shares it with others fetches it.
+    fn fetch_buffer(&mut self) {}
+
     /// Called when a batch of replies, or the end of a connection, was passed on: sends again what has to
     /// be, and starts the tasks of links that this opens.
     fn settle(&mut self);

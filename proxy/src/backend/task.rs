@@ -246,6 +246,7 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), LinkError>> {
         for _ in 0..READS_PER_TURN {
+            owner.fetch_buffer();
             let contended = owner.is_contended();
             let (pool, scratch, replies) = owner.parts();
             let kept = self.incoming.kept().len();

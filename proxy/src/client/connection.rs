@@ -24,6 +24,7 @@ use crate::cluster::slot_map::Generation;
 use crate::metrics::WorkerMetrics;
 use crate::permit::Permit;
 use crate::pubsub::subscriptions::Subscriptions;
+use crate::refusal::Refusal;
 use crate::resp::scan::RequestScanner;
 
 /// A client of this worker.
@@ -110,6 +111,7 @@ impl Patience {
 ///
 /// ```text
 /// Open ──QUIT, EOF, protocol error──▶ Closing ──all replies written──▶ gone
+///   ├──logged in at another cluster──▶ Leaving ──▶ Open, in another worker
 ///   ├──the proxy ends──▶ Draining ──what had arrived was read──▶ Closing
 ///   └──killed, socket error, too slow──▶ Broken ──▶ gone
 /// ```
@@ -119,6 +121,8 @@ pub(super) enum State {
     Open,
     /// What had arrived before the proxy began to end is still read.
     Draining,
+    /// What it says next is another worker's to handle: its record goes there at the end of this turn.
+    Leaving,
     /// No further request is read; what is in flight is still answered.
     Closing,
     /// To be closed at once.
@@ -161,11 +165,11 @@ const MOST_RELENTED: u8 = 20;
 impl Client {
     /// A client that has just connected.
     #[must_use]
-    pub fn new(stream: TcpStream, generation: u32, session: Session, permit: Permit) -> Self {
+    pub fn new(stream: TcpStream, session: Session, permit: Permit) -> Self {
         Self {
             is_limited: session.limited().is_some(),
             stream,
-            generation,
+            generation: 0,
             state: State::Open,
             waker: None,
             replies: Replies::default(),
@@ -337,7 +341,7 @@ impl Client {
         match self.state {
             State::Open | State::Draining => false,
             State::Closing => self.replies.is_empty() && self.output.is_empty(),
-            State::Broken => true,
+            State::Leaving | State::Broken => true,
         }
     }
 
@@ -388,6 +392,36 @@ impl Client {
     #[inline]
     pub(super) fn backend(&self) -> LoginId {
         if self.walled { self.session.login().walled() } else { LoginId::PROXY }
+    }
+
+    /// Further requests are handled by another worker. None is under way, and nothing at a backend is its own.
+    pub(super) fn leave(&mut self) {
+        if self.reads_requests() {
+            self.state = State::Leaving;
+        }
+    }
+
+    /// It is told why it may not be here, and closed.
+    pub fn refuse(&mut self, refusal: &Refusal, spares: &mut Spares) {
+        self.answer(&refusal.reply(), spares);
+        self.close_after_replies();
+    }
+
+    /// Whether it goes to another worker.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.state == State::Leaving
+    }
+
+    /// It begins in a worker: with what it was sent and has sent, and nothing of another worker's.
+    pub fn arrive(&mut self) {
+        debug_assert!(self.replies.is_empty() && self.private.is_none() && self.subscriptions.is_none());
+        self.state = State::Open;
+        self.waker = None;
+        self.touched = false;
+        self.congested = false;
+        self.stopped = false;
+        self.routed_by = Generation::default();
     }
 
     /// Whether further requests are handled.

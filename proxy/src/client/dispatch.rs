@@ -398,6 +398,12 @@ pub(super) fn unsupported(spec: &Spec, why: Refused) -> Refusal {
     Refusal::Unsupported { name: spec.name.to_string(), why }
 }
 
+/// Whether a client may be served by another worker behind this: nothing of it may be under way then.
+fn may_change_cluster(which: spec::Local, turn: &Turn<'_>) -> bool {
+    use spec::Local::{Auth, Hello, Reset};
+    turn.shared.process.has_several_clusters() && matches!(which, Auth | Hello | Reset)
+}
+
 /// The client is another tenant's from here on: it keeps nothing of what it had as the old one's.
 fn leave_tenant(client: &mut Client, turn: &mut Turn<'_>) {
     client.end_watch(turn);
@@ -418,6 +424,9 @@ fn answer_locally(
     turn: &mut Turn<'_>,
 ) -> Result<Flow, Refusal> {
     use spec::Local::{Auth, Hello, Reset};
+    if may_change_cluster(which, turn) && !client.replies.is_empty() {
+        return Ok(Flow::Later);
+    }
     if logins::has_to_wait(client, which, request, turn) {
         return Ok(Flow::Paused);
     }
@@ -435,10 +444,11 @@ fn answer_locally(
         monitor::stop(client, turn);
         subscribe::leave_all(client, turn);
     }
-    if login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
+    let goes = login.is_some() && client.session.login().cluster().is_some_and(|to| to != turn.shared.id);
+    if goes || login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
         client.walled = client.session.login().backend() != LoginId::PROXY;
         leave_tenant(client, turn);
-        if let Err(refusal) = client.join_tenant(turn) {
+        if let Err(refusal) = client.join_tenant(turn.limits) {
             refuse(client, &refusal, turn);
             client.close_after_replies();
             return Ok(Flow::Done);
@@ -472,6 +482,9 @@ fn answer_locally(
             let origin = open_plain(client, turn);
             turn.questions.push(local::Question { origin, protocol: client.session.protocol, ask });
         }
+    }
+    if goes {
+        client.leave();
     }
     Ok(Flow::Done)
 }

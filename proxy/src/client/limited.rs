@@ -328,11 +328,11 @@ impl Client {
     ///
     /// # Errors
     /// Where that has as many clients as it may.
-    pub(super) fn join_tenant(&mut self, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+    pub fn join_tenant(&mut self, quotas: &mut Quotas) -> Result<(), Refusal> {
         self.session.limit(None);
         self.is_limited = false;
         let (_, opened) = self.replies.ends();
-        let limited = Limited::enter(self.session.login(), opened, turn.limits)?;
+        let limited = Limited::enter(self.session.login(), opened, quotas)?;
         self.is_limited = limited.is_some();
         self.session.limit(limited);
         Ok(())

@@ -42,7 +42,7 @@ pub(super) fn send_part(
         return false;
     };
     client.routed_by = turn.pool.generation();
-    client.congested |= bytes > turn.shared.settings.cluster.backend_high_watermark;
+    client.congested |= bytes > turn.shared.cluster.backend_high_watermark;
     turn.metrics.backend_requests.add(1);
     turn.metrics.reads_to_replicas.add(1);
     true

@@ -213,7 +213,7 @@ pub(super) fn send_pending(
     let pending = if turn.contended { fairness::charge(client, pending, frame, turn) } else { pending };
     match turn.pool.send(lane, pending, frame) {
         Sent::Queued { bytes } => {
-            client.congested |= bytes > turn.shared.settings.cluster.backend_high_watermark;
+            client.congested |= bytes > turn.shared.cluster.backend_high_watermark;
         }
         Sent::Refused => {
             fairness::settle(turn.shares, pending.charge);

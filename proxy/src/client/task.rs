@@ -78,7 +78,7 @@ impl Future for ClientTask {
             worker.clients.note_stuck(self.key);
         }
         if polled.is_ready() {
-            worker.clients.remove(self.key);
+            worker.end_client(self.key);
         }
         worker.settle();
         polled
@@ -380,6 +380,10 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
         start += len;
         scanner.reset();
         if !client.reads_requests() {
+            if client.is_leaving() {
+                // Whoever takes it handles what is left.
+                break 0;
+            }
             return None;
         }
     };

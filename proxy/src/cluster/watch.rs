@@ -14,8 +14,9 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, info};
+use tracing::{Instrument, debug, info};
 
+use super::id::log_span;
 use super::link::Link;
 use super::published::Topology;
 use super::readers::{Counts, Heard, Survey};
@@ -57,7 +58,7 @@ impl Watch {
             connections: HashMap::new(),
             busy: HashSet::new(),
         };
-        Some(Self(control.spawn(task.run())))
+        Some(Self(control.spawn(task.run().instrument(log_span(&settings.name)))))
     }
 }
 

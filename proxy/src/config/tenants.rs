@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::limits::LimitsSettings;
-use super::settings::Secret;
+use super::settings::{DEFAULT_CLUSTER, Secret};
 use crate::command::access::Rules;
 
 /// The name of the tenant that `[[users]]` outside of any tenant belong to, and everybody where there are no users.
@@ -17,6 +17,8 @@ pub struct TenantSettings {
     pub name: String,
     /// Who may log in as this tenant. No name is in two tenants.
     pub users: Vec<User>,
+    /// Which of the settings' clusters has its keys.
+    pub cluster: String,
     /// Where its keys stand on a cluster that others use too; `None`: its keys are the cluster's.
     pub namespace: Option<NamespaceSettings>,
     /// What it may say; `None`: whatever the proxy serves.
@@ -41,6 +43,7 @@ impl TenantSettings {
         Self {
             name: name.to_owned(),
             users: Vec::new(),
+            cluster: DEFAULT_CLUSTER.to_owned(),
             namespace: None,
             commands: None,
             backend: None,
@@ -140,6 +143,9 @@ impl fmt::Display for TenantSettings {
                 write!(f, "users {}", first.name)?;
                 rest.iter().try_for_each(|user| write!(f, ", {}", user.name))?;
             }
+        }
+        if self.cluster != DEFAULT_CLUSTER {
+            write!(f, "; cluster {}", self.cluster)?;
         }
         if let Some(NamespaceSettings { id, placement, databases }) = self.namespace {
             write!(f, "; namespace {} {placement}, databases {databases}", id.as_str())?;

@@ -10,9 +10,11 @@ use super::namespace::Namespace;
 use super::shares::Account;
 use crate::backend::lane::LoginId;
 use crate::backend::logins::Logins;
+use crate::cluster::id::ClusterId;
 use crate::command::access::Access;
 use crate::command::spec::Spec;
 use crate::command::table::Table;
+use crate::config::settings::ClusterSettings;
 use crate::config::tenants::{Connections, TenantSettings, User};
 
 /// All tenants of the proxy and their users.
@@ -38,6 +40,8 @@ pub struct Member {
 pub struct Tenant {
     /// What it is called.
     name: Arc<str>,
+    /// Which cluster has its keys.
+    pub cluster: ClusterId,
     /// As the operator wrote it.
     pub settings: TenantSettings,
     /// What it may say; `None`: whatever the proxy serves.
@@ -65,17 +69,27 @@ pub enum LoginError {
 impl Directory {
     /// The directory of these tenants. Where none of them has users, everybody is the first one's `default`.
     #[must_use]
-    pub fn new(settings: &[TenantSettings], logins: &Logins) -> Self {
-        Self::of(settings, logins, None)
+    pub fn new(settings: &[TenantSettings], clusters: &[ClusterSettings], logins: &Logins) -> Self {
+        Self::of(settings, clusters, logins, None)
     }
 
     /// The directory of new settings: tenants that are in both go on with what they use.
     #[must_use]
-    pub fn succeeded_by(&self, settings: &[TenantSettings], logins: &Logins) -> Self {
-        Self::of(settings, logins, Some(self))
+    pub fn succeeded_by(
+        &self,
+        settings: &[TenantSettings],
+        clusters: &[ClusterSettings],
+        logins: &Logins,
+    ) -> Self {
+        Self::of(settings, clusters, logins, Some(self))
     }
 
-    fn of(settings: &[TenantSettings], logins: &Logins, old: Option<&Self>) -> Self {
+    fn of(
+        settings: &[TenantSettings],
+        clusters: &[ClusterSettings],
+        logins: &Logins,
+        old: Option<&Self>,
+    ) -> Self {
         let table = Table::builtin();
         let kept = |name: &str| old?.tenants.iter().find(|tenant| **tenant.name() == *name);
         let taken: Vec<_> =
@@ -86,7 +100,7 @@ impl Directory {
             let known = kept(&tenant.name).map(|old| (old.usage.clone(), old.account));
             let (usage, account) =
                 known.unwrap_or_else(|| (Arc::default(), free.next().unwrap_or(Account(u16::MAX))));
-            Arc::new(Tenant::new(tenant, account, &table, logins, usage))
+            Arc::new(Tenant::new((tenant, clusters), account, &table, logins, usage))
         };
         let tenants: Vec<_> = settings.iter().map(tenant).collect();
         let mut users = HashMap::new();
@@ -145,12 +159,16 @@ impl Directory {
 
 impl Tenant {
     fn new(
-        settings: &TenantSettings,
+        (settings, clusters): (&TenantSettings, &[ClusterSettings]),
         account: Account,
         table: &Table,
         logins: &Logins,
         usage: Arc<Usage>,
     ) -> Self {
+        // The check has seen to it that there is one of this name.
+        let cluster =
+            clusters.iter().position(|cluster| cluster.name == settings.cluster).unwrap_or_default();
+        let cluster = ClusterId(cluster as u16);
         let access = settings.commands.clone().map(|rules| Access::new(rules, table));
         let backend =
             settings.backend.as_ref().map_or(LoginId::PROXY, |backend| logins.number(&backend.login));
@@ -158,7 +176,7 @@ impl Tenant {
         let name = settings.name.as_str().into();
         let limits = (!settings.limits.is_empty()).then(|| Limits::new(settings.limits, usage.clone()));
         let (limits, settings) = (limits.map(Arc::new), settings.clone());
-        Self { name, account, access, namespace, backend, limits, usage, settings }
+        Self { name, cluster, account, access, namespace, backend, limits, usage, settings }
     }
 
     /// Its limits; `None` where none is set: what it uses is not counted then.
@@ -259,7 +277,7 @@ mod tests {
     #[test]
     fn any_password_of_a_user_lets_it_in_as_its_tenant() {
         let shop = tenant("shop", &[("ann", &["old", "new"]), ("bob", &["x"])]);
-        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[]), shop], &Logins::default());
+        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[]), shop], &[], &Logins::default());
         assert!(directory.unnamed().is_none());
         for password in ["old", "new"] {
             let member = directory.log_in(b"ann", password.as_bytes()).expect("ann");
@@ -281,14 +299,14 @@ mod tests {
     fn a_default_user_without_a_password_is_who_says_nothing() {
         let guests = tenant("guests", &[("default", &[])]);
         let directory =
-            Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests], &Logins::default());
+            Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests], &[], &Logins::default());
         assert_eq!(directory.unnamed().map(|member| &**member.tenant.name()), Some("guests"));
         assert!(directory.log_in(b"default", b"whatever").is_ok());
     }
 
     #[test]
     fn without_users_everybody_is_the_default_user() {
-        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[])], &Logins::default());
+        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[])], &[], &Logins::default());
         assert!(!directory.has_users());
         assert_eq!(directory.unnamed().map(|member| &*member.user), Some("default"));
         assert!(directory.log_in(b"default", b"any").is_ok());
@@ -300,9 +318,9 @@ mod tests {
         use crate::tenant::limits::Used;
 
         let settings = [tenant(DEFAULT_TENANT, &[]), tenant("shop", &[("ann", &["x"])])];
-        let old = Directory::new(&settings, &Logins::default());
+        let old = Directory::new(&settings, &[], &Logins::default());
         old.tenants()[1].limits_state().add(Used::Clients, 7);
-        let new = old.succeeded_by(&[settings[1].clone(), tenant("web", &[])], &Logins::default());
+        let new = old.succeeded_by(&[settings[1].clone(), tenant("web", &[])], &[], &Logins::default());
         let used = |index: usize| new.tenants()[index].limits_state().used(Used::Clients);
         assert_eq!((used(0), used(1)), (7, 0));
     }

@@ -14,22 +14,24 @@ mod monitoring;
 mod plans;
 mod question;
 mod resend;
+mod siblings;
 mod subscriptions;
 
 use std::cell::RefCell;
-use std::io::Write;
+use std::panic::resume_unwind;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::{JoinSet, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use self::message::{Inbox, Message, WorkerHandle};
 use self::question::ask_all;
+use self::siblings::Siblings;
 use crate::backend::connect::Connector;
 use crate::backend::owner::{Owner, Replies};
 use crate::backend::pool::{LinkKey, Pool};
@@ -37,11 +39,10 @@ use crate::backend::task;
 use crate::client::clients::Clients;
 use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
-use crate::client::limited::Limited;
 use crate::client::local::Question;
 use crate::client::session::Session;
 use crate::client::share::Quotas;
-use crate::client::task::ClientTask;
+use crate::cluster::id::ClusterId;
 use crate::command::table::Table;
 use crate::dns::resolver::Resolver;
 use crate::metrics::WorkerMetrics;
@@ -59,8 +60,12 @@ pub struct Worker {
     pool: Pool,
     private: PrivatePool,
     limits: Quotas,
-    /// What every socket of this thread is read into.
+    /// What every socket of this thread is read into; empty while a sibling has it.
     scratch: Box<[u8]>,
+    /// All workers of this thread.
+    siblings: Rc<Siblings>,
+    /// Whether new clients are read once more only: the process ends.
+    drains: bool,
     questions: Vec<Question>,
     metrics: Arc<WorkerMetrics>,
     connector: Rc<Connector>,
@@ -78,30 +83,32 @@ pub struct Worker {
     watching: Vec<Arc<str>>,
     /// When links for subscriptions are next asked for a sign of life.
     next_pulse: u64,
-    /// The memory measurement that clients were last closed by.
-    shed_by: u64,
     /// Itself, for the tasks that it starts.
     this: Weak<RefCell<Self>>,
 }
 
-// Large enough that a reply of 16 KiB is rarely cut, small enough to stay in the second-level cache.
-const SCRATCH: usize = 128 * 1024;
-// How often deadlines are looked at while requests are under way, and otherwise.
+// How often deadlines are looked at while requests are under way, otherwise, and where there is no client: of many
+// clusters most may be unused.
 const TICK: Duration = Duration::from_millis(10);
 const IDLE_TICK: Duration = Duration::from_millis(100);
+const UNUSED_TICK: Duration = Duration::from_secs(1);
 // How often idle and unauthenticated clients are looked for.
 const SWEEP: u64 = 1_000;
 // How often a node that we have only subscribed at is asked for a sign of life.
 const PULSE: u64 = 2_000;
 
-/// Runs worker `index` on this thread until it was told to drain and has.
-pub fn run(
-    index: usize,
-    shared: Arc<Shared>,
-    resolver: Arc<Resolver>,
-    peers: Arc<[WorkerHandle]>,
-    inbox: Inbox,
-) {
+/// What a thread needs to serve one cluster.
+pub struct Part {
+    /// The cluster.
+    pub shared: Arc<Shared>,
+    /// The cluster's workers on all threads.
+    pub peers: Arc<[WorkerHandle]>,
+    /// What the one of this thread is told.
+    pub inbox: Inbox,
+}
+
+/// Runs a worker for each cluster on thread `index`, until all were told to drain and have.
+pub fn run(index: usize, parts: Vec<Part>, resolver: Arc<Resolver>) {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
     let runtime = match built {
         Ok(runtime) => runtime,
@@ -111,11 +118,22 @@ pub fn run(
         }
     };
     runtime.block_on(async {
-        let worker = Worker::new(index, shared, resolver, peers);
-        spawn_local(follow_topology(worker.clone()));
-        spawn_local(tick(worker.clone()));
-        spawn_local(turns(worker.clone()));
-        serve(worker, inbox).await;
+        let siblings = Rc::new(Siblings::default());
+        // One clock: clients that go from one worker to another keep their times.
+        let started = Instant::now();
+        let mut serving = JoinSet::new();
+        for Part { shared, peers, inbox } in parts {
+            let worker = Worker::new(index, shared, resolver.clone(), peers, siblings.clone(), started);
+            siblings.add(&worker);
+            spawn_local(follow_topology(worker.clone()));
+            spawn_local(tick(worker.clone()));
+            spawn_local(turns(worker.clone()));
+            serving.spawn_local(serve(worker, inbox));
+        }
+        while let Some(served) = serving.join_next().await {
+            // The thread ends as it would by a panic of its own, which the server tells of.
+            served.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+        }
     });
 }
 
@@ -153,20 +171,24 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
             Some(Message::CloseMonitors) => worker.clients.close_monitors(),
             Some(Message::Drain(grace)) => {
                 drain_until = Some(Instant::now() + grace);
+                worker.drains = true;
                 worker.clients.iter_mut().for_each(Client::drain);
             }
         }
     }
 }
 
+/// A client of a sibling may still come here.
 fn is_drained(worker: &RefCell<Worker>, end: Instant) -> bool {
+    if Instant::now() < end {
+        return worker.borrow().siblings.clone().are_idle();
+    }
     let clients = &worker.borrow().clients;
     let (left, plans) = (clients.len(), clients.plans.len());
-    let over = Instant::now() >= end;
-    if over && (left > 0 || plans > 0) {
+    if left > 0 || plans > 0 {
         tracing::warn!(clients = left, plans, "closing clients at the end of the grace period");
     }
-    over || (left == 0 && plans == 0)
+    true
 }
 
 async fn follow_topology(worker: Rc<RefCell<Worker>>) {
@@ -187,13 +209,16 @@ async fn follow_topology(worker: Rc<RefCell<Worker>>) {
 }
 
 async fn tick(worker: Rc<RefCell<Worker>>) {
-    let wake = worker.borrow().wake_tick.clone();
+    let (wake, siblings) = (worker.borrow().wake_tick.clone(), worker.borrow().siblings.clone());
     loop {
-        if worker.borrow_mut().on_tick() {
+        let excess = worker.borrow().shared.process.memory_excess();
+        siblings.shed(excess);
+        let pause = worker.borrow_mut().on_tick();
+        if pause == TICK {
             sleep(TICK).await;
         } else {
             // Over or woken: either way it is time to look.
-            let _ = timeout(IDLE_TICK, wake.notified()).await;
+            let _ = timeout(pause, wake.notified()).await;
         }
     }
 }
@@ -217,34 +242,37 @@ impl Worker {
         shared: Arc<Shared>,
         resolver: Arc<Resolver>,
         peers: Arc<[WorkerHandle]>,
+        siblings: Rc<Siblings>,
+        started: Instant,
     ) -> Rc<RefCell<Self>> {
         let metrics = shared.metrics.worker(index).clone();
         let wake_tick = Rc::<Notify>::default();
         let connector =
-            Rc::new(Connector::new(shared.settings.cluster.clone(), resolver, shared.logins.clone()));
+            Rc::new(Connector::new(shared.cluster.clone(), resolver, shared.process.logins.clone()));
         Rc::new_cyclic(|this| {
             RefCell::new(Self {
                 clients: Clients::new(&shared, metrics.clone()),
                 pool: Pool::new(),
                 private: PrivatePool::new(
-                    shared.caps.clone(),
-                    shared.settings.private.clone(),
+                    shared.process.caps.clone(),
+                    shared.process.settings.private.clone(),
                     metrics.clone(),
                 ),
                 next_sweep: 0,
-                scratch: vec![0; SCRATCH].into_boxed_slice(),
+                scratch: Box::default(),
+                siblings,
+                drains: false,
                 questions: Vec::new(),
                 metrics,
                 connector,
                 peers,
-                started: Instant::now(),
+                started,
                 limits: Quotas::new(wake_tick.clone()),
                 wake_tick,
                 spent: Rc::default(),
                 index,
                 watching: Vec::new(),
                 next_pulse: 0,
-                shed_by: 0,
                 this: this.clone(),
                 commands: shared.topology.commands(),
                 shared,
@@ -253,32 +281,20 @@ impl Worker {
     }
 
     fn accept(&mut self, stream: std::net::TcpStream, permit: Permit) {
-        let login = self.shared.first_login();
-        let limited = match Limited::enter(&login, 0, &mut self.limits) {
-            Ok(limited) => limited,
-            Err(refusal) => {
-                self.metrics.clients_refused.add(1);
-                // Best effort, as at the limit of all clients.
-                let _ = (&stream).write(&refusal.reply());
-                return;
-            }
-        };
         // A client that is gone before it was served is nobody's error.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-        let Some(this) = self.this.upgrade() else { return };
         let local = self.clients.own_addresses.share(local);
-        let mut session = Session::new(self.shared.next_client_id(), peer, local, login, self.now());
+        let process = &self.shared.process;
+        let session = Session::new(process.next_client_id(), peer, local, process.first_login(), self.now());
         debug!(client.addr = %peer, client.id = session.id, "client connected");
-        session.limit(limited);
         self.metrics.clients_accepted.add(1);
-        let (key, generation) =
-            self.clients.insert(|generation| Client::new(stream, generation, session, permit));
-        spawn_local(ClientTask::new(this, key, generation));
+        self.serve_client(Box::new(Client::new(stream, session, permit)));
     }
 
     /// A client together with what handling its requests needs, and the read buffer; `None` once it is gone.
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
+        self.fetch_buffer();
         let now = self.now();
         let Self { shared, commands, clients, pool, private, limits, scratch, questions, metrics, .. } = self;
         let (client, spares, retries, plans, pubsub, feed, scripts, shares) =
@@ -330,8 +346,8 @@ impl Worker {
         self.settle();
     }
 
-    /// Looks at deadlines; true while there are any.
-    fn on_tick(&mut self) -> bool {
+    /// Looks at deadlines; tells when to look again.
+    fn on_tick(&mut self) -> Duration {
         let now = self.now();
         if self.shared.reads_leave_primary {
             self.pool.follow_readers(self.shared.topology.readers());
@@ -359,19 +375,24 @@ impl Worker {
             self.next_sweep = now + SWEEP;
             self.private.sweep(now);
         }
-        let (excess, measurement) = self.shared.memory_excess();
-        if excess > 0 && measurement != self.shed_by {
-            self.shed_by = measurement;
-            self.clients.shed(excess);
-        }
         self.settle();
-        stuck
+        // The memory of a thread's clients is looked after by one of its workers.
+        let measures = self.shared.id == ClusterId::default()
+            && self.shared.process.settings.clients.memory_limit.is_some();
+        if stuck
             || waiting
             || limited
+            || measures
             || !self.clients.retries.is_empty()
             || self.clients.pubsub.is_waiting()
-            || self.shared.settings.clients.memory_limit.is_some()
             || self.pool.links().any(|link| !link.in_flight.is_empty())
+        {
+            TICK
+        } else if self.clients.is_empty() && self.clients.plans.is_empty() {
+            UNUSED_TICK
+        } else {
+            IDLE_TICK
+        }
     }
 
     /// Has clients go on whose tenants have room again.
@@ -395,6 +416,13 @@ impl Owner for Worker {
 
     fn parts(&mut self) -> (&mut Pool, &mut [u8], &mut Clients) {
         (&mut self.pool, &mut self.scratch, &mut self.clients)
+    }
+
+    #[inline]
+    fn fetch_buffer(&mut self) {
+        if self.scratch.is_empty() {
+            self.borrow_scratch();
+        }
     }
 
     fn settle(&mut self) {
