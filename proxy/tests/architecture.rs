@@ -121,7 +121,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     // An endpoint in the settings is the endpoint that connections go to.
     ("config", &["cluster::slot_map", "command::access", "command::table"]),
     ("live", &["backend", "cluster", "command", "config", "dns", "resp", "tenant"]),
-    ("tenant", &["cluster::slot", "command", "config", "resp"]),
     ("tenant", &["cluster::id", "cluster::slot", "command", "config", "resp"]),
     ("socket", &["config"]),
     // A limit has one name, in settings, metrics and errors.
@@ -139,6 +138,7 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
     ("process.rs", "backend::logins", "the users that tenants are at the backends, the same for all workers"),
     ("tenant/directory.rs", "backend::lane", "a tenant's backend user is a number of a lane"),
     ("tenant/directory.rs", "backend::logins", "which it gets when the settings are read"),
+    ("shared.rs", "client::session", "tells how large a guarded client's requests may be"),
     ("shared.rs", "client::connection", "derives the watermarks from the settings, once for all clients"),
     ("process.rs", "client::session", "checks passwords, whose result is a session's login"),
     (
