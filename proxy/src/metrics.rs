@@ -119,6 +119,7 @@ metrics! {
     logins_failed_user: Counter, "Logins as users that there are not.";
     logins_failed_password: Counter, "Logins with wrong passwords.";
     logins_delayed: Counter, "Logins that waited because others from their address had failed.";
+    clients_stalled: Counter, "Clients closed because they sent no more of a request that others had to wait for at a limit.";
     blocking_commands: Counter, "Blocking commands received.";
     blocking_tried_first: Counter, "Blocking commands that found data at once and needed no private connection.";
     blocked_clients: Gauge, "Clients that wait in a blocking command now.";

@@ -454,6 +454,20 @@ fn requests_that_fill_the_limit_before_any_is_whole_come_to_their_end_all_the_sa
 }
 
 #[test]
+fn who_holds_up_others_with_half_a_request_is_closed() {
+    let limited = Limited::start(&[("shop", "bytes_in_flight = \"256KiB\"")]);
+    let request = frame(&["SET", "big", &"x".repeat(200_000)]);
+    let mut stalling: Vec<_> = (0..3).map(|_| limited.client("shop", 2)).collect();
+    let mut served = [limited.client("shop", 2), limited.client("shop", 2)];
+    stalling.iter_mut().for_each(|client| client.send_bytes(&request[..150_000]));
+    eventually("the limit acts", SOON, || (limited.acted("shop", "bytes_in_flight") > 0).then_some(()));
+    for client in &mut served {
+        assert_eq!(client.cmd("ECHO a").text(), "a");
+    }
+    assert!(limited.proxy_metric("clients_stalled") > 0);
+}
+
+#[test]
 fn a_value_above_the_limit_is_refused_by_its_length() {
     let limited = Limited::start(&[("shop", "max_value = \"2KiB\"")]);
     for protocol in [2, 3] {

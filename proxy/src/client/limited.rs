@@ -4,6 +4,9 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use tracing::info;
+
+use super::clients::Clients;
 use super::connection::Client;
 use super::dispatch::{Flow, Turn};
 use super::session::{Login, ReplyMode};
@@ -167,11 +170,7 @@ impl Drop for Limited {
 ///
 /// # Errors
 /// The limit that refuses it.
-pub(super) fn admit(
-    client: &mut Client,
-    request: &Request<'_>,
-    turn: &mut Turn<'_>,
-) -> Result<Flow, Refusal> {
+pub(super) fn admit(client: &mut Client, request: &Request<'_>, turn: &Turn<'_>) -> Result<Flow, Refusal> {
     if !client.is_limited {
         return Ok(Flow::Done);
     }
@@ -220,7 +219,7 @@ pub(super) fn admit(
         };
         share.take(gate, amount, &mut limited.place, now);
     }
-    if limited.place.is_some_and(|(gate, _)| gate == Gate::Unread) {
+    if limited.place.is_some_and(|(gate, _)| matches!(gate, Gate::Unread | Gate::Rest)) {
         // It came whole: whoever waits to read has his turn.
         share.leave(&mut limited.place);
     }
@@ -240,7 +239,7 @@ pub(super) fn settle(client: &mut Client) {
 ///
 /// # Errors
 /// Where the limit refuses it.
-pub(super) fn admit_blocking(client: &mut Client, turn: &mut Turn<'_>) -> Result<Flow, Refusal> {
+pub(super) fn admit_blocking(client: &mut Client, turn: &Turn<'_>) -> Result<Flow, Refusal> {
     let (asker, now) = (client.asker(turn), turn.now);
     let is_muted = client.session.reply_mode != ReplyMode::On;
     let Some(limited) = client.session.limited_mut() else { return Ok(Flow::Done) };
@@ -258,16 +257,17 @@ pub(super) fn admit_blocking(client: &mut Client, turn: &mut Turn<'_>) -> Result
     Err(limited.refuse(Limit::BlockedClients, is_muted))
 }
 
-/// Whether more may be read from the client now; how much at a time, if so.
-pub(super) fn may_read(client: &mut Client, turn: &mut Turn<'_>) -> Option<usize> {
-    client.tell_tenant(0);
+/// Whether more may be read from the client now, of which the beginning of a request of `need` bytes has come, or none;
+/// how much at a time, if so.
+pub(super) fn may_read(client: &mut Client, need: usize, turn: &Turn<'_>) -> Option<usize> {
     let (asker, now) = (client.asker(turn), turn.now);
-    let is_large = client.rest.as_ref().is_some_and(|rest| rest.need > SMALL_READ);
+    let is_large = need > SMALL_READ;
     let Some(limited) = client.session.limited_mut() else { return Some(usize::MAX) };
     let share = limited.share.clone();
-    for gate in [Gate::Unread, Gate::BytesIn] {
+    let unread = if need > 0 { Gate::Rest } else { Gate::Unread };
+    for gate in [unread, Gate::BytesIn] {
         // What is refused has to come whole first; before that, too much of it waits.
-        let acts = share.acts(gate, Action::Delay) || (gate == Gate::Unread && is_large);
+        let acts = share.acts(gate, Action::Delay) || (gate == Gate::Rest && is_large);
         let bound = share.limits().bound(gate.limit()).is_some();
         if acts && bound && !share.passes(gate, limited.place, now) {
             wait(client, gate, asker, turn);
@@ -277,6 +277,24 @@ pub(super) fn may_read(client: &mut Client, turn: &mut Turn<'_>) -> Option<usize
     Some(if is_large { usize::MAX } else { SMALL_READ })
 }
 
+impl Clients {
+    /// Closes the clients that hold up others of their tenant with half a request, and send nothing more of it.
+    pub fn close_stalled(&mut self, now: u64) {
+        let Self { records, metrics, .. } = self;
+        for (_, client) in records {
+            if client.is_stalled(now) {
+                let addr = &client.session.peer;
+                info!(client.addr = %addr, "closing a client that stalls, at its tenant's limit of bytes in flight");
+                metrics.clients_stalled.add(1);
+                client.kill();
+            }
+        }
+    }
+}
+
+/// Milliseconds that others wait for one who sends nothing more of his request.
+const STALLED: u64 = 5_000;
+
 /// What a client that may have to wait is read at a time, so that little waits with it.
 const SMALL_READ: usize = 16 * 1024;
 
@@ -285,6 +303,7 @@ pub(super) fn note_read(client: &mut Client, bytes: usize, turn: &Turn<'_>) {
     let Some(limited) = client.session.limited_mut() else { return };
     let share = limited.share.clone();
     share.take(Gate::Unread, bytes as u64, &mut limited.place, turn.now);
+    share.take(Gate::Rest, bytes as u64, &mut limited.place, turn.now);
     if share.acts(Gate::BytesIn, Action::Delay) {
         share.take(Gate::BytesIn, bytes as u64, &mut limited.place, turn.now);
     }
@@ -365,6 +384,13 @@ impl Client {
                 self.let_go();
             }
         }
+    }
+
+    /// Whether it holds half a request at its tenant's limit, and nothing keeps it from sending more.
+    fn is_stalled(&self, now: u64) -> bool {
+        let is_half = self.rest.as_ref().is_some_and(|rest| rest.need > 0) && !self.is_paused();
+        let is_silent = self.session.last_active.until(now) > STALLED;
+        is_half && is_silent && self.session.limited().is_some_and(|limited| limited.share.is_full(now))
     }
 
     /// An argument of it was above the limit.

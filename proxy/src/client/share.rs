@@ -19,6 +19,8 @@ pub struct Quotas {
     by_tenant: HashMap<usize, Rc<Share>>,
     /// Clients whose next login is looked at later.
     timers: BTreeSet<(u64, Asker)>,
+    /// See [`Self::look_for_stalled`].
+    next_look: u64,
     /// Makes the worker's next tick come soon.
     wake_tick: Rc<Notify>,
 }
@@ -34,7 +36,9 @@ pub enum Gate {
     BytesOut,
     /// Before a request is handled: bytes under way.
     Open,
-    /// Before more is read: the same with what was read and not handled.
+    /// Before more is read of a request of which some was: the same with what was read and not handled.
+    Rest,
+    /// Before anything is read: the same.
     Unread,
     /// Before a blocking command is handled: clients that block.
     Blocked,
@@ -85,15 +89,19 @@ const FIRST_REPLY: u64 = 16 * 1024;
 // Who waits for bytes is woken where there is so much for each: less is not worth waking for.
 const WORTH_WAKING: u64 = 4 * 1024;
 
+// Milliseconds between looks for clients that hold up others.
+const LOOK: u64 = 1_000;
+
 // A worker may be so far from telling the others the truth, and a 64th of the limit at most.
 const MOST_UNTOLD: u64 = 64 * 1024;
 
 impl Gate {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Requests,
         Self::BytesIn,
         Self::BytesOut,
         Self::Open,
+        Self::Rest,
         Self::Unread,
         Self::Blocked,
         Self::Private,
@@ -105,14 +113,14 @@ impl Gate {
             Self::Requests => Limit::RequestsPerSecond,
             Self::BytesIn => Limit::BytesInPerSecond,
             Self::BytesOut => Limit::BytesOutPerSecond,
-            Self::Open | Self::Unread => Limit::BytesInFlight,
+            Self::Open | Self::Rest | Self::Unread => Limit::BytesInFlight,
             Self::Blocked => Limit::BlockedClients,
             Self::Private => Limit::PrivateConnections,
         }
     }
 
     fn counts_bytes(self) -> bool {
-        matches!(self, Self::BytesIn | Self::BytesOut | Self::Open | Self::Unread)
+        matches!(self, Self::BytesIn | Self::BytesOut | Self::Open | Self::Rest | Self::Unread)
     }
 }
 
@@ -120,7 +128,7 @@ impl Quotas {
     /// No tenant's yet.
     #[must_use]
     pub fn new(wake_tick: Rc<Notify>) -> Self {
-        Self { by_tenant: HashMap::new(), timers: BTreeSet::new(), wake_tick }
+        Self { by_tenant: HashMap::new(), timers: BTreeSet::new(), next_look: 0, wake_tick }
     }
 
     /// This worker's share of these limits, the same for all its clients.
@@ -145,6 +153,15 @@ impl Quotas {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.timers.is_empty() || self.by_tenant.values().any(|share| share.is_waiting())
+    }
+
+    /// Whether clients are to be looked for that hold up others with half a request. Asked often, true once a second.
+    pub fn look_for_stalled(&mut self, now: u64) -> bool {
+        let is_due = now >= self.next_look;
+        if is_due {
+            self.next_look = now + LOOK;
+        }
+        is_due && self.by_tenant.values().any(|share| share.is_full(now))
     }
 
     /// Who may go on at `now`. No more clients than there is room for: none is woken in vain.
@@ -345,6 +362,11 @@ impl Share {
         self.queue.borrow().asleep.iter().any(|asleep| *asleep > 0)
     }
 
+    /// Whether nothing more may be read.
+    pub(super) fn is_full(&self, now: u64) -> bool {
+        self.limits.bound(Limit::BytesInFlight).is_some() && self.left(Gate::Unread, now) == 0
+    }
+
     /// Wakes as many clients as there is room for, each for its part of that.
     fn wake(&self, now: u64, woken: &mut Vec<Asker>) {
         for gate in Gate::ALL {
@@ -358,7 +380,7 @@ impl Share {
                 let room = if gate.counts_bytes() { left.div_ceil(WORTH_WAKING) } else { left };
                 let clients = room.min(asleep);
                 queue.wake(gate, clients as usize, (left / clients).clamp(1, u64::MAX - 1), woken);
-            } else if gate == Gate::Unread && !queue.reads_on() && self.limits.usage().used(Used::Open) == 0 {
+            } else if gate == Gate::Rest && !queue.reads_on() && self.limits.usage().used(Used::Open) == 0 {
                 // Nothing but requests that have not come whole: one of them is read on, else none ever would be.
                 queue.wake(gate, 1, u64::MAX, woken);
             }
@@ -409,7 +431,7 @@ impl Queue {
 
     /// Whether somebody reads on although there is no room.
     fn reads_on(&self) -> bool {
-        let mut waiting = self.waiting.range((Gate::Unread, 0)..=(Gate::Unread, u32::MAX));
+        let mut waiting = self.waiting.range((Gate::Rest, 0)..=(Gate::Rest, u32::MAX));
         waiting.any(|(_, waiter)| waiter.granted == Some(u64::MAX))
     }
 }

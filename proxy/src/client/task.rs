@@ -209,7 +209,8 @@ fn poll_small(
         scratch[..kept].copy_from_slice(&rest.bytes);
     }
     let end = if turn.contended { scratch.len().min(kept + CONTENDED_READ) } else { scratch.len() };
-    let polled = poll_read(client, &mut scratch[kept..end], turn, cx);
+    let need = rest.as_ref().map_or(0, |rest| rest.need);
+    let polled = poll_read(client, &mut scratch[kept..end], need, turn, cx);
     let count = if let Poll::Ready(Ok(count)) = polled { count } else { 0 };
     let polled = polled.map_ok(drop);
     if count == 0 {
@@ -226,10 +227,12 @@ fn poll_small(
     (count, polled)
 }
 
-/// Reads from the client, as far as its tenant's limits let it.
+/// Reads from the client, as far as its tenant's limits let it; `need` is how long the request at least is whose
+/// beginning was read, 0 where none was.
 fn poll_read(
     client: &mut Client,
     buf: &mut [u8],
+    need: usize,
     turn: &mut Turn<'_>,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
@@ -239,7 +242,11 @@ fn poll_read(
         ready!(Pin::new(&mut client.stream).poll_read(cx, &mut room))?;
         return Poll::Ready(Ok(room.filled().len()));
     }
-    let Some(most) = limited::may_read(client, turn) else {
+    // Who has nothing to read waits for nobody.
+    if !client.unread {
+        ready!(client.stream.poll_read_ready(cx))?;
+    }
+    let Some(most) = limited::may_read(client, need, turn) else {
         look_for_end(client, cx);
         return Poll::Pending;
     };
@@ -283,7 +290,7 @@ fn poll_large(
     let before = rest.bytes.len();
     let polled = if client.unread | client.is_limited {
         let room = step.min(scratch.len());
-        poll_read(client, &mut scratch[..room], turn, cx)
+        poll_read(client, &mut scratch[..room], rest.need, turn, cx)
             .map_ok(|count| rest.bytes.extend_from_slice(&scratch[..count]))
     } else {
         // Little of what follows the request: it would be moved each time that some of it is handled.

@@ -366,6 +366,9 @@ impl Worker {
         for asker in self.limits.tick(now) {
             self.clients.let_go(asker);
         }
+        if self.limits.look_for_stalled(now) {
+            self.clients.close_stalled(now);
+        }
         let limited = self.limits.is_waiting();
         let waiting = self.private.is_waiting();
         for asker in self.private.tick(now) {
