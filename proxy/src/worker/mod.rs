@@ -34,7 +34,7 @@ use crate::backend::connect::Connector;
 use crate::backend::owner::{Owner, Replies};
 use crate::backend::pool::{LinkKey, Pool};
 use crate::backend::task;
-use crate::client::clients::Clients;
+use crate::client::clients::{Clients, Parts};
 use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
 use crate::client::limited::Limited;
@@ -281,7 +281,7 @@ impl Worker {
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
         let now = self.now();
         let Self { shared, commands, clients, pool, private, limits, scratch, questions, metrics, .. } = self;
-        let (client, spares, retries, plans, pubsub, feed, scripts, shares) =
+        let Parts { client, spares, retries, plans, pubsub, feed, scripts, shares } =
             clients.parts(key, generation)?;
         let random = fastrand::u32(..);
         let turn = Turn {
