@@ -23,6 +23,11 @@ struct Backend {
 
 impl Backend {
     fn start(value_bytes: usize) -> Self {
+        Self::closing(value_bytes, &[])
+    }
+
+    /// One that closes the connection instead of answering the GETs of these numbers.
+    fn closing(value_bytes: usize, closed: &'static [usize]) -> Self {
         let gate = Arc::new((Mutex::new(true), Condvar::new()));
         let value = "v".repeat(value_bytes);
         let got = Arc::<Mutex<Vec<u8>>>::default();
@@ -34,7 +39,10 @@ impl Backend {
                 let is_open = open.lock().expect("no panic behind the gate");
                 let _open = changed.wait_while(is_open, |open| !*open).expect("no panic behind the gate");
             }
-            Action::bulk(&value)
+            match request.name() == "GET" && closed.contains(&request.nth) {
+                true => Action::Close(Vec::new()),
+                false => Action::bulk(&value),
+            }
         });
         Self { fake, got, gate }
     }
@@ -241,4 +249,39 @@ fn who_leaves_while_it_waits_holds_nobody_up() {
     backend.set_open(true);
     read_all(&mut stays, 200);
     assert_eq!(quiet.cmd("GET a:key").text().len(), 40);
+}
+
+#[test]
+fn what_went_with_a_lost_connection_is_under_way_no_longer() {
+    const EACH: usize = 600;
+    let backend = Backend::closing(40, &[200, 500, 800]);
+    let proxy = backend.proxy(&[("a", 100), ("b", 100)]);
+    let (mut a, mut b) = (client(&proxy, "a"), client(&proxy, "b"));
+    for user in [&mut a, &mut b] {
+        user.cmd("GET x:key");
+    }
+    a.send_bytes(&pipeline("a", EACH));
+    b.send_bytes(&pipeline("b", EACH));
+    let mut lost = 0;
+    for _ in 0..EACH {
+        for user in [&mut a, &mut b] {
+            let reply = user.read();
+            lost += usize::from(reply.is_error());
+            assert!(reply.is_error() || reply.text().len() == 40, "{reply:?}");
+        }
+    }
+    assert!(lost > 0, "nothing was lost");
+    // As much as ever may be under way.
+    eventually("a and b ask at the same time", PATIENCE, || {
+        let answered = [&mut a, &mut b].map(|user| !user.cmd("GET x:key").is_error());
+        (answered == [true, true] && metric(&mut a, "tenants_contended") == 1).then_some(())
+    });
+    let sent = metric(&mut a, "backend_requests");
+    backend.set_open(false);
+    b.send_bytes(&pipeline("b", EACH));
+    eventually("much of b is under way", PATIENCE, || {
+        (metric(&mut a, "backend_requests") - sent >= 200).then_some(())
+    });
+    backend.set_open(true);
+    read_all(&mut b, EACH);
 }

@@ -273,8 +273,7 @@ impl Connection {
             if contended {
                 self.on_answered(answered, owner);
                 if filled == end {
-                    // Others first, also those of whom only a look at the sockets tells.
-                    let _ = std::pin::pin!(yield_now()).poll(cx);
+                    give_way(cx);
                     return Poll::Pending;
                 }
             }
@@ -284,6 +283,8 @@ impl Connection {
     }
 
     /// So many replies came while askers wait for each other.
+    #[cold]
+    #[inline(never)]
     fn on_answered<O: Owner>(&mut self, count: usize, owner: &mut O) {
         let Some(probe) = &mut self.probe else { return };
         probe.left = probe.left.saturating_sub(count);
@@ -329,12 +330,20 @@ impl Connection {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             link.in_flight.advance_sent(count);
-            if contended && self.probe.is_none() {
-                self.probe = Some(Probe { left: link.in_flight.len(), since: Instant::now() });
+            if contended {
+                let left = link.in_flight.len();
+                self.probe.get_or_insert_with(|| Probe { left, since: Instant::now() });
             }
             let metrics = owner.metrics();
             metrics.backend_writes.add(1);
             metrics.backend_bytes_out.add(count as u64);
         }
     }
+}
+
+/// Others first, also those of whom only a look at the sockets tells: the task goes on behind it.
+#[cold]
+#[inline(never)]
+fn give_way(cx: &mut Context<'_>) {
+    let _ = std::pin::pin!(yield_now()).poll(cx);
 }

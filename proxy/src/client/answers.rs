@@ -1,7 +1,7 @@
 //! How replies, and what stands in for them, find whoever asked: a client, a plan, the worker itself; and which errors
 //! have a request sent again.
 
-use super::clients::Clients;
+use super::clients::{Clients, Parts};
 use super::connection::Client;
 use super::fairness;
 use super::reads;
@@ -25,7 +25,7 @@ impl Clients {
         if origin.client == Origin::PLAN {
             return self.on_call_answered(origin, bytes, false);
         }
-        let Some((client, spares, ..)) = self.parts(origin.client, origin.generation) else { return };
+        let Some(Parts { client, spares, .. }) = self.parts(origin.client, origin.generation) else { return };
         client.fill_own(Piece { ticket: origin.ticket, part: origin.part, bytes, more: false }, spares);
         self.touch(origin.client);
     }
@@ -48,7 +48,7 @@ impl Clients {
         let metrics = self.metrics.clone();
         metrics.transactions_torn.add(self.plans.take_torn());
         metrics.transactions_aborted.add(u64::from(reply.starts_with(b"-EXECABORT")));
-        let Some((client, spares, ..)) = self.parts(asker.client, asker.generation) else { return };
+        let Some(Parts { client, spares, .. }) = self.parts(asker.client, asker.generation) else { return };
         let piece = Piece { ticket: asker.ticket, part: asker.part, bytes: reply, more: false };
         if client.on_probed(asker.ticket, reply) {
             return;

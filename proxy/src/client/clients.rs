@@ -74,6 +74,26 @@ pub struct Clients {
     pub(super) metrics: Arc<WorkerMetrics>,
 }
 
+/// A client, and what it shares with the others.
+pub struct Parts<'a> {
+    /// The client.
+    pub client: &'a mut Client,
+    /// See [`Clients::spares`].
+    pub spares: &'a mut Spares,
+    /// See [`Clients::retries`].
+    pub retries: &'a mut Retries,
+    /// See [`Clients::plans`].
+    pub plans: &'a mut Plans,
+    /// See [`Clients::pubsub`].
+    pub pubsub: &'a mut Registry,
+    /// See [`Clients::feed`].
+    pub feed: &'a mut Feed,
+    /// See [`Clients::scripts`].
+    pub scripts: &'a mut Known,
+    /// See [`Clients::shares`].
+    pub shares: &'a mut Shares,
+}
+
 impl Clients {
     /// No clients yet.
     #[must_use]
@@ -137,23 +157,10 @@ impl Clients {
     }
 
     /// The client of this key and generation, with what it shares with the others.
-    pub fn parts(
-        &mut self,
-        key: u32,
-        generation: u32,
-    ) -> Option<(
-        &mut Client,
-        &mut Spares,
-        &mut Retries,
-        &mut Plans,
-        &mut Registry,
-        &mut Feed,
-        &mut Known,
-        &mut Shares,
-    )> {
+    pub fn parts(&mut self, key: u32, generation: u32) -> Option<Parts<'_>> {
         let Self { records, spares, retries, plans, pubsub, feed, scripts, shares, .. } = self;
         let client = records.get_mut(key as usize).filter(|client| client.generation == generation)?;
-        Some((client, spares, retries, plans, pubsub, feed, scripts, shares))
+        Some(Parts { client, spares, retries, plans, pubsub, feed, scripts, shares })
     }
 
     /// Whose client has this key.
@@ -264,7 +271,7 @@ impl Clients {
     }
 
     pub(super) fn find(&mut self, origin: Origin) -> Option<&mut Client> {
-        self.parts(origin.client, origin.generation).map(|(client, ..)| client)
+        self.parts(origin.client, origin.generation).map(|parts| parts.client)
     }
 
     pub(super) fn touch(&mut self, key: u32) {

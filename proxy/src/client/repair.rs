@@ -41,7 +41,7 @@ impl Clients {
         let parked = Parked::again(origin, pending, lane, Target::Slot, request, Some(error));
         // Also where this request can't go again: the next one shall.
         let parked = if pending.repaired { None } else { self.once_more(parked, node, doubt) };
-        let client = self.parts(origin.client, origin.generation).map(|(client, ..)| client);
+        let client = self.parts(origin.client, origin.generation).map(|parts| parts.client);
         let Some(parked) = parked else { return false };
         if !client.is_some_and(|client| client.replies.has_only_alike_behind(origin.ticket, kind)) {
             return false;

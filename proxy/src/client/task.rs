@@ -179,13 +179,19 @@ fn poll_requests(
             return Poll::Pending;
         }
         if turn.contended && count >= CONTENDED_READ {
-            // Others first, also those of whom only a look at the sockets tells.
-            let _ = std::pin::pin!(yield_now()).poll(cx);
+            give_way(cx);
             return Poll::Pending;
         }
     }
     cx.waker().wake_by_ref();
     Poll::Pending
+}
+
+/// Others first, also those of whom only a look at the sockets tells: the task goes on behind it.
+#[cold]
+#[inline(never)]
+fn give_way(cx: &mut Context<'_>) {
+    let _ = std::pin::pin!(yield_now()).poll(cx);
 }
 
 /// A client that is paused and closes its side, or only one of it, is closed: what it asked is not answered in time

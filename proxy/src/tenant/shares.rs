@@ -144,11 +144,13 @@ impl Shares {
     /// Whether this account's next request may be sent.
     #[must_use]
     pub fn has_room(&self, account: Account) -> bool {
-        self.book(account).is_none_or(|book| {
-            let others = if book.backlogged_until > 0 { self.backlog - book.weight } else { self.backlog };
-            let share = self.window.units() * book.weight / (others + book.weight);
-            book.under_way == 0 || book.under_way < share
-        })
+        self.book(account).is_none_or(|book| book.under_way == 0 || book.under_way < self.share(book))
+    }
+
+    /// What may be under way of this account, were it to want more than that.
+    fn share(&self, book: &Book) -> u64 {
+        let others = if book.backlogged_until > 0 { self.backlog - book.weight } else { self.backlog };
+        self.window.units() * book.weight / (others + book.weight)
     }
 
     /// Whether others of this account wait already.
@@ -176,11 +178,13 @@ impl Shares {
         }
     }
 
-    /// Somebody whose account has room again. It is to be served soon, and [`Self::come`] to be told then; one of an
+    /// Somebody whose account has room again: for half of its share, since requests that go one by one cost the thread
+    /// and the servers more than those that go together. It is to be served soon, and [`Self::come`] to be told then; one of an
     /// account is called at a time.
     pub fn next_call(&mut self) -> Option<(Account, Waiter)> {
         let may_come = |account: &Account| {
-            self.book(*account).is_some_and(|book| !book.called) && self.has_room(*account)
+            let has_room = |book: &Book| book.under_way == 0 || book.under_way < self.share(book) / 2;
+            self.book(*account).is_some_and(|book| !book.called && has_room(book))
         };
         let place = self.waiting.iter().position(may_come)?;
         let account = self.waiting.remove(place)?;
@@ -411,7 +415,8 @@ mod tests {
         let served = answered(&[100, 100], &[512, 16 * 1024], 4_000);
         let (small, large) = (served[0] as u64 * (512 + REQUEST), served[1] as u64 * (16 * 1024 + REQUEST));
         let ratio = small as f64 / large as f64;
-        assert!((0.75..1.25).contains(&ratio), "{ratio}");
+        // What is large goes above its share by up to one request.
+        assert!((0.7..1.3).contains(&ratio), "{ratio}");
     }
 
     #[test]
@@ -432,10 +437,12 @@ mod tests {
         let under_way: u64 = sent.iter().map(|(_, cost)| u64::from(*cost)).sum();
         assert!((shares.window.units() / 2..shares.window.units() * 6 / 10).contains(&under_way));
         assert_eq!(shares.next_call(), None);
-        // A's last: what B has above its share goes first, then both go on.
-        let half = shares.window.units() / 2;
-        shares.settle(B, u16::try_from(half).expect("a small window"));
-        assert_eq!(shares.next_call(), None, "B is at its share");
+        // What B has above its share goes first, and half of that.
+        let quarter = u16::try_from(shares.window.units() / 4).expect("a small window");
+        for _ in 0..3 {
+            assert_eq!(shares.next_call(), None);
+            shares.settle(B, quarter);
+        }
         shares.settle(B, 100);
         assert_eq!(shares.next_call(), Some((B, (1, 0))));
     }

@@ -36,7 +36,7 @@ use crate::backend::connect::Connector;
 use crate::backend::owner::{Owner, Replies};
 use crate::backend::pool::{LinkKey, Pool};
 use crate::backend::task;
-use crate::client::clients::Clients;
+use crate::client::clients::{Clients, Parts};
 use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
 use crate::client::local::Question;
@@ -297,7 +297,7 @@ impl Worker {
         self.fetch_buffer();
         let now = self.now();
         let Self { shared, commands, clients, pool, private, limits, scratch, questions, metrics, .. } = self;
-        let (client, spares, retries, plans, pubsub, feed, scripts, shares) =
+        let Parts { client, spares, retries, plans, pubsub, feed, scripts, shares } =
             clients.parts(key, generation)?;
         let random = fastrand::u32(..);
         let turn = Turn {

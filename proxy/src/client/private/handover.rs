@@ -1,6 +1,6 @@
 //! How connections that were opened reach the clients that wait for them, and how such clients are woken.
 
-use super::super::clients::Clients;
+use super::super::clients::{Clients, Parts};
 use super::super::connection::Client;
 use super::job::Stage;
 use crate::private::connection::PrivateConnection;
@@ -42,13 +42,13 @@ impl Clients {
     }
 
     fn waits_for(&mut self, asker: Asker, node: NodeId) -> Option<&mut Client> {
-        let (client, ..) = self.parts(asker.client, asker.generation)?;
+        let client = self.parts(asker.client, asker.generation)?.client;
         let waits = client.job_mut().is_some_and(|job| job.stage == Stage::Opening(node));
         waits.then_some(client)
     }
 
     fn go_on(&mut self, asker: Asker) {
-        let Some((client, ..)) = self.parts(asker.client, asker.generation) else { return };
+        let Some(Parts { client, .. }) = self.parts(asker.client, asker.generation) else { return };
         if let Some(job) = client.job_mut() {
             job.stage = Stage::Ready;
         }
@@ -62,14 +62,14 @@ impl Clients {
 
     /// Has a client that was paused go on.
     pub fn let_go(&mut self, asker: Asker) {
-        if let Some((client, ..)) = self.parts(asker.client, asker.generation) {
+        if let Some(Parts { client, .. }) = self.parts(asker.client, asker.generation) {
             client.let_go();
         }
     }
 
     /// Has a client's task look at its job.
     pub fn wake(&mut self, asker: Asker) {
-        if let Some((client, ..)) = self.parts(asker.client, asker.generation) {
+        if let Some(Parts { client, .. }) = self.parts(asker.client, asker.generation) {
             client.wake();
         }
     }
