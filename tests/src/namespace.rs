@@ -1,6 +1,7 @@
 //! A tenant with a namespace on a cluster, and its user at the servers.
 
 use slotway::command::table::Table;
+use slotway::config::limits::LimitsSettings;
 use slotway::config::settings::Secret;
 use slotway::config::tenants::{
     BackendLogin, BackendUser, Connections, NamespaceId, NamespaceSettings, Placement, TenantSettings,
@@ -66,6 +67,7 @@ impl Namespace {
             commands: None,
             backend: None,
             listen: Vec::new(),
+            limits: LimitsSettings::default(),
         }
     }
 }
