@@ -20,7 +20,6 @@ pub mod process;
 
 pub mod server;
 
-pub mod tenant;
 pub mod topology;
 
 pub mod cluster;

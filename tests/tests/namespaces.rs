@@ -4,19 +4,19 @@
 use std::time::Duration;
 
 use slotway_tests::cluster::Cluster;
+use slotway_tests::namespace::Namespace;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
-use slotway_tests::tenant::Tenant;
 use slotway_tests::value::Value;
 
-const ANN: Tenant = Tenant { name: "ann", id: "ann4x9q2", together: false };
-const BOB: Tenant = Tenant { name: "bob", id: "bob7k1z8", together: true };
+const ANN: Namespace = Namespace { id: "ann4x9q2", together: false };
+const BOB: Namespace = Namespace { id: "bob7k1z8", together: true };
 
 /// Two tenants over one cluster: `ann`'s keys are spread, `bob`'s are together.
 fn start(cluster: &Cluster) -> Proxy {
     let plain = "[[users]]\nname = \"default\"\nnopass = true\n";
-    [ANN, BOB].iter().for_each(|tenant| tenant.set_user(cluster));
-    let config = [plain, &ANN.config(), &BOB.config()].concat();
+    [ANN, BOB].iter().for_each(|namespace| namespace.admit(cluster));
+    let config = [plain, &ANN.settings("ann"), &BOB.settings("bob")].concat();
     Options::cluster(&cluster.urls()).config(&config).start()
 }
 
@@ -168,7 +168,7 @@ fn names_come_back_as_they_were_written() {
         assert_eq!(replies.items()[1].items()[0].text(), "{t}list");
         assert_eq!(replies.items()[3].int(), 0);
         assert_eq!(tenant.cmd("MULTI").text(), "OK");
-        assert!(tenant.cmd("KEYS *").error().contains("all keys of a namespace"));
+        assert!(tenant.cmd("KEYS *").error().contains("it speaks of all keys"));
         assert!(tenant.cmd("SELECT 1").is_error());
         assert!(tenant.cmd("EXEC").error().starts_with("EXECABORT"));
         tenant.cmd("WATCH list");

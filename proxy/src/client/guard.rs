@@ -86,9 +86,8 @@ fn backend(client: &Client, tenant: &Tenant, spec: &Spec, request: &Request<'_>)
 
 /// Whether it runs, or concerns, scripts or functions.
 fn is_scripted(spec: &Spec) -> bool {
-    matches!(spec.treatment, Treatment::Scripted)
-        || spec.name.starts_with("script|")
-        || spec.name.starts_with("function|")
+    let concerns = ["script|", "function|"].iter().any(|container| spec.name.starts_with(container));
+    matches!(spec.treatment, Treatment::Scripted) || (concerns && !spec.name.ends_with("|help"))
 }
 
 /// Whether it concerns all keys of a server.

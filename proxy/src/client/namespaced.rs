@@ -215,7 +215,6 @@ fn refusal(why: Unwritable, spec: &Spec) -> Refusal {
         Unwritable::Keys(error) => Refusal::Said(error.text(spec).into_owned()),
         Unwritable::Syntax => Refusal::Syntax,
         Unwritable::Channel(why) => unsupported(why.text()),
-        Unwritable::NoScript => Refusal::Keys("NOSCRIPT No matching script. Please use EVAL."),
         Unwritable::TooLong => unsupported("a name is too long"),
         Unwritable::NotAnInteger => Refusal::NotAnInteger,
         Unwritable::NoDatabase => Refusal::DbIndex,

@@ -23,23 +23,29 @@ end
 return text
 end
 local function is(name, names) return string.find(names, ' ' .. name .. ' ', 1, true) end
+-- A name with the prefix, written as the servers write numbers. What they take for none is left to them to refuse.
+local function prefixed(value)
+if type(value) == 'number' then return prefix .. string.format('%.17g', value) end
+if type(value) == 'string' then return prefix .. value end
+return value
+end
 local function full(args, first, last, step)
-for at = first, math.min(last, #args), step or 1 do args[at] = prefix .. tostring(args[at]) end
+for at = first, math.min(last, args.n), step or 1 do args[at] = prefixed(args[at]) end
 end
 -- Behind the count at `at` stand as many keys.
 local function counted(args, at, step)
 full(args, at + 1, at + (tonumber(args[at]) or 0) * (step or 1), step)
 end
 local function behind(args, from, words)
-for at = from, #args - 1 do
+for at = from, args.n - 1 do
 local word = string.lower(tostring(args[at]))
-if is(word, words) and args[at + 1] ~= '#' then args[at + 1] = prefix .. tostring(args[at + 1]) end
+if is(word, words) and args[at + 1] ~= '#' then args[at + 1] = prefixed(args[at + 1]) end
 end
 end
 local function streams(args)
-for at = 2, #args do
+for at = 2, args.n do
 if string.lower(tostring(args[at])) == 'streams' then
-full(args, at + 1, at + math.floor((#args - at) / 2))
+full(args, at + 1, at + math.floor((args.n - at) / 2))
 return
 end
 end
@@ -48,36 +54,36 @@ end
 local function rewrite(args)
 local name = string.lower(tostring(args[1]))
 if is(name, ' get set hget hset incr decr expire zadd lpush rpush xadd sadd ') then full(args, 2, 2)
-elseif is(name, ' del unlink exists touch mget pfcount pfmerge sinter sunion sdiff sinterstore sunionstore sdiffstore ') then full(args, 2, #args)
+elseif is(name, ' del unlink exists touch mget pfcount pfmerge sinter sunion sdiff sinterstore sunionstore sdiffstore ') then full(args, 2, args.n)
 elseif is(name, ' rename renamenx smove lmove blmove rpoplpush brpoplpush lcs copy geosearchstore zrangestore ') then full(args, 2, 3)
-elseif is(name, ' mset msetnx ') then full(args, 2, #args, 2)
+elseif is(name, ' mset msetnx ') then full(args, 2, args.n, 2)
 elseif is(name, ' msetex ') then counted(args, 2, 2)
 elseif is(name, ' sintercard zinter zunion zdiff zintercard ') then counted(args, 2)
 elseif is(name, ' zinterstore zunionstore zdiffstore ') then full(args, 2, 2) counted(args, 3)
-elseif is(name, ' bitop ') then full(args, 3, #args)
+elseif is(name, ' bitop ') then full(args, 3, args.n)
 elseif is(name, ' object xinfo xgroup memory ') then full(args, 3, 3)
 elseif is(name, ' sort sort_ro ') then full(args, 2, 2) behind(args, 3, ' by get store ')
 elseif is(name, ' georadius georadiusbymember ') then full(args, 2, 2) behind(args, 6, ' store storedist ')
 elseif is(name, ' lmpop zmpop ') then counted(args, 2) return true
 elseif is(name, ' blmpop bzmpop ') then counted(args, 3) return true
-elseif is(name, ' blpop brpop bzpopmin bzpopmax ') then full(args, 2, #args - 1) return true
+elseif is(name, ' blpop brpop bzpopmin bzpopmax ') then full(args, 2, args.n - 1) return true
 elseif is(name, ' xread xreadgroup ') then streams(args) return true
 elseif not is(name, ' ping echo time ') then full(args, 2, 2)
 end
 end
 local own = setmetatable({}, {__index = real})
 function own.pcall(...)
-local args = {...}
+local args = {n = select('#', ...), ...}
 local named = rewrite(args)
-local reply = real.pcall(unpack(args))
+local reply = real.pcall(unpack(args, 1, args.n))
 if type(reply) == 'table' and reply.err then reply.err = plain(reply.err) return reply end
 if named then return bare(reply) end
 return reply
 end
 function own.call(...)
-local args = {...}
-if rewrite(args) then return bare(real.call(unpack(args))) end
-return real.call(unpack(args))
+local args = {n = select('#', ...), ...}
+if rewrite(args) then return bare(real.call(unpack(args, 1, args.n))) end
+return real.call(unpack(args, 1, args.n))
 end
 local names = {}
 for at, key in ipairs(keys) do names[at] = bare(key) end

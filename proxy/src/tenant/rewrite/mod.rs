@@ -77,9 +77,6 @@ pub enum Unwritable {
     /// There is no such database.
     #[error("DB index is out of range")]
     NoDatabase,
-    /// A script that the namespace did not say.
-    #[error("no such script")]
-    NoScript,
     /// MOVE to where the key is.
     #[error("source and destination objects are the same")]
     SameObject,
