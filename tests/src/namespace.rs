@@ -1,6 +1,7 @@
 //! A tenant with a namespace on a cluster, and its user at the servers.
 
 use crate::cluster::Cluster;
+use crate::proxy::plan;
 
 /// A tenant's part of a cluster.
 #[derive(Clone, Copy, Debug)]
@@ -36,21 +37,16 @@ impl Namespace {
         )
     }
 
-    /// Makes its user on every node of the cluster: its keys and channels, and nothing that no key restricts.
+    /// Makes its user on every node of the cluster, by the plan.
+    ///
+    /// # Panics
+    /// Where a node refuses.
     pub fn admit(&self, cluster: &Cluster) {
-        for index in 0..cluster.len() {
-            let set = cluster.node(index).client().cmd(&self.rights());
-            assert_eq!(set.text(), "OK");
+        for line in plan(&self.settings("any")) {
+            for index in 0..cluster.len() {
+                let set = cluster.node(index).client().cmd(&line);
+                assert_eq!(set.text(), "OK");
+            }
         }
-    }
-
-    fn rights(&self) -> String {
-        let stem = if self.together { format!("{{{}}}", self.id) } else { self.id.to_owned() };
-        format!(
-            "ACL SETUSER {} reset on >secret ~{stem}:* ~{stem}.* resetchannels &{stem}:* -@all +@read +@write \
-             +@scripting +@transaction +@blocking +@pubsub +@connection -@dangerous -keys -scan -randomkey -dbsize \
-             +sort +time",
-            self.id
-        )
     }
 }

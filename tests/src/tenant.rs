@@ -1,6 +1,7 @@
 //! A tenant with a namespace of a shared cluster, and the user that it is there.
 
 use crate::cluster::Cluster;
+use crate::proxy::plan;
 
 /// One, who logs in by its name and any password.
 #[derive(Clone, Debug)]
@@ -26,20 +27,15 @@ impl Tenant {
         )
     }
 
-    /// Makes its user at every node: rights to its own names only, and none that no name restricts.
+    /// Makes its user at every node, by the plan.
     ///
     /// # Panics
     /// Where a node refuses.
     pub fn set_user(&self, cluster: &Cluster) {
-        let stem = if self.together { format!("{{{}}}", self.id) } else { self.id.to_owned() };
-        let rights = format!(
-            "reset on >secret ~{stem}:* ~{stem}.* resetchannels &{stem}:* +@all -@admin -@dangerous +sort +sort_ro \
-             -scan -randomkey -dbsize -select -pubsub -cluster -memory +memory|usage -function +function|help"
-        );
-        for index in 0..cluster.len() {
-            let reply =
-                cluster.node(index).client().cmd(&format!("ACL SETUSER slotway-{} {rights}", self.name));
-            assert_eq!(reply.text(), "OK");
+        for line in plan(&self.config()) {
+            for index in 0..cluster.len() {
+                assert_eq!(cluster.node(index).client().cmd(&line).text(), "OK");
+            }
         }
     }
 }
