@@ -76,6 +76,9 @@ pub(crate) enum TenantsCommand {
     Plan {
         /// The settings file
         file: PathBuf,
+        /// Of the tenants of this cluster only
+        #[arg(long, value_name = "NAME")]
+        cluster: Option<String>,
     },
 }
 

@@ -179,3 +179,33 @@ fn of_a_cluster_every_node_is_looked_at_and_one_that_is_gone_is_told() {
     let text = check(&config);
     assert!(text.contains(&format!("{gone}: PROBLEM: cannot be reached")), "{text}");
 }
+
+#[test]
+fn the_plan_and_the_check_tell_of_each_cluster() {
+    let (home, blue) = (Server::start(), Server::start());
+    let config = format!(
+        "{}\n[[tenants]]\nname = \"jobs\"\ncluster = \"blue\"\n\
+         backend = {{ user = \"slotway-jobs\", password = \"canary-jobs\" }}\n\
+         [clusters.blue]\nstandalone = \"redis://{}\"\n",
+        standalone(&home),
+        blue.addr()
+    );
+    let lines_of = |cluster: &str| {
+        let output = run_with_file(&["tenants", "plan", "--cluster", cluster], &config);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text").lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (at_home, at_blue) = (lines_of("default"), lines_of("blue"));
+    assert!(at_home.len() == 3 && at_blue.len() == 1 && at_blue[0].contains("slotway-jobs"), "{at_blue:?}");
+    assert_eq!(plan(&config).len(), 4);
+    let unknown = run_with_file(&["tenants", "plan", "--cluster", "red"], &config);
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert!(unknown.status.code() == Some(64) && said.contains("must be one of: default, blue"), "{said}");
+    apply(&home, &at_home);
+    let text = check(&config);
+    assert!(text.contains("tenant jobs: PROBLEM: there is no user slotway-jobs"), "{text}");
+    assert!(!text.contains("tenant shop: PROBLEM"), "{text}");
+    apply(&blue, &at_blue);
+    let text = check(&config);
+    assert!(text.contains("cluster blue\n") && !text.contains("PROBLEM"), "{text}");
+}

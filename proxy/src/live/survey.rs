@@ -27,7 +27,7 @@ use crate::resp::value::Value;
 /// The oldest server whose ACL has all that the plan uses.
 const OLDEST: u32 = 7;
 
-/// Asks every node of the clusters that these settings name.
+/// Asks every node of every cluster that these settings name.
 ///
 /// # Errors
 /// Where there is no way to ask: no runtime, no resolver.
@@ -38,6 +38,9 @@ pub fn run(settings: &Settings) -> io::Result<Report> {
     let table = Table::builtin();
     let mut report = Report::default();
     for cluster in &settings.clusters {
+        if settings.clusters.len() > 1 {
+            report.lines.push(format!("cluster {}", cluster.name));
+        }
         let connector = Connector::new(cluster.clone(), resolver.clone(), logins.clone());
         let expected = Expected::all(settings, cluster, &table);
         let survey = Survey { cluster, connector, logins: logins.clone(), expected };
