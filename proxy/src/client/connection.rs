@@ -416,7 +416,9 @@ impl Client {
     /// It begins in a worker: with what it was sent and has sent, and nothing of another worker's.
     pub fn arrive(&mut self) {
         debug_assert!(self.replies.is_empty() && self.private.is_none() && self.subscriptions.is_none());
+        debug_assert!(self.parked == 0, "nobody here would let it go");
         self.state = State::Open;
+        self.place = Place::Free;
         self.waker = None;
         self.touched = false;
         self.congested = false;

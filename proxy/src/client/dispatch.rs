@@ -410,8 +410,6 @@ fn leave_tenant(client: &mut Client, turn: &mut Turn<'_>) {
     client.end_tracking(turn);
     monitor::stop(client, turn);
     subscribe::leave_all(client, turn);
-    client.session.database = 0;
-    client.session.forget_names();
     // Its next request may go over other connections, where it could overtake those in flight.
     client.congested = true;
 }
