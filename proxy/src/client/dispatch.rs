@@ -414,6 +414,20 @@ fn leave_tenant(client: &mut Client, turn: &mut Turn<'_>) {
     client.congested = true;
 }
 
+/// What a client keeps that took this lane until now, and may take another.
+fn leave_lane(client: &mut Client, lane: Lane, turn: &mut Turn<'_>) {
+    let own = turn.lane(client);
+    if own == lane {
+        return;
+    }
+    client.leave_tracked(own.protocol != lane.protocol, turn);
+    if own.protocol != lane.protocol {
+        client.break_watch();
+    }
+    // Over other connections the next request could overtake those in flight.
+    client.congested = true;
+}
+
 fn answer_locally(
     client: &mut Client,
     which: spec::Local,
@@ -452,16 +466,7 @@ fn answer_locally(
             return Ok(Flow::Done);
         }
     }
-    if turn.lane(client) != lane {
-        client.leave_tracked(turn.lane(client).protocol != lane.protocol, turn);
-    }
-    if turn.lane(client).protocol != lane.protocol {
-        client.break_watch();
-    }
-    if turn.lane(client) != lane {
-        // Over other connections the next request could overtake those in flight.
-        client.congested = true;
-    }
+    leave_lane(client, lane, turn);
     match answer {
         Answer::Reply => client.answer(&reply, turn.spares),
         Answer::Text(text) => {

@@ -24,7 +24,7 @@ pub(super) fn admit(
     client: &mut Client,
     found: &Lookup<'_>,
     request: &Request<'_>,
-    turn: &mut Turn<'_>,
+    turn: &Turn<'_>,
 ) -> Result<Flow, Refusal> {
     if limited::admit(client, request, turn)? == Flow::Paused {
         return Ok(Flow::Paused);

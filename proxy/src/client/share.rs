@@ -435,3 +435,116 @@ impl Queue {
         waiting.any(|(_, waiter)| waiter.granted == Some(u64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::limits::{Bound, LimitsSettings};
+
+    fn share(bounds: &[(Limit, u64)]) -> Share {
+        let mut settings = LimitsSettings::default();
+        for (limit, most) in bounds {
+            settings.set(*limit, Bound { most: *most, action: Action::Delay });
+        }
+        Share::new(Arc::new(Limits::new(settings, Arc::default())))
+    }
+
+    fn asker(client: u32) -> Asker {
+        Asker { client, generation: 0 }
+    }
+
+    fn woken(share: &Share, now: u64) -> Vec<u32> {
+        let mut woken = Vec::new();
+        share.wake(now, &mut woken);
+        woken.into_iter().map(|asker| asker.client).collect()
+    }
+
+    #[test]
+    fn as_many_are_woken_as_there_is_room_for_the_longest_waiting_first() {
+        let share = share(&[(Limit::RequestsPerSecond, 40)]);
+        assert_eq!(share.left(Gate::Requests, 0), 10);
+        share.take(Gate::Requests, 10, &mut None, 0);
+        let mut places = [None; 4];
+        for (client, place) in (0..).zip(&mut places) {
+            assert!(!share.passes(Gate::Requests, *place, 0));
+            assert!(share.wait(Gate::Requests, asker(client), place));
+        }
+        assert!(woken(&share, 0).is_empty() && share.is_waiting());
+        share.leave(&mut places[1]);
+        // 50 ms give two.
+        assert_eq!(woken(&share, 50), [0, 2]);
+        assert!(share.passes(Gate::Requests, places[0], 50));
+        share.take(Gate::Requests, 1, &mut places[0], 50);
+        assert_eq!(places[0], None, "it had its part");
+        assert!(!share.passes(Gate::Requests, None, 50), "who comes now stands behind the fourth");
+        assert!(share.passes(Gate::Requests, places[2], 50));
+        share.take(Gate::Requests, 1, &mut places[2], 50);
+        // Woken, and others were faster: it keeps its place.
+        assert_eq!(woken(&share, 75), [3]);
+        share.take(Gate::Requests, 1, &mut None, 75);
+        assert!(!share.passes(Gate::Requests, places[3], 75));
+        assert!(!share.wait(Gate::Requests, asker(3), &mut places[3]), "it waited before");
+        assert_eq!(woken(&share, 100), [3]);
+    }
+
+    #[test]
+    fn replies_under_way_count_before_they_come() {
+        let share = share(&[(Limit::BytesOutPerSecond, 400_000)]);
+        assert_eq!(share.left(Gate::BytesOut, 0), 100_000);
+        share.note_pending(2, 0, 0);
+        assert_eq!(share.left(Gate::BytesOut, 0), 100_000 - 2 * FIRST_REPLY);
+        share.note_written(60_000);
+        share.note_pending(0, 2, 60_000);
+        assert_eq!(share.left(Gate::BytesOut, 0), 40_000);
+        assert!(share.reply_size() > FIRST_REPLY);
+        share.note_pending(4, 0, 0);
+        assert_eq!(share.left(Gate::BytesOut, 0), 0);
+        share.note_pending(0, 4, 4);
+        assert!(share.left(Gate::BytesOut, 0) > 0, "they came, and were small");
+    }
+
+    #[test]
+    fn a_debt_is_seen_whatever_was_taken_in_advance() {
+        let share = share(&[(Limit::BytesInPerSecond, 1 << 20)]);
+        share.take(Gate::BytesIn, 1, &mut None, 0);
+        assert!(share.bytes_in.get() > 0, "some was taken in advance");
+        share.take(Gate::BytesIn, 10 << 20, &mut None, 0);
+        assert_eq!((share.left(Gate::BytesIn, 0), share.bytes_in.get()), (0, 0));
+        assert!(!share.passes(Gate::BytesIn, None, 9_000));
+        assert!(share.passes(Gate::BytesIn, None, 10_000));
+    }
+
+    #[test]
+    fn of_half_requests_that_fill_the_limit_one_is_read_on() {
+        let share = share(&[(Limit::BytesInFlight, 100_000)]);
+        share.add(Used::Unread, 100_000);
+        let mut places = [None; 3];
+        for (client, place) in (0..).zip(&mut places) {
+            let gate = if client == 0 { Gate::Unread } else { Gate::Rest };
+            assert!(!share.passes(gate, None, 0) && share.wait(gate, asker(client), place));
+        }
+        share.limits.usage().add(Used::Open, 1);
+        assert!(woken(&share, 0).is_empty(), "what is under way comes to its end");
+        share.limits.usage().add(Used::Open, -1);
+        assert_eq!(woken(&share, 0), [1]);
+        share.take(Gate::Rest, 1 << 30, &mut places[1], 0);
+        assert!(share.passes(Gate::Rest, places[1], 0), "until it is whole");
+        assert!(woken(&share, 0).is_empty(), "one at a time");
+        share.leave(&mut places[1]);
+        assert_eq!(woken(&share, 0), [2]);
+        share.limits.usage().add(Used::Unread, -50_000);
+        assert_eq!(woken(&share, 0), [0], "there is room again");
+    }
+
+    #[test]
+    fn bytes_are_told_late_and_not_lost() {
+        let share = share(&[(Limit::BytesInFlight, 64_000)]);
+        share.add(Used::Open, 1_000);
+        assert_eq!(share.limits.usage().used(Used::Open), 0);
+        share.add(Used::Open, 500);
+        assert_eq!(share.limits.usage().used(Used::Open), 1_500);
+        share.add(Used::Open, -600);
+        share.settle(0);
+        assert_eq!(share.limits.usage().used(Used::Open), 900);
+    }
+}

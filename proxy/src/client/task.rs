@@ -239,7 +239,7 @@ fn poll_read(
     client: &mut Client,
     buf: &mut [u8],
     need: usize,
-    turn: &mut Turn<'_>,
+    turn: &Turn<'_>,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
     // One branch for both: most clients are neither.

@@ -34,7 +34,7 @@ const TELL_AGAIN: u64 = 50;
 /// Finds a connection for a job in stage [`Stage::Ready`], or notes what it waits for. True where the job is to
 /// be looked at again at once.
 pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
-    let (asker, now) = (client.asker(turn), turn.now);
+    let asker = client.asker(turn);
     let lane = Lane { number: 0, ..turn.lane(client) };
     if client.job_mut().is_some_and(|job| job.extra.as_ref().is_some_and(|extra| extra.refused)) {
         return refuse(client, &Refusal::BackendLogin, turn);
@@ -84,21 +84,27 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
             job.set_timer(job.until, asker, turn.private);
             false
         }
-        Lease::Full => {
-            job.stage = Stage::Queued(node);
-            // What came before was no trouble with a node.
-            job.troubled = Moment::of(now);
-            if refusal.is_some() || job.kind == (Kind::Track { asked: false }) {
-                turn.metrics.private_refused.add(1);
-                return refuse(client, &refusal.unwrap_or(Refusal::NoPrivate), turn);
-            }
-            let looks = matches!(job.kind, Kind::Blocking { .. }) && private.pinned.tracking().is_none();
-            let look = if looks { now + LOOK_AGAIN } else { u64::MAX };
-            job.set_timer(job.until.min(look), asker, turn.private);
-            false
-        }
+        Lease::Full => wait_at_limit(client, node, refusal, turn),
         Lease::Down { until } => rest_until(client, Some(&Refusal::ShardDown), until, turn),
     }
+}
+
+/// No connection is to be had at present: the job waits for one, or is refused.
+fn wait_at_limit(client: &mut Client, node: NodeId, refusal: Option<Refusal>, turn: &mut Turn<'_>) -> bool {
+    let (asker, now) = (client.asker(turn), turn.now);
+    let tracks = client.tracking().is_some();
+    let Some(job) = client.job_mut() else { return false };
+    job.stage = Stage::Queued(node);
+    // What came before was no trouble with a node.
+    job.troubled = Moment::of(now);
+    if refusal.is_some() || job.kind == (Kind::Track { asked: false }) {
+        turn.metrics.private_refused.add(1);
+        return refuse(client, &refusal.unwrap_or(Refusal::NoPrivate), turn);
+    }
+    let looks = matches!(job.kind, Kind::Blocking { .. }) && !tracks;
+    let look = if looks { now + LOOK_AGAIN } else { u64::MAX };
+    job.set_timer(job.until.min(look), asker, turn.private);
+    false
 }
 
 /// Asks for a connection, as far as the client's tenant may have one more; and with what it is refused where there is
