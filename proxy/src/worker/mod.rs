@@ -353,7 +353,7 @@ impl Worker {
             self.pool.follow_readers(self.shared.topology.readers());
         }
         self.pool.tick(now);
-        self.clients.tick_shares(self.shared.tenants.load().tenants().len(), now);
+        self.clients.tick_shares(self.shared.process.tenants.load().tenants().len(), now);
         let due = self.clients.retries.take_due(now);
         self.resend(due);
         self.clients.tick_subscriptions(now);
