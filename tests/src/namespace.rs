@@ -1,7 +1,6 @@
 //! A tenant with a namespace on a cluster, and its user at the servers.
 
 use slotway::command::table::Table;
-use slotway::config::limits::LimitsSettings;
 use slotway::config::settings::Secret;
 use slotway::config::tenants::{
     BackendLogin, BackendUser, Connections, NamespaceId, NamespaceSettings, Placement, TenantSettings,
@@ -60,14 +59,7 @@ impl Namespace {
     fn tenant(&self) -> TenantSettings {
         let placement = if self.together { Placement::Together } else { Placement::Spread };
         let id = NamespaceId::parse(self.id).expect("an id");
-        TenantSettings {
-            name: self.id.to_owned(),
-            users: Vec::new(),
-            namespace: Some(NamespaceSettings { id, placement, databases: 16 }),
-            commands: None,
-            backend: None,
-            listen: Vec::new(),
-            limits: LimitsSettings::default(),
-        }
+        let namespace = Some(NamespaceSettings { id, placement, databases: 16 });
+        TenantSettings { namespace, ..TenantSettings::new(self.id) }
     }
 }
