@@ -1,11 +1,7 @@
 //! A tenant with a namespace on a cluster, and its user at the servers.
 
 use slotway::command::table::Table;
-use slotway::config::limits::LimitsSettings;
-use slotway::config::settings::Secret;
-use slotway::config::tenants::{
-    BackendLogin, BackendUser, Connections, NamespaceId, NamespaceSettings, Placement, TenantSettings,
-};
+use slotway::config::written::Written;
 use slotway::tenant::rights::Rights;
 
 use crate::cluster::Cluster;
@@ -49,25 +45,18 @@ impl Namespace {
     /// # Panics
     /// Where a node refuses.
     pub fn admit(&self, cluster: &Cluster) {
-        let login = BackendLogin { user: self.id.to_owned(), password: Secret::new("secret".to_owned()) };
-        let backend = BackendUser { login, connections: Connections::Shared };
-        let line = Rights::of(&self.tenant(), &Table::builtin()).line(&backend);
+        let line = self.line();
         for index in 0..cluster.len() {
             assert_eq!(cluster.node(index).client().cmd(&line).text(), "OK");
         }
     }
 
-    fn tenant(&self) -> TenantSettings {
-        let placement = if self.together { Placement::Together } else { Placement::Spread };
-        let id = NamespaceId::parse(self.id).expect("an id");
-        TenantSettings {
-            name: self.id.to_owned(),
-            users: Vec::new(),
-            namespace: Some(NamespaceSettings { id, placement, databases: 16 }),
-            commands: None,
-            backend: None,
-            listen: Vec::new(),
-            limits: LimitsSettings::default(),
-        }
+    fn line(&self) -> String {
+        let mut written = Written::default();
+        let seeds = "cluster.seeds = [\"redis://127.0.0.1:1\"]\n";
+        written.read_text("a test's", &[seeds, &self.settings("any")].concat());
+        let settings = written.check().expect("settings that can be read");
+        let tenant = settings.tenants.iter().find(|tenant| tenant.namespace.is_some()).expect("a tenant");
+        Rights::of(tenant, &Table::builtin()).line(tenant.backend.as_ref().expect("its user"))
     }
 }

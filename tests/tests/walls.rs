@@ -243,10 +243,10 @@ fn live_in_a_namespace(client: &mut Raw, other: &str) {
     assert_eq!(client.cmd("EVAL \"return redis.call('SET', KEYS[1], ARGV[1])\" 1 a 1").text(), "OK");
     assert_eq!(client.cmd("GET a").text(), "1");
     for name in [other, "a", "elsewhere"] {
-        assert_denied(&client.cmd(&format!("EVAL \"return redis.call('GET', '{name}')\" 1 a")).error());
+        assert_denied(&client.cmd(&format!("EVAL \"return _G.redis.call('GET', '{name}')\" 1 a")).error());
     }
     for call in ["'KEYS', '*'", "'SCAN', '0'", "'RANDOMKEY'", "'DBSIZE'", "'FLUSHALL'"] {
-        assert_denied(&client.cmd(&format!("EVAL \"return redis.call({call})\" 1 a")).error());
+        assert_denied(&client.cmd(&format!("EVAL \"return _G.redis.call({call})\" 1 a")).error());
     }
     let sha = client.cmd("SCRIPT LOAD 'return redis.call(\"INCR\", KEYS[1])'").text();
     assert_eq!(client.cmd(&format!("EVALSHA {sha} 1 a")).int(), 2);
@@ -304,7 +304,7 @@ fn what_a_tracking_client_of_a_namespace_says_goes_as_its_user() {
     assert_eq!(shop.cmd("SET a 1").text(), "OK");
     assert_eq!(shop.cmd("CLIENT TRACKING ON").text(), "OK");
     assert_eq!(shop.cmd("GET a").text(), "1");
-    assert_denied(&shop.cmd("EVAL \"return redis.call('GET', 'elsewhere')\" 1 a").error());
+    assert_denied(&shop.cmd("EVAL \"return _G.redis.call('GET', 'elsewhere')\" 1 a").error());
     let own = (0..3).map(|index| connections(cluster.node(index), "slotway-shop")).sum::<usize>();
     assert_eq!(own, 1, "the one that it reads from");
     assert_eq!(logged_in(&proxy, "shop").cmd("SET a 2").text(), "OK");
