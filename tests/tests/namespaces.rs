@@ -231,3 +231,76 @@ fn what_is_published_stays_within_its_namespace() {
         }
     }
 }
+
+#[test]
+fn changes_of_own_keys_are_told_by_their_own_names() {
+    let cluster = Cluster::start();
+    for index in 0..cluster.len() {
+        cluster.node(index).client().cmd("CONFIG SET notify-keyspace-events KEA");
+    }
+    let proxy = start(&cluster);
+    for user in ["ann", "bob"] {
+        let mut tracking = client(&proxy, user, 3);
+        tracking.cmd("SET k 1");
+        assert_eq!(tracking.cmd("CLIENT TRACKING ON").text(), "OK");
+        assert_eq!(tracking.cmd("GET k").text(), "1");
+        let mut broadcast = client(&proxy, user, 3);
+        assert_eq!(broadcast.cmd("CLIENT TRACKING ON BCAST PREFIX k").text(), "OK");
+        let info = broadcast.cmd("CLIENT TRACKINGINFO");
+        assert_eq!(texts(info.field("prefixes")), ["k"]);
+        let mut listening = client(&proxy, user, 2);
+        assert_eq!(texts(&listening.cmd("SUBSCRIBE __keyspace@0__:k"))[1], "__keyspace@0__:k");
+        assert!(listening.cmd("PSUBSCRIBE __key*__:*").error().contains("__keyspace@n__"));
+        for other in ["ann", "bob"] {
+            let mut writer = client(&proxy, other, 2);
+            writer.cmd("SELECT 1");
+            writer.cmd("SET k other");
+            writer.cmd("SELECT 0");
+            writer.cmd(&format!("SET k {other}"));
+        }
+        for told in [&mut tracking, &mut broadcast] {
+            let push = told.read();
+            assert_eq!(
+                (push.items()[0].text(), texts(&push.items()[1])),
+                ("invalidate".into(), vec!["k".into()])
+            );
+        }
+        assert_eq!(texts(&listening.read()), ["message", "__keyspace@0__:k", "set"]);
+        for quiet in [&mut tracking, &mut broadcast, &mut listening] {
+            assert!(quiet.is_silent_for(Duration::from_millis(200)), "{user} hears of others");
+        }
+    }
+}
+
+#[test]
+fn pipelines_and_large_values_pass_in_their_order() {
+    let cluster = Cluster::start();
+    let proxy = start(&cluster);
+    let large = "v".repeat(3 << 20);
+    for (user, protocol) in [("ann", 2), ("bob", 3)] {
+        let mut tenant = client(&proxy, user, protocol);
+        tenant.call(&["SET", "large", &large]);
+        tenant.cmd("RPUSH list a b c");
+        for round in 0..50 {
+            tenant.send_line("GET large");
+            tenant.send_line("LMPOP 1 list LEFT");
+            tenant.send_line("INCR list");
+            tenant.send(&["RPUSH", "list", &round.to_string()]);
+            tenant.send_line("XREADGROUP GROUP g c STREAMS none >");
+            tenant.send_line("SCAN 0 COUNT 10");
+        }
+        for _ in 0..50 {
+            assert_eq!(tenant.read().text().len(), large.len());
+            assert_eq!(tenant.read().items()[0].text(), "list");
+            assert!(tenant.read().error().starts_with("WRONGTYPE"));
+            assert_eq!(tenant.read().int(), 3);
+            assert!(tenant.read().error().starts_with("NOGROUP No such key 'none'"));
+            assert!(texts(&tenant.read().items()[1]).iter().all(|key| key == "large" || key == "list"));
+        }
+        for line in ["CLIENT REPLY SKIP", "LMPOP 1 list LEFT", "LMPOP 1 list LEFT"] {
+            tenant.send_line(line);
+        }
+        assert_eq!(tenant.read().items()[0].text(), "list");
+        assert_eq!(tenant.cmd("LLEN list").int(), 1);
+    }
+}

@@ -49,10 +49,13 @@ enum ReplySlot {
     /// A reply in which names lose the prefix of the client's namespace, which needs the whole of it.
     Told { alike: Option<NonZeroU32>, bytes: Vec<u8>, complete: bool, translating: Box<Translating> },
     /// Made of several parts; dropped in the end where the client doesn't want it.
-    Merging { merge: Box<Merge>, reply: Option<Vec<u8>>, muted: bool, translating: Option<Box<Translating>> },
+    Merging { merge: Box<Merge>, muted: bool, translating: Option<Box<Translating>> },
     /// CLIENT REPLY OFF or SKIP: the reply is dropped.
     Muted { complete: bool },
 }
+
+// A pipeline has one for each request.
+const _: () = assert!(size_of::<ReplySlot>() <= 40);
 
 /// How a ticket is opened.
 #[derive(Debug)]
@@ -293,7 +296,7 @@ impl Reorder {
                 ReplySlot::Waiting
                 | ReplySlot::Alike(_)
                 | ReplySlot::Told { complete: false, .. }
-                | ReplySlot::Merging { reply: None, .. }
+                | ReplySlot::Merging { .. }
                 | ReplySlot::Muted { complete: false } => break,
                 ReplySlot::Held { start, len } => {
                     out(Drained::Own(&self.held[*start..*start + *len]));
@@ -309,8 +312,6 @@ impl Reorder {
                     begun = true;
                     break;
                 }
-                ReplySlot::Merging { reply: Some(reply), muted: false, .. } => out(Drained::Own(reply)),
-                ReplySlot::Merging { .. } => {}
                 ReplySlot::Muted { complete: true } => {}
             }
             self.kept -= kept;
@@ -333,9 +334,7 @@ impl From<Expect> for ReplySlot {
         match expect {
             Expect::Plain => Self::Waiting,
             Expect::Alike(kind) => Self::Alike(kind),
-            Expect::Merged { merge, muted, translating } => {
-                Self::Merging { merge, reply: None, muted, translating }
-            }
+            Expect::Merged { merge, muted, translating } => Self::Merging { merge, muted, translating },
             Expect::Told { alike, translating } => {
                 Self::Told { alike, bytes: Vec::new(), complete: false, translating }
             }
@@ -349,7 +348,7 @@ impl ReplySlot {
     fn kept_bytes(&self) -> usize {
         match self {
             Self::Growing { bytes, .. } | Self::Told { bytes, .. } => bytes.len(),
-            Self::Merging { merge, reply, .. } => merge.held_bytes() + reply.as_ref().map_or(0, Vec::len),
+            Self::Merging { merge, .. } => merge.held_bytes(),
             Self::Waiting | Self::Alike(_) | Self::Held { .. } | Self::Muted { .. } => 0,
         }
     }
@@ -376,13 +375,14 @@ impl ReplySlot {
                     *complete = true;
                 }
             }
-            Self::Merging { merge, reply, translating, .. } => {
+            Self::Merging { merge, muted, translating } => {
                 if merge.fill(piece.part, piece.bytes, piece.more) {
                     let merged = merge.finish();
-                    *reply = Some(match translating {
-                        Some(translating) => translating.told(&merged),
-                        None => merged,
-                    });
+                    let told = translating.as_ref().map(|translating| translating.told(&merged));
+                    *self = match muted {
+                        true => Self::Muted { complete: true },
+                        false => Self::Growing { bytes: told.unwrap_or(merged), complete: true },
+                    };
                 }
             }
             Self::Muted { complete } => *complete = !piece.more,
@@ -394,6 +394,10 @@ impl ReplySlot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::reviewed::Tells;
+    use crate::config::tenants::{NamespaceId, NamespaceSettings, Placement};
+    use crate::tenant::namespace::Namespace;
+    use crate::tenant::translation::Translation;
 
     struct Client {
         replies: Replies,
@@ -478,11 +482,39 @@ mod tests {
         client.fill(small, b"s", false);
         assert_eq!(client.replies.held_bytes(), 8);
         client.fill(merged, b"rged", false);
-        assert_eq!(client.replies.held_bytes(), 18, "the parts and what they became");
+        assert_eq!(client.replies.held_bytes(), 12, "what the parts became");
         client.fill(first, b"first", false);
         assert_eq!((&client.out[..], client.replies.held_bytes()), (&b"firstmergedlarge"[..], 1));
         client.fill(large, b"!", false);
         assert_eq!((&client.out[16..], client.replies.held_bytes()), (&b"!s"[..], 0));
+    }
+
+    fn told(tells: Tells) -> Box<Translating> {
+        let settings = NamespaceSettings {
+            id: NamespaceId::parse("k3m9x2ab").expect("an id"),
+            placement: Placement::Spread,
+            databases: 1,
+        };
+        let namespace = Namespace::new(settings);
+        Box::new(Translating { namespace, translation: Translation::Of(tells) })
+    }
+
+    #[test]
+    fn names_lose_their_prefix_once_the_reply_is_whole() {
+        let kind = NonZeroU32::MIN;
+        let mut client = Client::new();
+        let first = client.open(Expect::Alike(kind).told(told(Tells::First)));
+        let second = client.open(Expect::Plain.told(told(Tells::Name)));
+        assert!(!client.replies.has_only_alike_behind(first, kind));
+        client.fill(second, b"$10\r\nk3m9x2ab:b\r\n", false);
+        client.fill(first, b"*2\r\n$10\r\nk3m9", true);
+        assert_eq!((&client.out[..], client.replies.held_bytes()), (&b""[..], 20));
+        client.fill(first, b"x2ab:a\r\n:1\r\n", false);
+        assert_eq!(client.out, b"*2\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n");
+        assert_eq!(client.replies.held_bytes(), 0);
+        let muted = client.open(Expect::Nothing.told(told(Tells::Name)));
+        client.fill(muted, b"+x\r\n", false);
+        assert!(client.replies.is_empty() && client.out.ends_with(b"b\r\n"));
     }
 
     #[test]

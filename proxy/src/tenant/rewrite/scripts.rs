@@ -57,7 +57,7 @@ impl Rewriter {
         let mut written = Ok(());
         for index in 0..request.len() {
             if next.next_if_eq(&index).is_some() {
-                written = written.and(self.name(&prefix, request, index));
+                written = written.and_then(|()| self.name(&prefix, request, index));
             } else if index == 1 {
                 self.push(&[script]);
             } else {
