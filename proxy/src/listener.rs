@@ -45,16 +45,17 @@ impl Workers {
 // Out of descriptors: those that come meanwhile wait in the backlog.
 const PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_millis(50);
 
-/// Accepts for ever.
+/// Accepts for ever; where the address is one `tenant`'s own, for that one.
 pub async fn run(
     listener: TcpListener,
+    tenant: Option<Arc<str>>,
     workers: Workers,
     settings: Arc<ClientSettings>,
     metrics: Arc<Metrics>,
 ) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => admit(stream, &workers, &settings, &metrics),
+            Ok((stream, _)) => admit(stream, &tenant, &workers, &settings, &metrics),
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 warn!(%error, "cannot accept clients");
@@ -64,7 +65,13 @@ pub async fn run(
     }
 }
 
-fn admit(stream: TcpStream, workers: &Workers, settings: &ClientSettings, metrics: &Metrics) {
+fn admit(
+    stream: TcpStream,
+    tenant: &Option<Arc<str>>,
+    workers: &Workers,
+    settings: &ClientSettings,
+    metrics: &Metrics,
+) {
     if workers.clients() >= settings.max_clients {
         metrics.control().clients_refused.add(1);
         // Best effort, as the servers do: a fresh socket has room for a line.
@@ -76,7 +83,7 @@ fn admit(stream: TcpStream, workers: &Workers, settings: &ClientSettings, metric
         return;
     }
     if let (Ok(stream), Some((worker, permit))) = (stream.into_std(), workers.least_loaded()) {
-        worker.tell(Message::Client(stream, permit));
+        worker.tell(Message::Client(stream, permit, tenant.clone()));
     }
 }
 

@@ -107,10 +107,11 @@ impl Process {
         (self.memory_excess.0.load(Ordering::Relaxed).div_ceil(self.settings.threads as u64), measurement)
     }
 
-    /// How a client begins: logged in where no users are set, or the default user needs no password.
+    /// How a client begins: logged in where no users are set, or the default user needs no password; who came in by a
+    /// door of `tenant`'s own as that tenant.
     #[must_use]
-    pub fn first_login(&self) -> Login {
-        self.tenants.load().unnamed().cloned().map_or(Login::Needed, Login::As)
+    pub fn first_login(&self, tenant: Option<&str>) -> Login {
+        self.tenants.load().unnamed(tenant).cloned().map_or(Login::Needed, Login::As)
     }
 
     /// Whether a client may be of another cluster than it is served by.

@@ -114,13 +114,14 @@ pub struct Started {
 }
 
 struct Listeners {
-    clients: Vec<TcpListener>,
+    /// Each with the tenant whose own it is; everybody's first.
+    clients: Vec<(TcpListener, Option<Arc<str>>)>,
     admin: Option<TcpListener>,
 }
 
 impl Listeners {
     fn addresses(&self) -> Vec<SocketAddr> {
-        self.clients.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.clients.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect()
     }
 }
 
@@ -131,7 +132,14 @@ fn bind(control: &Runtime, settings: &Settings) -> io::Result<Listeners> {
         socket::listen(address, settings.clients.backlog)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
     };
-    let clients = settings.listen.iter().copied().map(listen).collect::<io::Result<Vec<_>>>()?;
+    let everybodys = settings.listen.iter().map(|address| (*address, None));
+    let tenants = settings.tenants.iter().flat_map(|tenant| {
+        let name: Arc<str> = tenant.name.as_str().into();
+        tenant.listen.iter().map(move |address| (*address, Some(name.clone())))
+    });
+    let all = everybodys.chain(tenants);
+    let clients =
+        all.map(|(address, tenant)| Ok((listen(address)?, tenant))).collect::<io::Result<Vec<_>>>()?;
     let admin = settings.admin.map(listen).transpose()?;
     Ok(Listeners { clients, admin })
 }
@@ -210,11 +218,15 @@ fn serve(
     if settings.memory_limit.is_some() {
         control.spawn(watch_memory(shared.process.clone()));
     }
-    for listener in listeners.clients {
-        if let Ok(address) = listener.local_addr() {
-            info!(%address, "serving clients");
+    for (listener, tenant) in listeners.clients {
+        match (listener.local_addr(), &tenant) {
+            (Ok(address), None) => info!(%address, "serving clients"),
+            (Ok(address), Some(tenant)) => {
+                info!(%address, tenant.name = %tenant, "serving a tenant's clients")
+            }
+            (Err(_), _) => {}
         }
-        let run = listener::run(listener, workers.clone(), settings.clone(), shared.metrics.clone());
+        let run = listener::run(listener, tenant, workers.clone(), settings.clone(), shared.metrics.clone());
         accepting.push(control.spawn(run));
     }
     if let Some(listener) = listeners.admin {

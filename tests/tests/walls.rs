@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use slotway::cluster::slot::Slot;
 use slotway_tests::cluster::Cluster;
 use slotway_tests::poll::eventually;
+use slotway_tests::ports::Port;
 use slotway_tests::proxy::{Options, Proxy, run_with_file};
 use slotway_tests::raw::Raw;
-use slotway_tests::server::Server;
+use slotway_tests::server::{Kind, Server};
 use slotway_tests::value::Value;
 
 // SHA-256 of "secret", which is every password here.
@@ -309,4 +311,86 @@ fn what_a_tracking_client_of_a_namespace_says_goes_as_its_user() {
     assert_eq!(own, 1, "the one that it reads from");
     assert_eq!(logged_in(&proxy, "shop").cmd("SET a 2").text(), "OK");
     assert_eq!(shop.read().items()[1].items()[0].text(), "a", "told of its own name");
+}
+
+#[test]
+fn whoever_comes_in_by_a_tenants_own_door_is_that_tenant() {
+    let server = Server::start();
+    let (shops, opens) = (Port::lease(), Port::lease());
+    let door = |port: &Port| format!("listen = [\"127.0.0.1:{}\"]", port.number());
+    let open = format!("[[tenants]]\nname = \"open\"\nnamespace = \"openopen\"\n{}\n", door(&opens));
+    let tenants = [tenant("root", ""), tenant("shop", &door(&shops)), open];
+    let url = format!("redis://{}", server.addr());
+    let proxy = Options::standalone(&url).config(&tenants.concat()).start();
+    let by = |port: &Port| Raw::connect(&format!("127.0.0.1:{}", port.number()));
+
+    let mut open = by(&opens);
+    assert_eq!(open.cmd("ACL WHOAMI").text(), "default");
+    assert_eq!(open.cmd("SET a open").text(), "OK");
+    assert!(open.cmd("AUTH root secret").error().starts_with("WRONGPASS"));
+    assert!(open.cmd("HELLO 3 AUTH shop secret").error().starts_with("WRONGPASS"));
+    assert!(open.cmd("AUTH anything").error().contains("without any password configured"));
+    assert_eq!(open.cmd("RESET").text(), "RESET");
+    assert_eq!(open.cmd("GET a").text(), "open", "it stays what it was");
+
+    let mut shop = by(&shops);
+    assert_eq!(shop.cmd("GET a").error(), "NOAUTH Authentication required.");
+    for other in ["root", "default"] {
+        assert!(shop.cmd(&format!("AUTH {other} secret")).error().starts_with("WRONGPASS"), "{other}");
+    }
+    assert_eq!(shop.cmd("AUTH shop secret").text(), "OK");
+    assert_eq!(shop.cmd("GET a"), Value::Nil);
+    assert!(shop.cmd("HELLO 3 AUTH root secret").error().starts_with("WRONGPASS"));
+    assert_eq!(shop.cmd("ACL WHOAMI").text(), "shop");
+    assert_eq!(shop.cmd("RESET").text(), "RESET");
+    assert_eq!(shop.cmd("GET a").error(), "NOAUTH Authentication required.");
+
+    // By the door that is everybody's: whoever has a password.
+    assert_eq!(proxy.client().cmd("GET a").error(), "NOAUTH Authentication required.");
+    for user in ["root", "shop"] {
+        assert_eq!(logged_in(&proxy, user).cmd("GET openopen:a").text(), "open", "of the cluster's own keys");
+    }
+}
+
+#[test]
+fn reads_from_replicas_and_behind_a_moving_slot_go_as_the_tenants_user() {
+    let cluster = Cluster::with(Kind::usual(), 2, 2);
+    let tenants =
+        walled("shop", "own").replace("name = \"shop\"\n", "name = \"shop\"\nnamespace = \"shopshop\"\n");
+    let tenants = tenants + &tenant("plain", "");
+    let config = format!("cluster.seeds = [\"{}\"]\n{tenants}", cluster.urls().join("\", \""));
+    let plan = String::from_utf8(run_with_file(&["tenants", "plan"], &config).stdout).expect("text");
+    for index in 0..cluster.len() {
+        assert_eq!(cluster.node(index).client().cmd(plan.trim()).text(), "OK");
+    }
+    let proxy = Options::cluster(&cluster.urls())
+        .config(&tenants)
+        .set(&["cluster.read_from=\"replica\"", "cluster.max_replica_lag=\"off\""])
+        .start();
+    let (mut shop, mut plain) = (logged_in(&proxy, "shop"), logged_in(&proxy, "plain"));
+    let key = cluster.key_on(0, "shopshop:a").replace("shopshop:", "");
+    assert_eq!(shop.cmd(&format!("SET {key} 1")).text(), "OK");
+    let replica = cluster.node(2);
+    eventually("a read at the replica", Duration::from_secs(15), || {
+        assert_eq!(shop.cmd(&format!("GET {key}")).text(), "1", "whoever answers");
+        (connections(replica, "slotway-shop") > 0 && metric(&mut plain, "reads_to_replicas") > 0)
+            .then_some(())
+    });
+
+    // The slot moves: a key that is not there any more is asked for at the other node, behind ASKING.
+    let full = format!("shopshop:{key}");
+    let slot = Slot::of(full.as_bytes()).number();
+    let id = |index: usize| cluster.node(index).client().cmd("CLUSTER MYID").text();
+    let set = |at: usize, what: &str, of: usize| {
+        let line = format!("CLUSTER SETSLOT {slot} {what} {}", id(of));
+        assert_eq!(cluster.node(at).client().cmd(&line).text(), "OK");
+    };
+    set(1, "IMPORTING", 0);
+    set(0, "MIGRATING", 1);
+    assert_eq!(shop.cmd(&format!("DEL {key}")).int(), 1);
+    assert_eq!(shop.cmd(&format!("SET {key} there")).text(), "OK");
+    assert!(metric(&mut plain, "redirects_ask") > 0);
+    let mut there = cluster.node(1).client();
+    there.cmd("ASKING");
+    assert_eq!(there.cmd(&format!("GET {full}")).text(), "there");
 }

@@ -1,9 +1,10 @@
-//! Clients' addresses in few bytes: each client has its own, while one of ours is shared by all that came to it.
+//! Clients' addresses in few bytes: each client has its own, while one of ours is shared by all that came in by it.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Where a client connects from: half the size of a [`SocketAddr`], as most are of IPv4.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,10 +44,19 @@ impl fmt::Display for Address {
     }
 }
 
-/// The addresses that clients of a worker reached us at.
+/// Where clients came in.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Door {
+    /// The address that they connected to.
+    pub address: SocketAddr,
+    /// The tenant whose own it is: they are nobody else's.
+    pub tenant: Option<Arc<str>>,
+}
+
+/// The doors that clients of a worker came in by.
 #[derive(Default, Debug)]
-pub struct OwnAddresses {
-    known: BTreeSet<Rc<SocketAddr>>,
+pub struct Doors {
+    known: BTreeSet<Rc<Door>>,
     /// How many there may be before those without a client are forgotten.
     limit: usize,
 }
@@ -54,17 +64,17 @@ pub struct OwnAddresses {
 // Below this nothing is worth looking for.
 const FEW: usize = 16;
 
-impl OwnAddresses {
-    /// The one that all clients of this address share.
-    pub fn share(&mut self, address: SocketAddr) -> Rc<SocketAddr> {
-        if let Some(known) = self.known.get(&address) {
+impl Doors {
+    /// The one that all clients of this door share.
+    pub fn share(&mut self, door: Door) -> Rc<Door> {
+        if let Some(known) = self.known.get(&door) {
             return known.clone();
         }
         if self.known.len() >= self.limit {
             self.known.retain(|known| Rc::strong_count(known) > 1);
             self.limit = FEW.max(self.known.len() * 2);
         }
-        let shared = Rc::new(address);
+        let shared = Rc::new(door);
         self.known.insert(shared.clone());
         shared
     }
@@ -74,8 +84,8 @@ impl OwnAddresses {
 mod tests {
     use super::*;
 
-    fn local(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn door(port: u16) -> Door {
+        Door { address: SocketAddr::from(([127, 0, 0, 1], port)), tenant: None }
     }
 
     #[test]
@@ -87,21 +97,23 @@ mod tests {
     }
 
     #[test]
-    fn clients_of_one_address_share_it() {
-        let mut own = OwnAddresses::default();
-        let (one, other) = (own.share(local(1)), own.share(local(2)));
-        assert!(Rc::ptr_eq(&one, &own.share(local(1))));
-        assert_eq!((*one, *other), (local(1), local(2)));
+    fn clients_of_one_door_share_it() {
+        let mut own = Doors::default();
+        let (one, other) = (own.share(door(1)), own.share(door(2)));
+        assert!(Rc::ptr_eq(&one, &own.share(door(1))));
+        assert_eq!((&*one, &*other), (&door(1), &door(2)));
+        let tenants = own.share(Door { tenant: Some("shop".into()), ..door(1) });
+        assert!(!Rc::ptr_eq(&one, &tenants), "by a name of its own, at the same address");
     }
 
     #[test]
-    fn addresses_without_a_client_are_forgotten() {
-        let mut own = OwnAddresses::default();
-        let kept = own.share(local(1));
+    fn doors_without_a_client_are_forgotten() {
+        let mut own = Doors::default();
+        let kept = own.share(door(1));
         for port in 2..10_000 {
-            drop(own.share(local(port)));
+            drop(own.share(door(port)));
         }
         assert!(own.known.len() <= FEW, "{} are kept", own.known.len());
-        assert!(Rc::ptr_eq(&kept, &own.share(local(1))));
+        assert!(Rc::ptr_eq(&kept, &own.share(door(1))));
     }
 }

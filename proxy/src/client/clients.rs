@@ -5,7 +5,7 @@ use std::sync::Arc;
 use slab::Slab;
 use tracing::warn;
 
-use super::address::OwnAddresses;
+use super::address::Doors;
 use super::connection::{Client, Watermarks};
 use super::delivery::close_subscriber;
 use super::monitor::Feed;
@@ -47,7 +47,7 @@ pub struct Clients {
     /// Requests that take several steps.
     pub plans: Plans,
     /// Where clients reached us.
-    pub own_addresses: OwnAddresses,
+    pub doors: Doors,
     /// What clients listen to.
     pub pubsub: Registry,
     /// What is shown to monitors.
@@ -109,7 +109,7 @@ impl Clients {
             spares: Spares::default(),
             retries: Retries::default(),
             plans: Plans::new(plans_limit),
-            own_addresses: OwnAddresses::default(),
+            doors: Doors::default(),
             pubsub: Registry::default(),
             feed: Feed::default(),
             scripts: Known::new(shared.scripts.clone(), metrics.clone()),
@@ -209,7 +209,7 @@ impl Clients {
     /// every `interval` milliseconds.
     pub fn sweep(&mut self, now: u64, interval: u64, shared: &Shared) {
         let settings = &shared.process.settings.clients;
-        let must_log_in = !shared.process.first_login().is_in();
+        let must_log_in = shared.process.tenants.load().wants_logins();
         if now < self.next_sweep || (settings.idle_timeout.is_none() && !must_log_in) {
             return;
         }

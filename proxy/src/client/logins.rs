@@ -4,7 +4,7 @@
 use super::connection::Client;
 use super::dispatch::Turn;
 use super::limited::Wait;
-use super::session::Login;
+use super::session::{Login, Session};
 use crate::command::spec::Local;
 use crate::refusal::Refusal;
 use crate::resp::request::Request;
@@ -36,17 +36,18 @@ pub(super) fn has_to_wait(
     true
 }
 
-/// Checks a password; what came of it counts for the address.
+/// Checks a password; what came of it counts for the address. By a door of a tenant's own only its users get in.
 ///
 /// # Errors
 /// WRONGPASS, whatever of the two was wrong.
 pub(super) fn log_in(
-    source: Source,
+    session: &Session,
     (user, password): (&[u8], &[u8]),
     turn: &Turn<'_>,
 ) -> Result<Login, Refusal> {
+    let source = Source::of(session.peer.ip());
     let directory = turn.shared.process.tenants.load();
-    let failed = match directory.log_in(user, password) {
+    let failed = match directory.log_in(session.door.tenant.as_deref(), user, password) {
         Ok(member) => {
             turn.shared.process.failed_logins.note_success(source);
             return Ok(Login::As(member.clone()));

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::address::Address;
+use super::address::{Address, Door};
 use super::limited::Limited;
 use super::transaction::Transaction;
 use crate::backend::lane::{Lane, LoginId, Purpose};
@@ -23,8 +23,8 @@ pub struct Session {
     pub id: u64,
     /// Where it connects from.
     pub peer: Address,
-    /// The address it connected to.
-    pub local: Rc<SocketAddr>,
+    /// Where it came in.
+    pub door: Rc<Door>,
     /// RESP2 or RESP3.
     pub protocol: Protocol,
     /// The numbered database, 0 unless SELECT said otherwise.
@@ -148,11 +148,11 @@ pub enum ReplyMode {
 impl Session {
     /// A client that has just connected.
     #[must_use]
-    pub fn new(id: u64, peer: SocketAddr, local: Rc<SocketAddr>, login: Login, now: u64) -> Self {
+    pub fn new(id: u64, peer: SocketAddr, door: Rc<Door>, login: Login, now: u64) -> Self {
         Self {
             id,
             peer: peer.into(),
-            local,
+            door,
             protocol: Protocol::Resp2,
             database: 0,
             guarded: login.is_guarded(),

@@ -24,6 +24,16 @@ pub struct Directory {
     users: HashMap<String, (User, Arc<Member>)>,
     /// Who a client is that has not said AUTH; `None`: it has to.
     unnamed: Option<Arc<Member>>,
+    /// Of tenants with doors of their own, by name.
+    doors: HashMap<Arc<str>, Entrance>,
+}
+
+/// What holds for clients who come in by a door of a tenant's own.
+#[derive(Debug)]
+struct Entrance {
+    /// Who such a client is that has not said AUTH; `None`: it has to.
+    unnamed: Option<Arc<Member>>,
+    has_users: bool,
 }
 
 /// A user of a tenant: what a client is once it has logged in.
@@ -112,25 +122,36 @@ impl Directory {
         }
         let unnamed = match users.get("default") {
             Some((user, member)) => user.passwords.is_empty().then(|| Arc::clone(member)),
-            None if users.is_empty() => {
-                let own = |tenant| Arc::new(Member { user: "default".into(), tenant });
-                tenants.first().cloned().map(own)
-            }
+            None if users.is_empty() => tenants.first().map(default_of),
             None => None,
         };
-        Self { tenants, users, unnamed }
+        let doors = tenants.iter().filter(|tenant| !tenant.settings.listen.is_empty());
+        let doors = doors.map(|tenant| (Arc::clone(tenant.name()), Entrance::of(tenant, &users))).collect();
+        Self { tenants, users, unnamed, doors }
     }
 
-    /// Who a client is before it says AUTH; `None` where it has to.
+    /// Who a client is before it says AUTH; `None` where it has to. By a door of `tenant`'s own it is that one's.
     #[must_use]
-    pub fn unnamed(&self) -> Option<&Arc<Member>> {
-        self.unnamed.as_ref()
+    pub fn unnamed(&self, tenant: Option<&str>) -> Option<&Arc<Member>> {
+        match tenant {
+            None => self.unnamed.as_ref(),
+            Some(tenant) => self.doors.get(tenant)?.unnamed.as_ref(),
+        }
     }
 
     /// Whether anybody has to log in: without users a password alone is a mistake of the client.
     #[must_use]
-    pub fn has_users(&self) -> bool {
-        !self.users.is_empty()
+    pub fn has_users(&self, tenant: Option<&str>) -> bool {
+        match tenant {
+            None => !self.users.is_empty(),
+            Some(tenant) => self.doors.get(tenant).is_none_or(|door| door.has_users),
+        }
+    }
+
+    /// Whether there are clients that have to log in.
+    #[must_use]
+    pub fn wants_logins(&self) -> bool {
+        self.unnamed.is_none() || self.doors.values().any(|door| door.unnamed.is_none())
     }
 
     /// All tenants, in the order of the settings.
@@ -139,22 +160,48 @@ impl Directory {
         &self.tenants
     }
 
-    /// Who this user is, if the password is one of his. How long it takes does not tell how much was right.
+    /// Who this user is, if the password is one of his; by a door of `tenant`'s own only if he is that one's. How long
+    /// it takes does not tell how much was right.
     ///
     /// # Errors
     /// What was wrong, for the operator.
-    pub fn log_in(&self, user: &[u8], password: &[u8]) -> Result<&Arc<Member>, LoginError> {
-        if self.users.is_empty() {
+    pub fn log_in(
+        &self,
+        tenant: Option<&str>,
+        user: &[u8],
+        password: &[u8],
+    ) -> Result<&Arc<Member>, LoginError> {
+        if !self.has_users(tenant) {
             // The servers' default user without a password takes any.
-            let unnamed = self.unnamed.as_ref().filter(|member| member.user.as_bytes() == user);
+            let unnamed = self.unnamed(tenant).filter(|member| member.user.as_bytes() == user);
             return unnamed.ok_or(LoginError::UnknownUser);
         }
         let digest: [u8; 32] = Sha256::digest(password).into();
         let known = std::str::from_utf8(user).ok().and_then(|user| self.users.get(user));
         let (known, member) = known.ok_or(LoginError::UnknownUser)?;
         let fits = known.passwords.iter().fold(false, |any, own| any | same(own, &digest));
+        if tenant.is_some_and(|tenant| &**member.tenant.name() != tenant) {
+            return Err(LoginError::UnknownUser);
+        }
         (fits || known.passwords.is_empty()).then_some(member).ok_or(LoginError::WrongPassword)
     }
+}
+
+impl Entrance {
+    fn of(tenant: &Arc<Tenant>, users: &HashMap<String, (User, Arc<Member>)>) -> Self {
+        let own = &tenant.settings.users;
+        let open = own.iter().find(|user| user.name == "default" && user.passwords.is_empty());
+        let unnamed = match open.and_then(|user| users.get(&user.name)) {
+            Some((_, member)) => Some(Arc::clone(member)),
+            None => own.is_empty().then(|| default_of(tenant)),
+        };
+        Self { unnamed, has_users: !own.is_empty() }
+    }
+}
+
+/// The user that nobody has to log in as, of a tenant without users.
+fn default_of(tenant: &Arc<Tenant>) -> Arc<Member> {
+    Arc::new(Member { user: "default".into(), tenant: Arc::clone(tenant) })
 }
 
 impl Tenant {
@@ -278,9 +325,9 @@ mod tests {
     fn any_password_of_a_user_lets_it_in_as_its_tenant() {
         let shop = tenant("shop", &[("ann", &["old", "new"]), ("bob", &["x"])]);
         let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[]), shop], &[], &Logins::default());
-        assert!(directory.unnamed().is_none());
+        assert!(directory.unnamed(None).is_none());
         for password in ["old", "new"] {
-            let member = directory.log_in(b"ann", password.as_bytes()).expect("ann");
+            let member = directory.log_in(None, b"ann", password.as_bytes()).expect("ann");
             assert_eq!((&*member.user, &**member.tenant.name()), ("ann", "shop"));
         }
         use LoginError::{UnknownUser, WrongPassword};
@@ -290,7 +337,7 @@ mod tests {
             ("eve", "old", UnknownUser),
             ("default", "old", UnknownUser),
         ] {
-            let refused = directory.log_in(user.as_bytes(), password.as_bytes()).map(|_| ());
+            let refused = directory.log_in(None, user.as_bytes(), password.as_bytes()).map(|_| ());
             assert_eq!(refused, Err(why), "{user} {password}");
         }
     }
@@ -300,17 +347,17 @@ mod tests {
         let guests = tenant("guests", &[("default", &[])]);
         let directory =
             Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests], &[], &Logins::default());
-        assert_eq!(directory.unnamed().map(|member| &**member.tenant.name()), Some("guests"));
-        assert!(directory.log_in(b"default", b"whatever").is_ok());
+        assert_eq!(directory.unnamed(None).map(|member| &**member.tenant.name()), Some("guests"));
+        assert!(directory.log_in(None, b"default", b"whatever").is_ok());
     }
 
     #[test]
     fn without_users_everybody_is_the_default_user() {
         let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[])], &[], &Logins::default());
-        assert!(!directory.has_users());
-        assert_eq!(directory.unnamed().map(|member| &*member.user), Some("default"));
-        assert!(directory.log_in(b"default", b"any").is_ok());
-        assert!(directory.log_in(b"ann", b"any").is_err());
+        assert!(!directory.has_users(None));
+        assert_eq!(directory.unnamed(None).map(|member| &*member.user), Some("default"));
+        assert!(directory.log_in(None, b"default", b"any").is_ok());
+        assert!(directory.log_in(None, b"ann", b"any").is_err());
     }
 
     #[test]
@@ -323,5 +370,29 @@ mod tests {
         let new = old.succeeded_by(&[settings[1].clone(), tenant("web", &[])], &[], &Logins::default());
         let used = |index: usize| new.tenants()[index].limits_state().used(Used::Clients);
         assert_eq!((used(0), used(1)), (7, 0));
+    }
+
+    #[test]
+    fn by_its_own_door_a_client_is_a_tenants_and_nobody_elses() {
+        let with_door = |mut tenant: TenantSettings| {
+            tenant.listen.push(([127, 0, 0, 1], 1).into());
+            tenant
+        };
+        let tenants = [
+            tenant(DEFAULT_TENANT, &[("default", &[]), ("ann", &["x"])]),
+            with_door(tenant("shop", &[("bob", &["x"])])),
+            with_door(tenant("open", &[])),
+        ];
+        let directory = Directory::new(&tenants, &[], &Logins::default());
+        let unnamed = |door| directory.unnamed(door).map(|member| &**member.tenant.name());
+        assert_eq!((unnamed(None), unnamed(Some("shop"))), (Some(DEFAULT_TENANT), None));
+        assert_eq!((unnamed(Some("open")), unnamed(Some("gone"))), (Some("open"), None));
+        assert!(directory.wants_logins());
+        let enters = |door, user: &str| directory.log_in(door, user.as_bytes(), b"x").is_ok();
+        assert!(enters(None, "ann") && enters(None, "bob") && enters(Some("shop"), "bob"));
+        for (door, user) in [("shop", "ann"), ("shop", "default"), ("open", "bob"), ("gone", "bob")] {
+            assert!(!enters(Some(door), user), "{user} by the door of {door}");
+        }
+        assert!(enters(Some("open"), "default") && !directory.has_users(Some("open")));
     }
 }

@@ -18,8 +18,8 @@ pub struct WorkerHandle(mpsc::UnboundedSender<Message>);
 /// local command of a client that waits for the answer, lines for monitors up to a limit, or the process's end.
 #[derive(Debug)]
 pub enum Message {
-    /// Serve this client.
-    Client(std::net::TcpStream, Permit),
+    /// Serve this client, who came in by a door of this tenant's own, if by one.
+    Client(std::net::TcpStream, Permit, Option<Arc<str>>),
     /// Say which clients match.
     List(Filter, oneshot::Sender<String>),
     /// Close the clients that match, the one of this id behind its replies; say how many.

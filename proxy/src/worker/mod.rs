@@ -36,6 +36,7 @@ use crate::backend::connect::Connector;
 use crate::backend::owner::{Owner, Replies};
 use crate::backend::pool::{LinkKey, Pool};
 use crate::backend::task;
+use crate::client::address::Door;
 use crate::client::clients::{Clients, Parts};
 use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
@@ -154,7 +155,7 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
         match message {
             None => return,
             Some(Message::Client(..)) if drain_until.is_some() => {}
-            Some(Message::Client(stream, permit)) => worker.accept(stream, permit),
+            Some(Message::Client(stream, permit, tenant)) => worker.accept(stream, permit, tenant),
             // An asker that has gone needs no answer.
             Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
             Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
@@ -280,13 +281,14 @@ impl Worker {
         })
     }
 
-    fn accept(&mut self, stream: std::net::TcpStream, permit: Permit) {
+    fn accept(&mut self, stream: std::net::TcpStream, permit: Permit, tenant: Option<Arc<str>>) {
         // A client that is gone before it was served is nobody's error.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-        let local = self.clients.own_addresses.share(local);
         let process = &self.shared.process;
-        let session = Session::new(process.next_client_id(), peer, local, process.first_login(), self.now());
+        let login = process.first_login(tenant.as_deref());
+        let door = self.clients.doors.share(Door { address: local, tenant });
+        let session = Session::new(process.next_client_id(), peer, door, login, self.now());
         debug!(client.addr = %peer, client.id = session.id, "client connected");
         self.metrics.clients_accepted.add(1);
         self.serve_client(Box::new(Client::new(stream, session, permit)));

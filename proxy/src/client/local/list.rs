@@ -130,7 +130,7 @@ impl Filter {
             && self.skip != Some(session.id)
             && self.ids.as_ref().is_none_or(|ids| ids.contains(&session.id))
             && is(&self.peer, &session.peer)
-            && is(&self.local, &session.local)
+            && is(&self.local, &session.door.address)
             && self.user.as_ref().is_none_or(|wanted| wanted == session.login().user_name())
             && self.max_age.is_none_or(|age| session.since.until(now) / 1000 >= age)
     }
@@ -172,7 +172,7 @@ pub fn line(session: &Session, status: &Status, commands: &Table, now: u64, outp
          omem={} tot-cmds={} cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} pin={} pin-age={}\n",
         session.id,
         session.peer,
-        session.local,
+        session.door.address,
         names.name,
         session.since.until(now) / 1000,
         session.last_active.until(now) / 1000,

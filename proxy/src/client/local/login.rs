@@ -10,7 +10,6 @@ use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
-use crate::tenant::logins::Source;
 use crate::tenant::namespace::Namespace;
 
 /// `HELLO [2|3 [AUTH user password] [SETNAME name]]`.
@@ -35,7 +34,7 @@ pub(super) fn hello(
     };
     let options = HelloOptions::parse(request)?;
     let login = match options.auth {
-        Some(words) => logins::log_in(Source::of(session.peer.ip()), words, turn)?,
+        Some(words) => logins::log_in(session, words, turn)?,
         None if session.is_logged_in() => session.login().clone(),
         None => return Err(Refusal::HelloNoAuth),
     };
@@ -110,14 +109,17 @@ pub(super) fn auth(
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
     let (user, password) = match (request.arg(1), request.arg(2), request.arg(3)) {
-        (Some(_), None, None) if !turn.shared.process.tenants.load().has_users() => {
+        (Some(_), None, None)
+            if !turn.shared.process.tenants.load().has_users(session.door.tenant.as_deref()) =>
+        {
             return Err(Refusal::AuthUnneeded);
         }
         (Some(password), None, None) => (&b"default"[..], password),
         (Some(user), Some(password), None) => (user, password),
         _ => return Err(Refusal::Syntax),
     };
-    session.log_in(logins::log_in(Source::of(session.peer.ip()), (user, password), turn)?);
+    let login = logins::log_in(session, (user, password), turn)?;
+    session.log_in(login);
     ReplyWriter::new(out, session.protocol).simple("OK");
     Ok(Answer::Reply)
 }

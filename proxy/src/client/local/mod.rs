@@ -118,7 +118,7 @@ pub fn answer(
             return Ok(Answer::ReplyAndClose);
         }
         Local::Reset => {
-            session.reset(turn.shared.process.first_login());
+            session.reset(turn.shared.process.first_login(session.door.tenant.as_deref()));
             ReplyWriter::new(out, session.protocol).simple("RESET");
         }
         Local::Accept => writer.simple("OK"),
@@ -126,7 +126,7 @@ pub fn answer(
         Local::Command => command::answer(turn.commands, spec, request, &mut writer),
         Local::Client => return client::answer(session, status, spec, request, turn, out),
         Local::Cluster => {
-            cluster::answer(spec, request, &turn.shared.own_node(*session.local), &mut writer);
+            cluster::answer(spec, request, &turn.shared.own_node(session.door.address), &mut writer);
         }
         Local::Slotway => slotway::answer(spec, request, turn, &mut writer)?,
         Local::Acl => writer.bulk(session.login().user_name().as_bytes()),
