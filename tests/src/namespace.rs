@@ -1,14 +1,7 @@
 //! A tenant with a namespace on a cluster, and its user at the servers.
 
-use slotway::command::table::Table;
-use slotway::config::limits::LimitsSettings;
-use slotway::config::settings::Secret;
-use slotway::config::tenants::{
-    BackendLogin, BackendUser, Connections, NamespaceId, NamespaceSettings, Placement, TenantSettings,
-};
-use slotway::tenant::rights::Rights;
-
 use crate::cluster::Cluster;
+use crate::proxy::plan;
 
 /// A tenant's part of a cluster.
 #[derive(Clone, Copy, Debug)]
@@ -44,30 +37,16 @@ impl Namespace {
         )
     }
 
-    /// Makes its user on every node of the cluster, with the rights that `slotway tenants plan` prints.
+    /// Makes its user on every node of the cluster, by the plan.
     ///
     /// # Panics
     /// Where a node refuses.
     pub fn admit(&self, cluster: &Cluster) {
-        let login = BackendLogin { user: self.id.to_owned(), password: Secret::new("secret".to_owned()) };
-        let backend = BackendUser { login, connections: Connections::Shared };
-        let line = Rights::of(&self.tenant(), &Table::builtin()).line(&backend);
-        for index in 0..cluster.len() {
-            assert_eq!(cluster.node(index).client().cmd(&line).text(), "OK");
-        }
-    }
-
-    fn tenant(&self) -> TenantSettings {
-        let placement = if self.together { Placement::Together } else { Placement::Spread };
-        let id = NamespaceId::parse(self.id).expect("an id");
-        TenantSettings {
-            name: self.id.to_owned(),
-            users: Vec::new(),
-            namespace: Some(NamespaceSettings { id, placement, databases: 16 }),
-            commands: None,
-            backend: None,
-            listen: Vec::new(),
-            limits: LimitsSettings::default(),
+        for line in plan(&self.settings("any")) {
+            for index in 0..cluster.len() {
+                let set = cluster.node(index).client().cmd(&line);
+                assert_eq!(set.text(), "OK");
+            }
         }
     }
 }

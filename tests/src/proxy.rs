@@ -230,6 +230,19 @@ pub fn run_with_file(arguments: &[&str], config: &str) -> Output {
     Command::new(binary()).args(arguments).arg(&file).output().expect("the binary runs")
 }
 
+/// The ACL lines that `slotway tenants plan` prints for these tenants.
+///
+/// # Panics
+/// Where it prints none.
+#[must_use]
+pub fn plan(tenants: &str) -> Vec<String> {
+    let config = format!("cluster.standalone = \"redis://nowhere\"\n{tenants}");
+    let output = run_with_file(&["tenants", "plan"], &config);
+    let lines: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    assert!(output.status.success() && !lines.is_empty(), "{output:?}");
+    lines
+}
+
 /// The proxy's binary: `SLOTWAY_BIN`, or the one that cargo built beside this test.
 fn binary() -> PathBuf {
     if let Some(named) = env::var_os("SLOTWAY_BIN") {
