@@ -74,6 +74,9 @@ pub(crate) enum Command {
 pub(crate) enum TenantsCommand {
     /// Print the ACL lines that make the tenants' backend users, to be applied on every node, replicas too
     Plan {
+        /// Only of tenants whose keys are on this cluster: each cluster's nodes take their own
+        #[arg(long, value_name = "NAME")]
+        cluster: Option<String>,
         /// The settings file
         file: PathBuf,
     },

@@ -15,6 +15,7 @@ use slotway::command::promise::page;
 use slotway::command::table::Table;
 use slotway::config::error::ConfigErrors;
 use slotway::config::settings::{LogFormat, LogSettings, Settings};
+use slotway::config::tenants::TenantSettings;
 use slotway::config::written::Written;
 use slotway::live::survey;
 use slotway::tenant::rights::Rights;
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     match cli::parse(env::args_os()) {
         Ok(Command::Run(flags)) => run(&flags),
         Ok(Command::Check { file, live }) => check(&file, live),
-        Ok(Command::Tenants(TenantsCommand::Plan { file })) => plan(&file),
+        Ok(Command::Tenants(TenantsCommand::Plan { cluster, file })) => plan(&file, cluster.as_deref()),
         Ok(Command::Commands) => commands(),
         Ok(Command::Dev(flags)) => dev::run(&flags),
         Err(code) => code,
@@ -80,13 +81,23 @@ fn check(file: &Path, live: bool) -> ExitCode {
 }
 
 /// Only the lines go to standard output: they are to be piped on.
-fn plan(file: &Path) -> ExitCode {
+fn plan(file: &Path, cluster: Option<&str>) -> ExitCode {
     let settings = match read(file) {
         Ok(settings) => settings,
         Err(code) => return code,
     };
+    let has = |name: &str| settings.clusters.iter().any(|cluster| cluster.name == name);
+    if let Some(name) = cluster.filter(|name| !has(name)) {
+        say(io::stderr(), format_args!("no cluster is called {name:?}"));
+        return ExitCode::from(EXIT_USAGE);
+    }
+    if cluster.is_none() && settings.clusters.len() > 1 {
+        let note = "these are the lines of all clusters' tenants: --cluster NAME prints those of one";
+        say(io::stderr(), format_args!("{note}"));
+    }
     let table = Table::builtin();
-    for tenant in &settings.tenants {
+    let is_meant = |tenant: &&TenantSettings| cluster.is_none_or(|name| tenant.cluster == name);
+    for tenant in settings.tenants.iter().filter(is_meant) {
         match &tenant.backend {
             Some(user) => say(io::stdout(), format_args!("{}", Rights::of(tenant, &table).line(user))),
             None if tenant.namespace.is_some() => {

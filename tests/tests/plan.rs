@@ -179,3 +179,26 @@ fn of_a_cluster_every_node_is_looked_at_and_one_that_is_gone_is_told() {
     let text = check(&config);
     assert!(text.contains(&format!("{gone}: PROBLEM: cannot be reached")), "{text}");
 }
+
+#[test]
+fn each_cluster_is_given_and_asked_for_its_own_tenants() {
+    let (main, other) = (Server::start(), Server::start());
+    let tenants = TENANTS.replace("name = \"all\"\n", "name = \"all\"\ncluster = \"other\"\n");
+    let second = format!("[clusters.other]\nstandalone = \"redis://{}\"\n", other.addr());
+    let config = format!("cluster.standalone = \"redis://{}\"\n{second}{tenants}", main.addr());
+    let of = |cluster: &str| {
+        let output = run_with_file(&["tenants", "plan", "--cluster", cluster], &config);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), text.lines().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let ((_, mains), (_, others)) = (of("default"), of("other"));
+    assert_eq!((mains.len(), others.len()), (2, 1), "{mains:?} {others:?}");
+    assert!(others[0].starts_with("ACL SETUSER slotway-all "), "{others:?}");
+    assert_eq!(of("none"), (Some(64), Vec::new()));
+    apply(&main, &mains);
+    let text = check(&config);
+    assert!(text.contains(&format!("{}: tenant all: PROBLEM: there is no user", other.addr())), "{text}");
+    assert!(!text.contains("tenant shop: PROBLEM") && !text.contains("tenant web: PROBLEM"), "{text}");
+    apply(&other, &others);
+    assert!(check(&config).ends_with("\nok\n"));
+}
