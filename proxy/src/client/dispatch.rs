@@ -416,6 +416,20 @@ fn leave_tenant(client: &mut Client, turn: &mut Turn<'_>) {
     client.congested = true;
 }
 
+/// What the client's connections of this lane remember is of no use where it takes another one from here on.
+fn leave_lane(client: &mut Client, before: Lane, turn: &mut Turn<'_>) {
+    let lane = turn.lane(client);
+    if lane == before {
+        return;
+    }
+    client.leave_tracked(lane.protocol != before.protocol, turn);
+    if lane.protocol != before.protocol {
+        client.break_watch();
+    }
+    // Over other connections the next request could overtake those in flight.
+    client.congested = true;
+}
+
 fn answer_locally(
     client: &mut Client,
     which: spec::Local,
@@ -454,16 +468,7 @@ fn answer_locally(
             return Ok(Flow::Done);
         }
     }
-    if turn.lane(client) != lane {
-        client.leave_tracked(turn.lane(client).protocol != lane.protocol, turn);
-    }
-    if turn.lane(client).protocol != lane.protocol {
-        client.break_watch();
-    }
-    if turn.lane(client) != lane {
-        // Over other connections the next request could overtake those in flight.
-        client.congested = true;
-    }
+    leave_lane(client, lane, turn);
     match answer {
         Answer::Reply => client.answer(&reply, turn.spares),
         Answer::Text(text) => {
