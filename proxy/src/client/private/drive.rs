@@ -14,6 +14,7 @@ use super::job::{Ending, Job, Kind, Stage};
 use super::outcome::{self, Progress};
 use super::{search, seek, tracked};
 use crate::private::pool::NodeId;
+use crate::refusal::Refusal;
 
 // What one connection may say before others have their turn, in reads of the scratch buffer.
 const READS_PER_TURN: usize = 8;
@@ -75,6 +76,7 @@ fn step(client: &mut Client, turn: &mut Turn<'_>, scratch: &mut [u8], cx: &mut C
             }
             false
         }
+        Stage::Ready if job.is_refused() => seek::refuse(client, &Refusal::BackendLogin, turn),
         Stage::Ready => seek::seek(client, turn),
         Stage::Opening(_) | Stage::Queued(_) | Stage::Resting => seek::on_wake(client, turn),
         Stage::Asked(node) => poll_answer(client, node, turn, scratch, cx),

@@ -243,6 +243,12 @@ impl Job {
         self.extra.as_ref().is_some_and(|extra| extra.arming)
     }
 
+    /// Whether a node does not let the tenant's own backend user in.
+    #[must_use]
+    pub(in super::super) fn is_refused(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.refused)
+    }
+
     /// Its search over several slots, if it is one.
     pub(in super::super) fn search_mut(&mut self) -> Option<&mut Search> {
         self.extra.as_mut()?.search.as_mut()

@@ -36,9 +36,6 @@ const TELL_AGAIN: u64 = 50;
 pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let asker = client.asker(turn);
     let lane = Lane { number: 0, ..turn.lane(client) };
-    if client.job_mut().is_some_and(|job| job.extra.as_ref().is_some_and(|extra| extra.refused)) {
-        return refuse(client, &Refusal::BackendLogin, turn);
-    }
     if client.job_mut().is_some_and(|job| job.search_mut().is_some()) {
         return search::go_on(client, turn);
     }
