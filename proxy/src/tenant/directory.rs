@@ -7,18 +7,20 @@ use sha2::{Digest, Sha256};
 
 use super::limits::{Limits, Usage};
 use super::namespace::Namespace;
+use super::proof::Proof;
 use crate::backend::lane::LoginId;
 use crate::backend::logins::Logins;
 use crate::command::access::Access;
 use crate::command::spec::Spec;
 use crate::command::table::Table;
-use crate::config::tenants::{Connections, TenantSettings, User};
+use crate::config::tenants::{Connections, TenantSettings};
 
 /// All tenants of the proxy and their users.
 #[derive(Debug)]
 pub struct Directory {
     tenants: Vec<Arc<Tenant>>,
-    users: HashMap<String, (User, Arc<Member>)>,
+    /// Each user, once for each way to show that one is it; never none.
+    users: HashMap<String, Vec<Arc<Member>>>,
     /// Who a client is that has not said AUTH; `None`: it has to.
     unnamed: Option<Arc<Member>>,
 }
@@ -30,6 +32,8 @@ pub struct Member {
     pub user: Box<str>,
     /// Whose limits, namespace and rules hold for it.
     pub tenant: Arc<Tenant>,
+    /// What it was let in by.
+    pub proof: Proof,
 }
 
 /// Applications that share what one tenant has: its keys, rules and limits.
@@ -66,37 +70,48 @@ impl Directory {
         Self::of(settings, logins, |_| None)
     }
 
-    /// The directory of new settings: tenants that are in both go on with what they use.
+    /// The directory of these tenants in the place of this one. Tenants that are in both go on with what they use; one
+    /// whose settings are the same is the same one.
     #[must_use]
     pub fn succeeded_by(&self, settings: &[TenantSettings], logins: &Logins) -> Self {
-        Self::of(settings, logins, |name| {
-            let own = self.tenants.iter().find(|tenant| **tenant.name() == *name)?;
-            Some(own.limits_state().clone())
-        })
+        Self::of(settings, logins, |name| self.tenant(name))
     }
 
-    fn of(settings: &[TenantSettings], logins: &Logins, usage: impl Fn(&str) -> Option<Arc<Usage>>) -> Self {
+    fn of<'a>(
+        settings: &[TenantSettings],
+        logins: &Logins,
+        before: impl Fn(&str) -> Option<&'a Arc<Tenant>>,
+    ) -> Self {
         let table = Table::builtin();
-        let tenant = |tenant: &TenantSettings| {
-            Arc::new(Tenant::new(tenant, &table, logins, usage(&tenant.name).unwrap_or_default()))
+        let tenant = |settings: &TenantSettings| match before(&settings.name) {
+            Some(before) if before.settings == *settings => Arc::clone(before),
+            before => Arc::new(Tenant::new(settings, &table, logins, before.map(Arc::as_ref))),
         };
         let tenants: Vec<_> = settings.iter().map(tenant).collect();
         let mut users = HashMap::new();
         for tenant in &tenants {
             for user in &tenant.settings.users {
-                let member = Member { user: user.name.as_str().into(), tenant: Arc::clone(tenant) };
-                users.insert(user.name.clone(), (user.clone(), Arc::new(member)));
+                let member = |proof| {
+                    let (user, tenant) = (user.name.as_str().into(), Arc::clone(tenant));
+                    Arc::new(Member { user, tenant, proof })
+                };
+                users.insert(user.name.clone(), Proof::all_of(user).map(member).collect());
             }
         }
-        let unnamed = match users.get("default") {
-            Some((user, member)) => user.passwords.is_empty().then(|| Arc::clone(member)),
-            None if users.is_empty() => {
-                let own = |tenant| Arc::new(Member { user: "default".into(), tenant });
-                tenants.first().cloned().map(own)
-            }
-            None => None,
-        };
+        let unnamed = Self::find_unnamed(&users, &tenants);
         Self { tenants, users, unnamed }
+    }
+
+    fn find_unnamed(
+        users: &HashMap<String, Vec<Arc<Member>>>,
+        tenants: &[Arc<Tenant>],
+    ) -> Option<Arc<Member>> {
+        if let Some(members) = users.get("default") {
+            return members.iter().find(|member| member.proof == Proof::Unneeded).cloned();
+        }
+        let tenant = tenants.first().filter(|_| users.is_empty())?;
+        let (user, tenant) = ("default".into(), Arc::clone(tenant));
+        Some(Arc::new(Member { user, tenant, proof: Proof::Unneeded }))
     }
 
     /// Who a client is before it says AUTH; `None` where it has to.
@@ -117,6 +132,18 @@ impl Directory {
         &self.tenants
     }
 
+    /// The tenant of this name.
+    #[must_use]
+    pub fn tenant(&self, name: &str) -> Option<&Arc<Tenant>> {
+        self.tenants.iter().find(|tenant| **tenant.name() == *name)
+    }
+
+    /// A user, once for each way to show that one is it.
+    #[must_use]
+    pub fn user(&self, name: &str) -> &[Arc<Member>] {
+        self.users.get(name).map_or(&[], Vec::as_slice)
+    }
+
     /// Who this user is, if the password is one of his. How long it takes does not tell how much was right.
     ///
     /// # Errors
@@ -128,22 +155,29 @@ impl Directory {
             return unnamed.ok_or(LoginError::UnknownUser);
         }
         let digest: [u8; 32] = Sha256::digest(password).into();
-        let known = std::str::from_utf8(user).ok().and_then(|user| self.users.get(user));
-        let (known, member) = known.ok_or(LoginError::UnknownUser)?;
-        let fits = known.passwords.iter().fold(false, |any, own| any | same(own, &digest));
-        (fits || known.passwords.is_empty()).then_some(member).ok_or(LoginError::WrongPassword)
+        let members = std::str::from_utf8(user).ok().and_then(|user| self.users.get(user));
+        let members = members.ok_or(LoginError::UnknownUser)?;
+        let found =
+            members.iter().fold(None, |found, own| if own.proof.fits(&digest) { Some(own) } else { found });
+        found.ok_or(LoginError::WrongPassword)
     }
 }
 
 impl Tenant {
-    fn new(settings: &TenantSettings, table: &Table, logins: &Logins, usage: Arc<Usage>) -> Self {
+    /// As the settings have it, in the place of what it was before.
+    fn new(settings: &TenantSettings, table: &Table, logins: &Logins, before: Option<&Self>) -> Self {
         let access = settings.commands.clone().map(|rules| Access::new(rules, table));
         let backend =
             settings.backend.as_ref().map_or(LoginId::PROXY, |backend| logins.number(&backend.login));
         let namespace = settings.namespace.map(Namespace::new);
         let name = settings.name.as_str().into();
-        let limits = (!settings.limits.is_empty()).then(|| Limits::new(settings.limits, usage.clone()));
-        let (limits, settings) = (limits.map(Arc::new), settings.clone());
+        let usage = before.map(|before| before.usage.clone()).unwrap_or_default();
+        let limits = match before {
+            Some(before) if before.settings.limits == settings.limits => before.limits.clone(),
+            _ if settings.limits.is_empty() => None,
+            _ => Some(Arc::new(Limits::new(settings.limits, usage.clone()))),
+        };
+        let settings = settings.clone();
         Self { name, access, namespace, backend, limits, usage, settings }
     }
 
@@ -217,16 +251,11 @@ impl Tenant {
     }
 }
 
-/// Compares in constant time: how much of a password's digest was right must not be measurable.
-fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::limits::LimitsSettings;
-    use crate::config::tenants::DEFAULT_TENANT;
+    use crate::config::tenants::{DEFAULT_TENANT, User};
 
     fn tenant(name: &str, users: &[(&str, &[&str])]) -> TenantSettings {
         let user = |(name, passwords): &(&str, &[&str])| User {
