@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::entry::{Entry, Key, put};
 use super::settings::{
     AtLimit, ClientSettings, CrossSlot, CrossSlotTransactions, DnsSettings, LogFormat, LogSettings,
-    PrivateSettings, ReadFrom, Secret,
+    PrivateSettings, ReadFrom, ReloadOn, Secret,
 };
 use super::tenant_file::{read_tenant, read_user};
 use super::tenants::{TenantSettings, User};
@@ -25,6 +25,7 @@ pub(super) struct File {
     /// `None`: as many as there are cores.
     pub(super) threads: Option<usize>,
     pub(super) grace_period: Duration,
+    pub(super) reload: ReloadOn,
     pub(super) clients: ClientSettings,
     pub(super) users: Vec<User>,
     pub(super) tenants: Vec<TenantSettings>,
@@ -95,6 +96,7 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("admin", |file, entry| put(&mut file.admin, entry.or_off(|entry| entry.address()))),
     row("threads", |file, entry| put(&mut file.threads, entry.whole(THREADS).map(Some))),
     row("grace_period", |file, entry| put(&mut file.grace_period, entry.duration(Duration::ZERO..=HOUR))),
+    row("reload", |file, entry| put(&mut file.reload, read_reload(entry))),
     // [clients]
     row("clients.max_clients", |file, entry| {
         put(&mut file.clients.max_clients, entry.whole(1..=10_000_000));
@@ -177,7 +179,7 @@ pub(super) const KEYS: &[Key<File>] = &[
         put(&mut file.cluster.login.password, entry.hidden().text().map(Secret::new).map(Some));
     }),
     row("cluster.password_file", |file, entry| {
-        put(&mut file.cluster.login.password_file, entry.text().map(PathBuf::from).map(Some));
+        put(&mut file.cluster.login.password_file, entry.file().map(Some));
     }),
     row("cluster.password_env", |file, entry| {
         put(&mut file.cluster.login.password_env, entry.text().map(Some));
@@ -257,6 +259,15 @@ fn read_format(entry: &mut Entry<'_>) -> Option<LogFormat> {
     })
 }
 
+fn read_reload(entry: &mut Entry<'_>) -> Option<ReloadOn> {
+    entry.parse("\"watch\", \"signal\" or \"off\"", |text| match text {
+        "watch" => Some(ReloadOn::Watch),
+        "signal" => Some(ReloadOn::Signal),
+        "off" => Some(ReloadOn::Off),
+        _ => None,
+    })
+}
+
 fn read_at_limit(entry: &mut Entry<'_>) -> Option<AtLimit> {
     entry.parse("\"wait\" or \"refuse\"", |text| match text {
         "wait" => Some(AtLimit::Wait),
@@ -307,6 +318,8 @@ impl Default for File {
             admin: None,
             threads: None,
             grace_period: 10 * SECOND,
+            // Passwords and settings that an orchestrator mounts change without a signal.
+            reload: ReloadOn::Watch,
             clients: ClientSettings::default(),
             users: Vec::new(),
             tenants: Vec::new(),

@@ -19,6 +19,9 @@ pub mod url;
 mod check;
 pub mod limits;
 pub mod settings;
+
+pub mod changes;
+pub mod reading;
 pub mod tenants;
 
 pub mod error;
