@@ -29,7 +29,10 @@ pub mod live;
 pub mod dns;
 
 pub mod config;
+pub mod latest;
 pub mod shared;
+
+pub mod reload;
 
 pub mod admin;
 pub mod metrics;

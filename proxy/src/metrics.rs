@@ -148,6 +148,10 @@ metrics! {
     scripts_told: Counter, "Scripts given to a node over a new connection, in front of their first call.";
     scripts_repaired: Counter, "NOSCRIPT replies after which the script was given to the node and called again.";
     functions_repaired: Counter, "Libraries of functions given to a node that lacked them.";
+    clients_revoked: Counter, "Clients closed because a reload of the settings took their login away.";
+    config_generation: Gauge, "Number of the settings in force, counted from 1 at the start.";
+    config_reloads: Counter, "Times the settings were read again and applied.";
+    config_reload_failures: Counter, "Times the settings were read again and were not valid, or could not be applied; the old ones stay.";
     clients_idle_closed: Counter, "Clients closed because of the idle or authentication timeout.";
 }
 

@@ -1,10 +1,9 @@
-//! What all workers read and none changes: settings, commands, the topology's latest snapshot, identity.
+//! What all workers read and none changes: settings, tenants, the topology's latest snapshot, identity. Immutable:
+//! a reload makes the next generation of it, see [`crate::latest`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use arc_swap::ArcSwap;
 
 use crate::backend::handshake::ServerIdentity;
 use crate::backend::logins::Logins;
@@ -13,7 +12,9 @@ use crate::client::session::{Login, Session};
 use crate::cluster::published::Topology;
 use crate::command::local::cluster::{NodeId, OwnNode};
 use crate::config::limits::Limit;
-use crate::config::settings::{BackendKind, CrossSlot, CrossSlotTransactions, ReadFrom, Settings};
+use crate::config::settings::{
+    BackendKind, ClientSettings, CrossSlot, CrossSlotTransactions, ReadFrom, Settings,
+};
 use crate::metrics::Metrics;
 use crate::monitors::Monitors;
 use crate::private::caps::Caps;
@@ -24,16 +25,21 @@ use crate::tenant::directory::Directory;
 use crate::tenant::logins::FailedLogins;
 use crate::tenant::script::Names;
 
-/// Shared by all workers of the process; built once.
+/// Shared by all workers of the process. What a reload changes is of one generation; the rest is the same in all.
+#[derive(Clone)]
 pub struct Shared {
     /// As checked.
     pub settings: Settings,
-    /// Who may log in, as of the last reload.
-    pub tenants: ArcSwap<Directory>,
+    /// Counts the settings that were applied, from 1.
+    pub generation: u64,
+    /// When these were, in microseconds since 1970.
+    pub applied_at: u64,
+    /// Who may log in.
+    pub tenants: Arc<Directory>,
     /// The users that tenants are at the backends.
     pub logins: Arc<Logins>,
     /// Where logins failed lately.
-    pub failed_logins: FailedLogins,
+    pub failed_logins: Arc<FailedLogins>,
     /// What the backends look like now.
     pub topology: Arc<Topology>,
     /// Everyone's numbers.
@@ -61,12 +67,18 @@ pub struct Shared {
     /// What the allocator says.
     pub memory: fn() -> Memory,
     /// Who says MONITOR.
-    pub monitors: Monitors,
+    pub monitors: Arc<Monitors>,
     /// Scripts that went through.
     pub scripts: Arc<Store>,
     /// What scripts of namespaces are called there and at the servers.
-    pub script_names: Names,
-    /// Counts commands that take functions away from the servers.
+    pub script_names: Arc<Names>,
+    counts: Arc<Counts>,
+}
+
+/// What the process counts over all generations.
+#[derive(Debug)]
+struct Counts {
+    /// Commands that take functions away from the servers.
     removed_functions: AtomicU64,
     /// When a server was last given functions that it lacked, by the wall clock in microseconds.
     gave_functions: AtomicU64,
@@ -117,37 +129,59 @@ impl Shared {
             connections_per_node: settings.cluster.connections_per_node as u16,
             together,
             databases,
-            marks: Watermarks {
-                pending: settings.clients.max_pending,
-                output: settings.clients.reply_high_watermark,
-                output_limit: settings.clients.reply_limit,
-                pubsub_hard: settings.clients.pubsub_output_hard,
-                pubsub_soft: settings.clients.pubsub_output_soft,
-                pubsub_soft_time: settings.clients.pubsub_output_soft_time.as_millis() as u64,
-            },
-            request_limits: RequestLimits {
-                value: usize::MAX,
-                args: settings.clients.max_args,
-                bulk: settings.clients.max_bulk_bytes,
-                frame: settings.clients.max_request_bytes,
-            },
+            marks: marks(&settings.clients),
+            request_limits: request_limits(&settings.clients),
             caps: Arc::new(Caps::new(settings.private.max_connections, settings.private.max_per_node)),
             topology,
             metrics,
             node_id: NodeId(surroundings.node_id),
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
-            monitors: Monitors::new(settings.threads, settings.clients.pubsub_output_hard),
-            script_names: Names::default(),
+            monitors: Arc::new(Monitors::new(settings.threads, settings.clients.pubsub_output_hard)),
+            script_names: Arc::default(),
             scripts: Arc::new(Store::new(settings.cluster.script_cache)),
-            removed_functions: AtomicU64::new(0),
-            gave_functions: AtomicU64::new(0),
-            next_client_id: AtomicU64::new(1),
-            memory_excess: Default::default(),
-            tenants: ArcSwap::from_pointee(Directory::new(&settings.tenants, &logins)),
+            counts: Arc::new(Counts {
+                removed_functions: AtomicU64::new(0),
+                gave_functions: AtomicU64::new(0),
+                next_client_id: AtomicU64::new(1),
+                memory_excess: Default::default(),
+            }),
+            tenants: Arc::new(Directory::new(&settings.tenants, &logins)),
+            generation: 1,
+            applied_at: (surroundings.wall_clock)(),
             logins,
-            failed_logins: FailedLogins::default(),
+            failed_logins: Arc::default(),
             settings,
+        }
+    }
+
+    /// The next generation, with these settings. What a reload can't change has to be as it is, see
+    /// [`crate::config::changes`].
+    #[must_use]
+    pub fn next(&self, settings: Settings) -> Self {
+        let tenants = if settings.tenants == self.settings.tenants {
+            Arc::clone(&self.tenants)
+        } else {
+            Arc::new(self.tenants.succeeded_by(&settings.tenants, &self.logins))
+        };
+        Self {
+            generation: self.generation + 1,
+            applied_at: (self.wall_clock)(),
+            command_timeout: settings.cluster.command_timeout.as_millis() as u64,
+            marks: marks(&settings.clients),
+            request_limits: request_limits(&settings.clients),
+            tenants,
+            settings,
+            ..self.clone()
+        }
+    }
+
+    /// Has what outlives the generations keep this one's limits.
+    pub fn take_over(&self) {
+        self.caps.set_limits(self.settings.private.max_connections, self.settings.private.max_per_node);
+        self.monitors.set_limit(self.settings.clients.pubsub_output_hard);
+        if self.settings.clients.memory_limit.is_none() {
+            self.counts.memory_excess.0.store(0, Ordering::Relaxed);
         }
     }
 
@@ -165,47 +199,50 @@ impl Shared {
 
     /// A client has functions removed: what is being copied from one server to another may be among them.
     pub fn note_removed_functions(&self) {
-        self.removed_functions.fetch_add(1, Ordering::AcqRel);
+        self.counts.removed_functions.fetch_add(1, Ordering::AcqRel);
     }
 
     /// How often that was.
     #[must_use]
     pub fn removed_functions(&self) -> u64 {
-        self.removed_functions.load(Ordering::Acquire)
+        self.counts.removed_functions.load(Ordering::Acquire)
     }
 
     /// A server is given functions that it lacked.
     pub fn note_given_functions(&self) {
-        self.gave_functions.store((self.wall_clock)(), Ordering::Release);
+        self.counts.gave_functions.store((self.wall_clock)(), Ordering::Release);
     }
 
     /// Whether that was within the time of a command: a server may have said that it lacks a function which it has
     /// by now.
     #[must_use]
     pub fn gave_functions_lately(&self) -> bool {
-        let since = (self.wall_clock)().saturating_sub(self.gave_functions.load(Ordering::Acquire));
+        let since = (self.wall_clock)().saturating_sub(self.counts.gave_functions.load(Ordering::Acquire));
         since < self.command_timeout.saturating_mul(1_000)
     }
 
     /// A number that no other client of this process has.
     pub fn next_client_id(&self) -> u64 {
-        self.next_client_id.fetch_add(1, Ordering::Relaxed)
+        self.counts.next_client_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Measures the process's memory against its limit, for [`Self::memory_excess`]. One thread calls this.
     pub fn measure_memory(&self) {
         let Some(limit) = self.settings.clients.memory_limit else { return };
         let excess = (self.memory)().allocated.saturating_sub(limit as u64);
-        self.memory_excess.0.store(excess, Ordering::Relaxed);
-        self.memory_excess.1.fetch_add(1, Ordering::Release);
+        self.counts.memory_excess.0.store(excess, Ordering::Relaxed);
+        self.counts.memory_excess.1.fetch_add(1, Ordering::Release);
     }
 
     /// What one worker has to give back, and the number of the measurement, by which the worker knows
     /// whether it already has.
     #[must_use]
     pub fn memory_excess(&self) -> (u64, u64) {
-        let measurement = self.memory_excess.1.load(Ordering::Acquire);
-        (self.memory_excess.0.load(Ordering::Relaxed).div_ceil(self.settings.threads as u64), measurement)
+        let measurement = self.counts.memory_excess.1.load(Ordering::Acquire);
+        (
+            self.counts.memory_excess.0.load(Ordering::Relaxed).div_ceil(self.settings.threads as u64),
+            measurement,
+        )
     }
 
     /// What of a read's time, in milliseconds, a replica does not get: the primary has it, where the replica does not
@@ -237,7 +274,7 @@ impl Shared {
     /// How a client begins: logged in where no users are set, or the default user needs no password.
     #[must_use]
     pub fn first_login(&self) -> Login {
-        self.tenants.load().unnamed().cloned().map_or(Login::Needed, Login::As)
+        self.tenants.unnamed().cloned().map_or(Login::Needed, Login::As)
     }
 
     /// What the backends call themselves; before one has answered, the oldest server whose commands are all
@@ -262,5 +299,25 @@ impl Shared {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.settings.listen.first().map_or(0, SocketAddr::port)
+    }
+}
+
+fn marks(clients: &ClientSettings) -> Watermarks {
+    Watermarks {
+        pending: clients.max_pending,
+        output: clients.reply_high_watermark,
+        output_limit: clients.reply_limit,
+        pubsub_hard: clients.pubsub_output_hard,
+        pubsub_soft: clients.pubsub_output_soft,
+        pubsub_soft_time: clients.pubsub_output_soft_time.as_millis() as u64,
+    }
+}
+
+fn request_limits(clients: &ClientSettings) -> RequestLimits {
+    RequestLimits {
+        value: usize::MAX,
+        args: clients.max_args,
+        bulk: clients.max_bulk_bytes,
+        frame: clients.max_request_bytes,
     }
 }

@@ -15,39 +15,51 @@ use tokio::net::TcpListener;
 
 use super::pages;
 use crate::drain::Drain;
-use crate::shared::Shared;
+use crate::latest::Latest;
+use crate::reload::status::Status;
 
 #[derive(Clone)]
 struct Admin {
-    shared: Arc<Shared>,
+    latest: Latest,
     drain: Drain,
+    reload: Arc<Status>,
 }
 
 /// Serves until the process ends.
 ///
 /// # Errors
 /// Where the listener breaks.
-pub async fn serve(listener: TcpListener, shared: Arc<Shared>, drain: Drain) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    latest: Latest,
+    drain: Drain,
+    reload: Arc<Status>,
+) -> io::Result<()> {
     let pages = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(|| async { "ok\n" }))
         .route("/ready", get(ready))
-        .with_state(Admin { shared, drain });
+        .route("/config", get(config))
+        .with_state(Admin { latest, drain, reload });
     axum::serve(listener, pages).await
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     // The version that prometheus-client writes.
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match pages::metrics(&admin.shared) {
+    match pages::metrics(&admin.latest.shared()) {
         Ok(page) => Ok(([(CONTENT_TYPE, OPEN_METRICS)], page)),
         Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }
 
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
-    match pages::readiness(&admin.shared, admin.drain.has_begun()) {
+    match pages::readiness(&admin.latest.shared(), admin.drain.has_begun()) {
         Ok(page) => (StatusCode::OK, page),
         Err(page) => (StatusCode::SERVICE_UNAVAILABLE, page),
     }
+}
+
+async fn config(State(admin): State<Admin>) -> impl IntoResponse {
+    admin.reload.page(&admin.latest.shared())
 }

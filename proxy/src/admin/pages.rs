@@ -20,7 +20,7 @@ pub fn metrics(shared: &Shared) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Workers(shared.metrics.clone())));
     registry.register_collector(Box::new(Process::of(shared)));
-    registry.register_collector(Box::new(Tenants(shared.tenants.load_full())));
+    registry.register_collector(Box::new(Tenants(shared.tenants.clone())));
     let mut page = String::new();
     prometheus_client::encoding::text::encode(&mut page, &registry)?;
     Ok(page)

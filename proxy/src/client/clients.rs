@@ -102,6 +102,15 @@ impl Clients {
         }
     }
 
+    /// Takes over a new generation's limits.
+    pub fn follow(&mut self, shared: &Shared) {
+        self.marks = shared.marks;
+        self.plans.set_limit(shared.settings.cluster.cross_slot_memory);
+        self.read_time_kept_back = shared.read_time_kept_back();
+        // New limits of time hold at once.
+        self.next_sweep = 0;
+    }
+
     /// Adds the client that `make` makes of its generation; returns its key and generation.
     pub fn insert(&mut self, make: impl FnOnce(u32) -> Client) -> (u32, u32) {
         let generation = self.next_generation;

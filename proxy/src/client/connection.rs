@@ -82,6 +82,7 @@ pub struct Client {
 /// ```text
 /// Open ──QUIT, EOF, protocol error──▶ Closing ──all replies written──▶ gone
 ///   ├──the proxy ends──▶ Draining ──what had arrived was read──▶ Closing
+///   ├──a reload took its login──▶ Leaving ──all replies written──▶ gone
 ///   └──killed, socket error, too slow──▶ Broken ──▶ gone
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,6 +93,8 @@ pub(super) enum State {
     Draining,
     /// No further request is read; what is in flight is still answered.
     Closing,
+    /// The same, and a blocking command does not wait any longer: nothing is taken from a server for it any more.
+    Leaving,
     /// To be closed at once.
     Broken,
 }
@@ -307,7 +310,7 @@ impl Client {
     pub(super) fn is_over(&self) -> bool {
         match self.state {
             State::Open | State::Draining => false,
-            State::Closing => self.replies.is_empty() && self.output.is_empty(),
+            State::Closing | State::Leaving => self.replies.is_empty() && self.output.is_empty(),
             State::Broken => true,
         }
     }
@@ -345,6 +348,19 @@ impl Client {
         self.rest = None;
         self.stopped = false;
         self.wake();
+    }
+
+    /// It may not be here any more: no further request is handled, those under way are answered, a blocking command
+    /// ends. False where it is leaving already.
+    pub fn revoke(&mut self) -> bool {
+        if matches!(self.state, State::Leaving | State::Broken) {
+            return false;
+        }
+        self.state = State::Leaving;
+        self.rest = None;
+        self.stopped = false;
+        self.wake();
+        true
     }
 
     /// Reads what has arrived, then closes behind its replies: the proxy ends.

@@ -73,8 +73,20 @@ impl Limited {
             limits.usage().note_acted(Limit::Clients);
             return Err(Refusal::MaxClients);
         }
-        Ok(Some(Box::new(Self {
-            share: shares.of(limits),
+        Ok(Some(Box::new(Self::new(shares.of(limits), answered))))
+    }
+
+    /// The same of a client that is there already: new limits close nobody's connection.
+    fn stay(login: &Login, answered: u32, shares: &mut Shares) -> Option<Box<Self>> {
+        let limits = login.member()?.tenant.limits()?;
+        limits.usage().add(Used::Clients, 1);
+        Some(Box::new(Self::new(shares.of(limits), answered)))
+    }
+
+    /// Counted by its tenant already.
+    fn new(share: Rc<Share>, answered: u32) -> Self {
+        Self {
+            share,
             place: None,
             requests: VecDeque::new(),
             request_bytes: 0,
@@ -83,7 +95,7 @@ impl Limited {
             is_admitted: false,
             refusals: 0,
             told: Told::default(),
-        })))
+        }
     }
 
     /// Takes notice of the requests that were begun and answered since the last time; how many were answered.
@@ -336,6 +348,22 @@ impl Client {
         self.is_limited = limited.is_some();
         self.session.limit(limited);
         Ok(())
+    }
+
+    /// Its tenant has other limits from here on. Where it waits at one of the old ones it goes on, and may have to wait
+    /// again.
+    pub(super) fn take_limits(&mut self, shares: &mut Shares) {
+        self.session.limit(None);
+        let (_, opened) = self.replies.ends();
+        let limited = Limited::stay(self.session.login(), opened, shares);
+        self.is_limited = limited.is_some();
+        self.session.limit(limited);
+        if matches!(self.wait, Wait::Tenant | Wait::Own) {
+            self.let_go();
+        }
+        self.tell_tenant(0);
+        // It may wait for a private connection.
+        self.wake();
     }
 
     /// Tells its tenant what it uses now, and that so much was written to it. Lets it go on where it was at a limit of

@@ -45,8 +45,7 @@ pub(super) fn log_in(
     (user, password): (&[u8], &[u8]),
     turn: &Turn<'_>,
 ) -> Result<Login, Refusal> {
-    let directory = turn.shared.tenants.load();
-    let failed = match directory.log_in(user, password) {
+    let failed = match turn.shared.tenants.log_in(user, password) {
         Ok(member) => {
             turn.shared.failed_logins.note_success(source);
             return Ok(Login::As(member.clone()));

@@ -37,3 +37,4 @@ pub mod replies;
 pub mod retry;
 pub mod spares;
 mod subscriber;
+mod succession;

@@ -153,6 +153,9 @@ const TENANT_PARTS: &[TenantPart] = &[
     TenantPart { name: "users", differs: |a, b| a.users != b.users },
     TenantPart { name: "namespace", differs: |a, b| a.namespace != b.namespace },
     TenantPart { name: "commands", differs: |a, b| a.commands != b.commands },
+    TenantPart { name: "backend", differs: |a, b| a.backend != b.backend },
+    TenantPart { name: "limits", differs: |a, b| a.limits != b.limits },
+    TenantPart { name: "listen", differs: |a, b| a.listen != b.listen },
 ];
 
 struct TenantPart {

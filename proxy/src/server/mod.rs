@@ -1,113 +1,118 @@
 //! ◆ The whole proxy: binds its ports, starts its workers, and ends them gracefully.
 
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "I/O: binds ports, starts threads, hears signals"
-)]
+#![expect(clippy::disallowed_methods, reason = "I/O: starts threads, hears signals")]
+
+mod backends;
+mod open_files;
+mod ports;
+mod reload;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::admin::http;
-use crate::cluster::discovery::Discovery;
-use crate::cluster::watch::Watch;
+use self::backends::Backends;
+use self::ports::{Ports, Serving};
+use self::reload::Reload;
 use crate::config::settings::Settings;
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
-use crate::listener::{self, Workers};
-use crate::metrics::Metrics;
+use crate::latest::Latest;
+use crate::listener::Workers;
+use crate::reload::origin::Origin;
+use crate::reload::status::Status;
 use crate::shared::{Memory, Shared, Surroundings};
-use crate::socket;
 use crate::worker;
 use crate::worker::message::{self, Message, WorkerHandle};
 
 // A client on a fast network adds some 20 MiB in this time; reading the numbers takes some microseconds.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
 
-// Backend connections, listeners, the runtimes' own: what a proxy needs beside its clients.
-const OWN_FILES: u64 = 256;
-
-/// Serves until SIGTERM or SIGINT; then drains and returns.
+/// Serves until SIGTERM or SIGINT; then drains and returns. The settings are read again from `origin`; without one
+/// they stay.
 ///
 /// # Errors
 /// Where the proxy can't start: a port can't be bound, a thread or runtime can't be made.
-pub fn run(settings: Settings) -> io::Result<()> {
-    run_with(settings, |_| ())
+pub fn run(settings: Settings, origin: Option<Origin>) -> io::Result<()> {
+    run_with(settings, origin, |_| ())
 }
 
 /// As [`run`]; calls `on_started` once clients can connect, with what can be observed from then on.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Result<()> {
+pub fn run_with(
+    settings: Settings,
+    origin: Option<Origin>,
+    on_started: impl FnOnce(&Started),
+) -> io::Result<()> {
     // Everything that is no client's business happens on this one: accepting, topology, DNS, admin.
     let control =
         Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
-    raise_open_files(settings.clients.max_clients);
-    let listeners = bind(&control, &settings)?;
+    open_files::raise(settings.clients.max_clients);
+    let bound = ports::bind(control.handle(), &settings)?;
+    let clients = bound.iter().filter_map(ports::Bound::client_address).collect();
     let resolver = Resolver::new(&settings.dns, control.handle().clone()).map_err(io::Error::other)?;
-    let discovery = Discovery::start(&settings.cluster, resolver.clone(), control.handle());
-    let metrics = Arc::new(Metrics::new(settings.threads));
-    let topology = discovery.topology().clone();
-    let watch = Watch::start(
-        &settings.cluster,
-        resolver.clone(),
-        topology.clone(),
-        metrics.clone(),
-        control.handle(),
-    );
-    let shared = Arc::new(Shared::new(settings, topology, metrics, surroundings()));
+    let backends = Arc::new(Backends::start(&settings, &resolver, control.handle()));
+    let latest = latest(settings, &backends);
     let drain = Drain::default();
 
-    let (handles, threads) = start_workers(&shared, &resolver)?;
+    let (handles, threads) = start_workers(&latest, &resolver)?;
     let workers = Workers::new(&handles);
-    let started = Started { clients: listeners.addresses(), shared: shared.clone() };
-    let accepting = serve(&control, listeners, &shared, &workers, &drain);
-    on_started(&started);
-    control.block_on(wait_for_end())?;
+    let status = Arc::<Status>::default();
+    control.spawn(watch_memory(latest.clone()));
+    let serving = Serving {
+        control: control.handle().clone(),
+        latest: latest.clone(),
+        workers: workers.clone(),
+        drain: drain.clone(),
+        status: status.clone(),
+    };
+    let ports = Arc::new(Mutex::new(Ports::new(serving, bound)));
+    on_started(&Started { clients, shared: latest.shared() });
+    let reloading = {
+        let _in_runtime = control.enter();
+        let backends = backends.clone();
+        let reload = |origin| Reload::new(origin, latest.clone(), ports.clone(), status, backends);
+        origin.map(reload).transpose()?.map(|reload| control.spawn(reload.run()))
+    };
+    control.block_on(wait_for_end(reloading.is_some()))?;
 
     drain.begin();
-    info!(grace_period = ?shared.settings.grace_period, clients = workers.clients(), "draining");
+    if let Some(reloading) = reloading {
+        reloading.abort();
+    }
+    let grace_period = latest.shared().settings.grace_period;
+    info!(?grace_period, clients = workers.clients(), "draining");
     // From here on connections are refused; topology, DNS and the admin pages go on until all is answered.
-    accepting.iter().for_each(JoinHandle::abort);
+    ports.lock().unwrap_or_else(PoisonError::into_inner).refuse_clients();
     for handle in &handles {
-        handle.tell(Message::Drain(shared.settings.grace_period));
+        handle.tell(Message::Drain(grace_period));
     }
     for thread in threads {
         if thread.join().is_err() {
             return Err(io::Error::other("a worker panicked"));
         }
     }
-    drop((discovery, watch));
+    drop(backends);
     control.shutdown_background();
     info!("ended");
     Ok(())
 }
 
-/// Raises the limit of open files as far as it may be, and says where it stays below what the settings
-/// promise.
-fn raise_open_files(max_clients: usize) {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        warn!(%error, "cannot raise the limit of open files");
-    }
-    let needed = max_clients as u64 + OWN_FILES;
-    if let Some(limit) = getrlimit(Resource::Nofile).current.filter(|limit| *limit < needed) {
-        warn!(limit, needed, "the limit of open files is below what clients.max_clients needs");
-    }
+/// The first generation of what all share.
+fn latest(settings: Settings, backends: &Backends) -> Latest {
+    let metrics = backends.metrics().clone();
+    let shared = Shared::new(settings, backends.topology().clone(), metrics, surroundings());
+    shared.metrics.control().config_generation.set(shared.generation);
+    Latest::new(shared)
 }
 
 /// A proxy that serves.
@@ -118,98 +123,49 @@ pub struct Started {
     pub shared: Arc<Shared>,
 }
 
-struct Listeners {
-    clients: Vec<TcpListener>,
-    admin: Option<TcpListener>,
-}
-
-impl Listeners {
-    fn addresses(&self) -> Vec<SocketAddr> {
-        self.clients.iter().filter_map(|listener| listener.local_addr().ok()).collect()
-    }
-}
-
-/// Binds every port before anything is started, so that a port in use is found at once.
-fn bind(control: &Runtime, settings: &Settings) -> io::Result<Listeners> {
-    let _in_runtime = control.enter();
-    let listen = |address: SocketAddr| {
-        socket::listen(address, settings.clients.backlog)
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
-    };
-    let clients = settings.listen.iter().copied().map(listen).collect::<io::Result<Vec<_>>>()?;
-    let admin = settings.admin.map(listen).transpose()?;
-    Ok(Listeners { clients, admin })
-}
-
 fn start_workers(
-    shared: &Arc<Shared>,
+    latest: &Latest,
     resolver: &Arc<Resolver>,
 ) -> io::Result<(Vec<WorkerHandle>, Vec<thread::JoinHandle<()>>)> {
     let (handles, inboxes): (Vec<_>, Vec<_>) =
-        (0..shared.settings.threads).map(|_| message::channel()).unzip();
+        (0..latest.shared().settings.threads).map(|_| message::channel()).unzip();
     let peers: Arc<[WorkerHandle]> = handles.clone().into();
     let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
-        let (shared, resolver, peers) = (shared.clone(), resolver.clone(), peers.clone());
+        let (latest, resolver, peers) = (latest.clone(), resolver.clone(), peers.clone());
         thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || worker::run(index, shared, resolver, peers, inbox))
+            .spawn(move || worker::run(index, latest, resolver, peers, inbox))
     });
     Ok((handles, threads.collect::<io::Result<_>>()?))
 }
 
-/// Starts what runs on the control thread; returns the tasks that accept clients.
-fn serve(
-    control: &Runtime,
-    listeners: Listeners,
-    shared: &Arc<Shared>,
-    workers: &Workers,
-    drain: &Drain,
-) -> Vec<JoinHandle<()>> {
-    let mut accepting = Vec::new();
-    let settings = Arc::new(shared.settings.clients.clone());
-    if settings.memory_limit.is_some() {
-        control.spawn(watch_memory(shared.clone()));
-    }
-    for listener in listeners.clients {
-        if let Ok(address) = listener.local_addr() {
-            info!(%address, "serving clients");
-        }
-        let run = listener::run(listener, workers.clone(), settings.clone(), shared.metrics.clone());
-        accepting.push(control.spawn(run));
-    }
-    if let Some(listener) = listeners.admin {
-        if let Ok(address) = listener.local_addr() {
-            info!(%address, "serving the admin pages");
-        }
-        let (shared, drain) = (shared.clone(), drain.clone());
-        control.spawn(async move {
-            if let Err(error) = http::serve(listener, shared, drain).await {
-                warn!(%error, "the admin port ended");
-            }
-        });
-    }
-    accepting
-}
-
-/// Measures what the process has allocated, for as long as it runs.
-async fn watch_memory(shared: Arc<Shared>) {
+/// Measures what the process has allocated, for as long as it runs and while there is a limit.
+async fn watch_memory(latest: Latest) {
+    let mut generations = latest.watch();
     loop {
-        shared.measure_memory();
-        sleep(MEMORY_INTERVAL).await;
+        let shared = generations.borrow_and_update().clone();
+        if shared.settings.clients.memory_limit.is_some() {
+            shared.measure_memory();
+            sleep(MEMORY_INTERVAL).await;
+        } else if generations.changed().await.is_err() {
+            return;
+        }
     }
 }
 
-async fn wait_for_end() -> io::Result<()> {
+/// Waits for a signal that ends the proxy. SIGHUP does not: whoever reads settings again hears it too.
+async fn wait_for_end(reloads: bool) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Heard, so that it does not end the process without draining.
     let mut hangup = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
             _ = terminate.recv() => info!(signal = "SIGTERM", "asked to end"),
             _ = interrupt.recv() => info!(signal = "SIGINT", "asked to end"),
             _ = hangup.recv() => {
-                warn!(signal = "SIGHUP", "settings are read at the start only");
+                if !reloads {
+                    warn!(signal = "SIGHUP", "these settings can't be read again");
+                }
                 continue;
             }
         }

@@ -1,11 +1,11 @@
 //! Tenants: who uses the proxy, what each may say, where its keys stand, and how much of everything it may have.
 
 pub mod directory;
-pub mod proof;
-pub mod succession;
 pub mod limits;
 pub mod logins;
+pub mod proof;
 pub mod rate;
+pub mod succession;
 
 pub mod namespace;
 pub mod rights;

@@ -81,7 +81,15 @@ mod tests {
         let users = users.iter().map(user).collect();
         let name = name.to_owned();
         let (namespace, commands, backend, listen) = (None, None, None, Vec::new());
-        TenantSettings { name, users, namespace, commands, backend, listen, limits: LimitsSettings::default() }
+        TenantSettings {
+            name,
+            users,
+            namespace,
+            commands,
+            backend,
+            listen,
+            limits: LimitsSettings::default(),
+        }
     }
 
     /// Who logged in with `password` before, and what becomes of him.
@@ -130,7 +138,8 @@ mod tests {
         assert_eq!(users.successor(unnamed).map(|_| ()), Err(Revoked::Proof));
         let others = nobody.succeeded_by(&[tenant("default", &[("ann", &["x"])])], &Logins::default());
         assert_eq!(others.successor(unnamed).map(|_| ()), Err(Revoked::User));
-        let guests = nobody.succeeded_by(&[tenant("default", &[("default", &[]), ("ann", &["x"])])], &Logins::default());
+        let guests = nobody
+            .succeeded_by(&[tenant("default", &[("default", &[]), ("ann", &["x"])])], &Logins::default());
         assert!(guests.successor(unnamed).is_ok());
     }
 

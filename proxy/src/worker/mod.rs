@@ -8,6 +8,7 @@
 )]
 
 mod functions;
+mod generations;
 mod leases;
 pub mod message;
 mod monitoring;
@@ -44,6 +45,7 @@ use crate::client::share::Shares;
 use crate::client::task::ClientTask;
 use crate::command::table::Table;
 use crate::dns::resolver::Resolver;
+use crate::latest::Latest;
 use crate::metrics::WorkerMetrics;
 use crate::permit::Permit;
 use crate::private::pool::PrivatePool;
@@ -93,13 +95,7 @@ const SWEEP: u64 = 1_000;
 const PULSE: u64 = 2_000;
 
 /// Runs worker `index` on this thread until it was told to drain and has.
-pub fn run(
-    index: usize,
-    shared: Arc<Shared>,
-    resolver: Arc<Resolver>,
-    peers: Arc<[WorkerHandle]>,
-    inbox: Inbox,
-) {
+pub fn run(index: usize, latest: Latest, resolver: Arc<Resolver>, peers: Arc<[WorkerHandle]>, inbox: Inbox) {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
     let runtime = match built {
         Ok(runtime) => runtime,
@@ -109,7 +105,8 @@ pub fn run(
         }
     };
     runtime.block_on(async {
-        let worker = Worker::new(index, shared, resolver, peers);
+        let worker = Worker::new(index, latest.shared(), resolver, peers);
+        spawn_local(generations::follow(worker.clone(), latest.watch()));
         spawn_local(follow_topology(worker.clone()));
         spawn_local(tick(worker.clone()));
         serve(worker, inbox).await;

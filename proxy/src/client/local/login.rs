@@ -109,7 +109,7 @@ pub(super) fn auth(
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
     let (user, password) = match (request.arg(1), request.arg(2), request.arg(3)) {
-        (Some(_), None, None) if !turn.shared.tenants.load().has_users() => {
+        (Some(_), None, None) if !turn.shared.tenants.has_users() => {
             return Err(Refusal::AuthUnneeded);
         }
         (Some(password), None, None) => (&b"default"[..], password),
