@@ -286,7 +286,12 @@ fn new_limits_of_a_tenant_hold_for_the_clients_that_it_has() {
     clients[2].send(&["BLPOP", "list", "0"]);
     eventually("blocked", SOON, || (info(&mut wim, "blocked_clients") == 1).then_some(()));
     // More are there than may be: they stay, and nobody else is let in.
-    reload(&proxy, &mut wim, &limits(2, "requests_per_second = 5\nrequests_per_second_action = \"refuse\"\n"), 2);
+    reload(
+        &proxy,
+        &mut wim,
+        &limits(2, "requests_per_second = 5\nrequests_per_second_action = \"refuse\"\n"),
+        2,
+    );
     eventually("a limit of clients", SOON, || {
         proxy.client().cmd("AUTH ann secret").error().contains("max number of clients").then_some(())
     });

@@ -100,17 +100,19 @@ impl Limited {
 
     /// Takes notice of the requests that were begun and answered since the last time; how many were answered.
     fn follow(&mut self, (answered, opened): (u32, u32)) -> (usize, usize) {
-        let begun = opened.wrapping_sub(self.answered.wrapping_add(self.requests.len() as u32));
+        // Those that were under way when it came are not its own, and may not be answered yet.
+        let ahead = |of: u32, than: u32| u32::try_from(of.wrapping_sub(than) as i32).unwrap_or(0);
+        let begun = ahead(opened, self.answered.wrapping_add(self.requests.len() as u32));
         for place in 0..begun {
             let bytes = if place == 0 { self.last } else { 0 };
             self.requests.push_back(bytes);
             self.request_bytes += bytes as usize;
         }
-        let done = answered.wrapping_sub(self.answered);
+        let done = ahead(answered, self.answered);
         for _ in 0..done {
             self.request_bytes -= self.requests.pop_front().unwrap_or(0) as usize;
         }
-        self.answered = answered;
+        self.answered = self.answered.wrapping_add(done);
         if self.requests.is_empty() && self.requests.capacity() > KEPT_REQUESTS {
             self.requests = VecDeque::new();
         }
