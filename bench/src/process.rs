@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::failure::Failure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -128,6 +128,11 @@ pub fn pause(duration: Duration, stop: &AtomicBool) -> Result<(), Failure> {
         }
         std::thread::sleep(left.min(Duration::from_millis(100)));
     }
+}
+
+/// Waits until then, but not through Ctrl-C.
+pub fn pause_until(then: SystemTime, stop: &AtomicBool) -> Result<(), Failure> {
+    pause(then.duration_since(SystemTime::now()).unwrap_or_default(), stop)
 }
 
 /// A port nobody listens on, below those that the kernel gives to outgoing connections.

@@ -1,5 +1,7 @@
 //! What is measured, and the goals: the rows of the table.
 
+use std::time::Duration;
+
 use slotway_bench::load::generator::Plan;
 use slotway_bench::load::workload::{Content, Mix, Workload};
 
@@ -69,7 +71,7 @@ pub(crate) enum Kind {
 }
 
 const fn plan(clients: usize, pipeline: usize, workload: Workload) -> Plan {
-    Plan { clients, pipeline, workload }
+    Plan { clients, pipeline, user: None, pause: Duration::ZERO, workload }
 }
 
 /// A case under load that anybody can take part in.

@@ -125,7 +125,7 @@ impl Bench<'_> {
     fn fill(&mut self, one: &Running, case: &Case) -> Result<(), Failure> {
         let workload = case.plan.workload;
         if self.filled.insert((one.key_space.clone(), workload.prefix)) {
-            fill(one.target(self.backends, &workload), workload, Arc::clone(&self.stop))?;
+            fill(one.target(self.backends, &workload), workload, None, Arc::clone(&self.stop))?;
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Bench<'_> {
     fn idle(&self, case: &Case, one: &Running) -> Result<Sample, Failure> {
         let workload = case.plan.workload;
         let connect = |clients| {
-            let plan = Plan { clients, pipeline: 1, workload };
+            let plan = Plan { clients, pipeline: 1, user: None, pause: Duration::ZERO, workload };
             Load::connect(one.target(self.backends, &workload), plan, Arc::clone(&self.stop))
         };
         // What the first clients cost once is not counted.

@@ -304,7 +304,7 @@ mod tests {
             let settings =
                 settings(&format!("{line} --cluster redis://h:7000 --listen 0.0.0.0:1 --threads 1"));
             assert_eq!((settings.listen[0].port(), settings.threads), (1, 1));
-            assert!(matches!(settings.cluster.backend, BackendKind::Cluster { .. }));
+            assert!(matches!(settings.clusters[0].backend, BackendKind::Cluster { .. }));
         }
     }
 
@@ -312,7 +312,7 @@ mod tests {
     fn flags_that_make_sense_twice_are_repeatable() {
         let settings =
             settings("--shard redis://a --shard redis://b --listen 127.0.0.1:1 --listen 127.0.0.1:2");
-        let BackendKind::Shards { endpoints, .. } = settings.cluster.backend else { panic!("shards") };
+        let BackendKind::Shards { endpoints, .. } = &settings.clusters[0].backend else { panic!("shards") };
         assert_eq!((endpoints.len(), settings.listen.len()), (2, 2));
     }
 
@@ -329,19 +329,19 @@ mod tests {
     fn a_backend_in_flags_replaces_the_files_with_its_login() {
         with_file("cluster = { shards = ['redis://a'], password = 'x', databases = 3 }", |file| {
             let settings = settings(&format!("--config {file} --cluster redis://u:y@b"));
-            assert!(matches!(settings.cluster.backend, BackendKind::Cluster { .. }));
-            assert_eq!(settings.cluster.password.unwrap().reveal(), "y");
+            assert!(matches!(settings.clusters[0].backend, BackendKind::Cluster { .. }));
+            assert_eq!(settings.clusters[0].password.clone().unwrap().reveal(), "y");
         });
         with_file("cluster = { standalone = 'redis://u:x@a' }", |file| {
             let settings = settings(&format!("--config {file} --password-env CARGO_PKG_NAME"));
             assert_eq!(
-                (settings.cluster.user, settings.cluster.password.unwrap().reveal()),
+                (settings.clusters[0].user.clone(), settings.clusters[0].password.clone().unwrap().reveal()),
                 (None, "slotway")
             );
         });
         with_file("cluster = { standalone = 'redis://a', user = 'u', password = 'x' }", |file| {
             let settings = settings(&format!("--config {file} --standalone redis://b"));
-            assert_eq!(settings.cluster.password.unwrap().reveal(), "x");
+            assert_eq!(settings.clusters[0].password.clone().unwrap().reveal(), "x");
         });
     }
 

@@ -1,47 +1,48 @@
 //! The newest generation of what all share. Whoever is on the path of a request holds one and hears of the next;
 //! everybody else asks here.
 
-use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::config::settings::Settings;
 use crate::shared::Shared;
 
-/// The newest [`Shared`], for all threads.
+/// The newest [`Shared`] of each cluster, for all threads; all of one [`crate::process::Process`].
 #[derive(Clone)]
-pub struct Latest(Arc<watch::Sender<Arc<Shared>>>);
+pub struct Latest(Arc<watch::Sender<Arc<[Arc<Shared>]>>>);
 
 impl Latest {
-    /// The first generation.
+    /// The first generation: every cluster of the process, at least one.
     #[must_use]
-    pub fn new(first: Shared) -> Self {
-        Self(Arc::new(watch::Sender::new(Arc::new(first))))
+    pub fn new(first: Vec<Arc<Shared>>) -> Self {
+        Self(Arc::new(watch::Sender::new(first.into())))
     }
 
-    /// The newest one. Takes a lock for a moment: not for the path of a request.
+    /// All clusters. Takes a lock for a moment, as [`Self::home`]: not for the path of a request.
     #[must_use]
-    pub fn shared(&self) -> Arc<Shared> {
+    pub fn clusters(&self) -> Arc<[Arc<Shared>]> {
         self.0.borrow().clone()
     }
 
-    /// Tells of each new one.
+    /// The first cluster, by which the process is reached.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Arc<Shared>> {
+    pub fn home(&self) -> Arc<Shared> {
+        self.0.borrow()[0].clone()
+    }
+
+    /// Tells of each new generation.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<[Arc<Shared>]>> {
         self.0.subscribe()
     }
 
-    /// A new generation. One thread calls this.
-    pub fn publish(&self, next: Shared) -> Arc<Shared> {
-        next.take_over();
-        let next = Arc::new(next);
-        self.0.send_replace(Arc::clone(&next));
-        next
-    }
-}
-
-impl fmt::Debug for Latest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Latest").field(&self.0.borrow().generation).finish()
+    /// Makes these the settings of all, as the next generation. One thread calls this.
+    pub fn publish(&self, settings: Settings) {
+        let now = self.clusters();
+        let process = Arc::new(now[0].process.next(settings));
+        process.take_over();
+        let next = now.iter().map(|shared| Arc::new(shared.next(process.clone())));
+        self.0.send_replace(next.collect());
     }
 }

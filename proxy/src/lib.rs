@@ -30,6 +30,7 @@ pub mod dns;
 
 pub mod config;
 pub mod latest;
+pub mod process;
 pub mod shared;
 
 pub mod reload;

@@ -51,8 +51,8 @@ pub async fn run(listener: TcpListener, workers: Workers, latest: Latest) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let shared = latest.shared();
-                admit(stream, &workers, &shared.settings.clients, &shared.metrics);
+                let home = latest.home();
+                admit(stream, &workers, &home.process.settings.clients, &home.metrics);
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {

@@ -152,6 +152,9 @@ metrics! {
     config_generation: Gauge, "Number of the settings in force, counted from 1 at the start.";
     config_reloads: Counter, "Times the settings were read again and applied.";
     config_reload_failures: Counter, "Times the settings were read again and were not valid, or could not be applied; the old ones stay.";
+    tenants_contended: Gauge, "Whether several tenants ask, so that each has its share of what may be under way.";
+    tenants_waited: Counter, "Times a client's requests waited because its tenant had its share.";
+    tenants_window: Gauge, "Bytes that may be under way at the backends while several tenants ask.";
     clients_idle_closed: Counter, "Clients closed because of the idle or authentication timeout.";
 }
 
@@ -180,7 +183,7 @@ impl Metrics {
         &self.threads[self.threads.len() - 1]
     }
 
-    /// What the numbers in place `index` of [`Self::rows`] belong to.
+    /// What the numbers in place `index` of [`Self::workers`] belong to.
     #[must_use]
     pub fn label(&self, index: usize) -> String {
         if index + 1 == self.threads.len() { "control".to_owned() } else { index.to_string() }
@@ -190,6 +193,11 @@ impl Metrics {
     #[must_use]
     pub fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
         self.threads.iter().map(|worker| counter(worker).value()).fold(0, u64::wrapping_add)
+    }
+
+    /// All of them, in the order of [`Self::label`].
+    pub fn workers(&self) -> impl Iterator<Item = &WorkerMetrics> {
+        self.threads.iter().map(|worker| &**worker)
     }
 
     /// Each metric with its value for each worker.

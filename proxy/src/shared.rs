@@ -1,200 +1,127 @@
-//! What all workers read and none changes: settings, tenants, the topology's latest snapshot, identity. Immutable:
-//! a reload makes the next generation of it, see [`crate::latest`].
+//! What all workers of one cluster read and none changes: its settings and its topology's latest snapshot, and what
+//! the process has for all clusters.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backend::handshake::ServerIdentity;
-use crate::backend::logins::Logins;
 use crate::client::connection::Watermarks;
-use crate::client::session::{Login, Session};
+use crate::client::session::Session;
+use crate::cluster::id::ClusterId;
 use crate::cluster::published::Topology;
-use crate::command::local::cluster::{NodeId, OwnNode};
+use crate::command::local::cluster::OwnNode;
 use crate::config::limits::Limit;
 use crate::config::settings::{
-    BackendKind, ClientSettings, CrossSlot, CrossSlotTransactions, ReadFrom, Settings,
+    BackendKind, ClientSettings, ClusterSettings, CrossSlot, CrossSlotTransactions, ReadFrom,
 };
 use crate::metrics::Metrics;
 use crate::monitors::Monitors;
-use crate::private::caps::Caps;
+use crate::process::Process;
 use crate::resp::scan::RequestLimits;
 use crate::route::split::Together;
 use crate::scripts::store::Store;
-use crate::tenant::directory::Directory;
-use crate::tenant::logins::FailedLogins;
-use crate::tenant::script::Names;
 
-/// Shared by all workers of the process. What a reload changes is of one generation; the rest is the same in all.
+/// Shared by all workers of one cluster. What a reload changes is of one generation.
 #[derive(Clone)]
 pub struct Shared {
-    /// As checked.
-    pub settings: Settings,
-    /// Counts the settings that were applied, from 1.
-    pub generation: u64,
-    /// When these were, in microseconds since 1970.
-    pub applied_at: u64,
-    /// Who may log in.
-    pub tenants: Arc<Directory>,
-    /// The users that tenants are at the backends.
-    pub logins: Arc<Logins>,
-    /// Where logins failed lately.
-    pub failed_logins: Arc<FailedLogins>,
+    /// What all clusters share.
+    pub process: Arc<Process>,
+    /// Which of the process's clusters this is.
+    pub id: ClusterId,
+    /// Its settings.
+    pub cluster: ClusterSettings,
     /// What the backends look like now.
     pub topology: Arc<Topology>,
-    /// Everyone's numbers.
+    /// The numbers of this cluster's workers.
     pub metrics: Arc<Metrics>,
-    /// [`Settings`]' command timeout in milliseconds.
+    /// [`ClusterSettings`]' command timeout in milliseconds.
     pub command_timeout: u64,
     /// Whether anybody but primaries answers reads.
     pub reads_leave_primary: bool,
-    /// [`Settings`]' connections per node.
+    /// [`ClusterSettings`]' connections per node.
     pub connections_per_node: u16,
     /// What the backends take in one request.
     pub together: Together,
     /// How many numbered databases there are.
     pub databases: u16,
-    /// New with each process: what the servers call run_id, and our node id.
-    pub node_id: NodeId,
-    /// How many private connections there may be.
-    pub caps: Arc<Caps>,
     /// When the proxy stops reading from a client.
     pub marks: Watermarks,
-    /// How large the requests of a client that is logged in may be.
+    /// How large requests may be of a client that has logged in.
     request_limits: RequestLimits,
-    /// Microseconds since 1970, for TIME.
-    pub wall_clock: fn() -> u64,
-    /// What the allocator says.
-    pub memory: fn() -> Memory,
-    /// Who says MONITOR.
+    /// Who says MONITOR: of this cluster's clients, who are shown nobody else's requests.
     pub monitors: Arc<Monitors>,
     /// Scripts that went through.
     pub scripts: Arc<Store>,
-    /// What scripts of namespaces are called there and at the servers.
-    pub script_names: Arc<Names>,
     counts: Arc<Counts>,
 }
 
-/// What the process counts over all generations.
-#[derive(Debug)]
+/// What is counted over all generations.
+#[derive(Default, Debug)]
 struct Counts {
     /// Commands that take functions away from the servers.
     removed_functions: AtomicU64,
     /// When a server was last given functions that it lacked, by the wall clock in microseconds.
     gave_functions: AtomicU64,
-    next_client_id: AtomicU64,
-    /// By how much the process is above its memory limit, and the number of the measurement that said so.
-    memory_excess: (AtomicU64, AtomicU64),
-}
-
-/// Memory of the process in bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Memory {
-    /// Handed out to the program.
-    pub allocated: u64,
-    /// Held in physical pages.
-    pub resident: u64,
-}
-
-/// What a process takes from its surroundings.
-#[derive(Debug)]
-pub struct Surroundings {
-    /// See [`Shared::node_id`].
-    pub node_id: [u8; 20],
-    /// See [`Shared::wall_clock`].
-    pub wall_clock: fn() -> u64,
-    /// See [`Shared::memory`].
-    pub memory: fn() -> Memory,
 }
 
 impl Shared {
-    /// Derives what is derived.
+    /// Derives what is derived, for the cluster `id` of the process.
     #[must_use]
-    pub fn new(
-        settings: Settings,
-        topology: Arc<Topology>,
-        metrics: Arc<Metrics>,
-        surroundings: Surroundings,
-    ) -> Self {
-        let (together, databases) = match &settings.cluster.backend {
+    pub fn new(process: Arc<Process>, id: ClusterId, topology: Arc<Topology>, metrics: Arc<Metrics>) -> Self {
+        let cluster = process.settings.clusters[id.place()].clone();
+        let (together, databases) = match &cluster.backend {
             BackendKind::Cluster { .. } => (Together::Slot, 1),
             BackendKind::Standalone { databases, .. } | BackendKind::Shards { databases, .. } => {
                 (Together::Shard, *databases)
             }
         };
-        let logins = Arc::<Logins>::default();
+        let clients = &process.settings.clients;
         Self {
-            command_timeout: settings.cluster.command_timeout.as_millis() as u64,
-            reads_leave_primary: settings.cluster.read_from != ReadFrom::Primary,
-            connections_per_node: settings.cluster.connections_per_node as u16,
+            command_timeout: cluster.command_timeout.as_millis() as u64,
+            reads_leave_primary: cluster.read_from != ReadFrom::Primary,
+            connections_per_node: cluster.connections_per_node as u16,
             together,
             databases,
-            marks: marks(&settings.clients),
-            request_limits: request_limits(&settings.clients),
-            caps: Arc::new(Caps::new(settings.private.max_connections, settings.private.max_per_node)),
+            marks: marks(clients),
+            request_limits: request_limits(clients),
             topology,
             metrics,
-            node_id: NodeId(surroundings.node_id),
-            wall_clock: surroundings.wall_clock,
-            memory: surroundings.memory,
-            monitors: Arc::new(Monitors::new(settings.threads, settings.clients.pubsub_output_hard)),
-            script_names: Arc::default(),
-            scripts: Arc::new(Store::new(settings.cluster.script_cache)),
-            counts: Arc::new(Counts {
-                removed_functions: AtomicU64::new(0),
-                gave_functions: AtomicU64::new(0),
-                next_client_id: AtomicU64::new(1),
-                memory_excess: Default::default(),
-            }),
-            tenants: Arc::new(Directory::new(&settings.tenants, &logins)),
-            generation: 1,
-            applied_at: (surroundings.wall_clock)(),
-            logins,
-            failed_logins: Arc::default(),
-            settings,
+            monitors: Arc::new(Monitors::new(process.settings.threads, clients.pubsub_output_hard)),
+            scripts: Arc::new(Store::new(cluster.script_cache)),
+            counts: Arc::default(),
+            id,
+            cluster,
+            process,
         }
     }
 
-    /// The next generation, with these settings. What a reload can't change has to be as it is, see
-    /// [`crate::config::changes`].
+    /// The same cluster in the next generation of the process.
     #[must_use]
-    pub fn next(&self, settings: Settings) -> Self {
-        let tenants = if settings.tenants == self.settings.tenants {
-            Arc::clone(&self.tenants)
-        } else {
-            Arc::new(self.tenants.succeeded_by(&settings.tenants, &self.logins))
-        };
+    pub fn next(&self, process: Arc<Process>) -> Self {
+        let cluster = process.settings.clusters[self.id.place()].clone();
+        let clients = &process.settings.clients;
+        self.monitors.set_limit(clients.pubsub_output_hard);
         Self {
-            generation: self.generation + 1,
-            applied_at: (self.wall_clock)(),
-            command_timeout: settings.cluster.command_timeout.as_millis() as u64,
-            marks: marks(&settings.clients),
-            request_limits: request_limits(&settings.clients),
-            tenants,
-            settings,
+            command_timeout: cluster.command_timeout.as_millis() as u64,
+            marks: marks(clients),
+            request_limits: request_limits(clients),
+            cluster,
+            process,
             ..self.clone()
-        }
-    }
-
-    /// Has what outlives the generations keep this one's limits.
-    pub fn take_over(&self) {
-        self.caps.set_limits(self.settings.private.max_connections, self.settings.private.max_per_node);
-        self.monitors.set_limit(self.settings.clients.pubsub_output_hard);
-        if self.settings.clients.memory_limit.is_none() {
-            self.counts.memory_excess.0.store(0, Ordering::Relaxed);
         }
     }
 
     /// Whether commands whose keys are in several slots are carried out in steps.
     #[must_use]
     pub fn crosses_slots(&self) -> bool {
-        self.settings.cluster.cross_slot == CrossSlot::BestEffort
+        self.cluster.cross_slot == CrossSlot::BestEffort
     }
 
     /// Whether a transaction may have keys of several slots.
     #[must_use]
     pub fn transacts_per_shard(&self) -> bool {
-        self.settings.cluster.cross_slot_transactions == CrossSlotTransactions::PerShard
+        self.cluster.cross_slot_transactions == CrossSlotTransactions::PerShard
     }
 
     /// A client has functions removed: what is being copied from one server to another may be among them.
@@ -210,39 +137,16 @@ impl Shared {
 
     /// A server is given functions that it lacked.
     pub fn note_given_functions(&self) {
-        self.counts.gave_functions.store((self.wall_clock)(), Ordering::Release);
+        self.counts.gave_functions.store((self.process.wall_clock)(), Ordering::Release);
     }
 
     /// Whether that was within the time of a command: a server may have said that it lacks a function which it has
     /// by now.
     #[must_use]
     pub fn gave_functions_lately(&self) -> bool {
-        let since = (self.wall_clock)().saturating_sub(self.counts.gave_functions.load(Ordering::Acquire));
+        let since =
+            (self.process.wall_clock)().saturating_sub(self.counts.gave_functions.load(Ordering::Acquire));
         since < self.command_timeout.saturating_mul(1_000)
-    }
-
-    /// A number that no other client of this process has.
-    pub fn next_client_id(&self) -> u64 {
-        self.counts.next_client_id.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Measures the process's memory against its limit, for [`Self::memory_excess`]. One thread calls this.
-    pub fn measure_memory(&self) {
-        let Some(limit) = self.settings.clients.memory_limit else { return };
-        let excess = (self.memory)().allocated.saturating_sub(limit as u64);
-        self.counts.memory_excess.0.store(excess, Ordering::Relaxed);
-        self.counts.memory_excess.1.fetch_add(1, Ordering::Release);
-    }
-
-    /// What one worker has to give back, and the number of the measurement, by which the worker knows
-    /// whether it already has.
-    #[must_use]
-    pub fn memory_excess(&self) -> (u64, u64) {
-        let measurement = self.counts.memory_excess.1.load(Ordering::Acquire);
-        (
-            self.counts.memory_excess.0.load(Ordering::Relaxed).div_ceil(self.settings.threads as u64),
-            measurement,
-        )
     }
 
     /// What of a read's time, in milliseconds, a replica does not get: the primary has it, where the replica does not
@@ -271,34 +175,17 @@ impl Shared {
         }
     }
 
-    /// How a client begins: logged in where no users are set, or the default user needs no password.
-    #[must_use]
-    pub fn first_login(&self) -> Login {
-        self.tenants.unnamed().cloned().map_or(Login::Needed, Login::As)
-    }
-
-    /// What the backends call themselves; before one has answered, the oldest server whose commands are all
-    /// known, since clients read a version from it.
+    /// What this cluster's backends call themselves, see [`Process::server`].
     #[must_use]
     pub fn server(&self) -> Arc<ServerIdentity> {
-        let server = self.topology.server();
-        if !server.version.is_empty() {
-            return server;
-        }
-        Arc::new(ServerIdentity { name: "redis".into(), version: "7.0.0".into() })
+        self.process.server(self.id)
     }
 
     /// This process as the one node of a cluster, for CLUSTER's subcommands. Clients are told the address
     /// that they reached us at.
     #[must_use]
     pub fn own_node(&self, local: SocketAddr) -> OwnNode {
-        OwnNode { id: self.node_id, address: local }
-    }
-
-    /// The port of the first listener.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.settings.listen.first().map_or(0, SocketAddr::port)
+        OwnNode { id: self.process.node_id, address: local }
     }
 }
 

@@ -15,6 +15,7 @@ use slotway::cluster::discovery::Discovery;
 use slotway::cluster::published::Topology;
 use slotway::cluster::slot::Slot;
 use slotway::cluster::slot_map::{Endpoint, Generation, SlotMap};
+use slotway::command::table::Table;
 use slotway::config::settings::{
     BackendKind, ClusterSettings, CrossSlot, CrossSlotTransactions, DnsSettings, ReadFrom, Secret,
 };
@@ -145,11 +146,12 @@ fn discover(settings: ClusterSettings) -> Discovery {
         timeout: Duration::from_secs(5),
     };
     let resolver = Resolver::new(&dns, Handle::current()).unwrap();
-    Discovery::start(&settings, resolver, &Handle::current())
+    Discovery::start(&settings, Arc::new(Table::builtin()), resolver, &Handle::current())
 }
 
 fn cluster(seeds: Vec<Endpoint>) -> ClusterSettings {
     ClusterSettings {
+        name: "default".to_owned(),
         backend: BackendKind::Cluster { seeds },
         user: None,
         password: None,

@@ -13,6 +13,8 @@ const DIGITS: usize = 12;
 /// Longest beginning of an unexpected reply that an error quotes.
 const QUOTED: usize = 80;
 
+/// Of every user that logs in.
+pub const PASSWORD: &str = "secret";
 /// What EVALSHA runs.
 pub const SCRIPT: &str = "return redis.call('GET', KEYS[1])";
 /// How servers call it; who loads it learns that it is so.
@@ -21,6 +23,8 @@ pub const SCRIPT_SHA: &str = "d3c21d0c2b9ca22f82737626a27bcaf5d288f99f";
 /// A part of a reply with a length known beforehand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Piece {
+    /// What AUTH says.
+    LoggedIn,
     /// What storing a key's content says.
     Stored,
     /// The value of this key.
@@ -88,6 +92,13 @@ impl Codec {
             name.push(b'}');
         }
         name
+    }
+
+    /// Appends AUTH of a user whose password is [`PASSWORD`].
+    pub fn log_in(&self, user: &str, out: &mut Vec<u8>) {
+        push_head(3, b"AUTH", out);
+        push_bulk(user.as_bytes(), out);
+        push_bulk(PASSWORD.as_bytes(), out);
     }
 
     /// Appends GET.
@@ -160,6 +171,7 @@ impl Codec {
     /// Where they are something else, noticed at the first byte that is.
     pub fn check(&self, piece: Piece, bytes: &[u8]) -> Result<Option<usize>, Failure> {
         let ok = match piece {
+            Piece::LoggedIn => walk(bytes, &[b"+OK\r\n"]),
             Piece::Stored => self.check_stored(bytes),
             Piece::Value(key) => walk(bytes, &[&self.value_head, &digits(key), &self.value_tail]),
             Piece::Head(count) => walk(bytes, &[format!("*{count}\r\n").as_bytes()]),
@@ -203,6 +215,7 @@ impl Codec {
 
     fn describe(&self, piece: Piece) -> String {
         match piece {
+            Piece::LoggedIn => "that it is logged in".to_owned(),
             Piece::Stored => "that it is stored".to_owned(),
             Piece::Value(key) => format!("the {} bytes of key {key}", self.value_bytes),
             Piece::Head(count) => format!("an array of {count}"),

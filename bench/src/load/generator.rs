@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "I/O: drives sockets and measures time")]
 
+use std::collections::VecDeque;
 use std::io;
 use std::iter;
 use std::ops::Range;
@@ -36,6 +37,10 @@ pub struct Plan {
     pub clients: usize,
     /// Requests of a batch.
     pub pipeline: usize,
+    /// Whom the clients log in as; its password is [`super::codec::PASSWORD`].
+    pub user: Option<&'static str>,
+    /// How long a client waits between a batch's last reply and its next batch.
+    pub pause: Duration,
     /// The commands.
     pub workload: Workload,
 }
@@ -87,6 +92,8 @@ struct Progress {
     /// Requests not yet answered, sent or not.
     to_come: u64,
     latencies: Histogram,
+    /// Clients that pause, and until when.
+    pausing: VecDeque<(Instant, usize)>,
 }
 
 impl Load {
@@ -103,7 +110,7 @@ impl Load {
                 if stop.load(Ordering::Relaxed) {
                     return Err(Failure::Interrupted);
                 }
-                let mut lane = Lane::open(node, &codec, key)?;
+                let mut lane = Lane::open(node, &codec, plan.user, key)?;
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 poll.registry()
                     .register(lane.stream_mut(), Token(lanes.len()), interest)
@@ -133,8 +140,26 @@ impl Load {
     /// # Errors
     /// At the first wrong reply, closed connection or stall, or when told to stop.
     pub fn run(&mut self, requests: u64, seed: u64) -> Result<Outcome, Failure> {
+        self.run_until(requests, None, seed)
+    }
+
+    /// Sends requests for `time` and returns when the last is answered.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_for(&mut self, time: Duration, seed: u64) -> Result<Outcome, Failure> {
+        self.run_until(u64::MAX, Some(time), seed)
+    }
+
+    fn run_until(&mut self, requests: u64, time: Option<Duration>, seed: u64) -> Result<Outcome, Failure> {
         let ops = Ops::new(self.plan.workload, seed);
-        let mut run = Progress { ops, to_send: requests, to_come: requests, latencies: Histogram::default() };
+        let mut run = Progress {
+            ops,
+            to_send: requests,
+            to_come: requests,
+            latencies: Histogram::default(),
+            pausing: VecDeque::new(),
+        };
         let mut events = Events::with_capacity(EVENTS);
         let start = Instant::now();
         for client in 0..self.clients.len() {
@@ -142,12 +167,17 @@ impl Load {
         }
         let mut last_event = start;
         while run.to_come > 0 {
-            self.wait(&mut events)?;
+            self.wait(&mut events, &run)?;
+            self.end_pauses(&mut run)?;
             if events.is_empty() {
                 self.check_stall(last_event, &run)?;
                 continue;
             }
             last_event = Instant::now();
+            if time.is_some_and(|time| last_event - start >= time) {
+                run.to_come -= run.to_send;
+                run.to_send = 0;
+            }
             for event in &events {
                 let lane = event.token().0;
                 if event.is_writable() {
@@ -161,11 +191,25 @@ impl Load {
         Ok(Outcome { elapsed: start.elapsed(), latencies: run.latencies })
     }
 
-    fn wait(&mut self, events: &mut Events) -> Result<(), Failure> {
+    /// Clients that have paused for long enough go on; all pause for as long, so the first are the first.
+    fn end_pauses(&mut self, run: &mut Progress) -> Result<(), Failure> {
+        while let Some((until, client)) = run.pausing.front().copied() {
+            let now = Instant::now();
+            if until > now {
+                break;
+            }
+            run.pausing.pop_front();
+            self.send_batch(client, now, run)?;
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events, run: &Progress) -> Result<(), Failure> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted);
         }
-        match self.poll.poll(events, Some(TICK)) {
+        let pause = run.pausing.front().map(|(until, _)| until.saturating_duration_since(Instant::now()));
+        match self.poll.poll(events, Some(pause.unwrap_or(TICK).min(TICK))) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             result => result.map_err(Failure::io("waiting for replies")),
         }
@@ -195,7 +239,14 @@ impl Load {
         client.open -= answered;
         run.to_come -= answered as u64;
         run.latencies.add(now - client.since, answered as u64);
-        if client.open == 0 { self.send_batch(index, now, run) } else { Ok(()) }
+        if client.open > 0 {
+            return Ok(());
+        }
+        if self.plan.pause.is_zero() {
+            return self.send_batch(index, now, run);
+        }
+        run.pausing.push_back((now + self.plan.pause, index));
+        Ok(())
     }
 
     fn send_batch(&mut self, client: usize, now: Instant, run: &mut Progress) -> Result<(), Failure> {
@@ -270,12 +321,17 @@ impl Load {
     }
 }
 
-/// Stores what each key of `workload` holds.
+/// Stores, as `user`, what each key of `workload` holds.
 ///
 /// # Errors
 /// As [`Load::run`].
-pub fn fill(target: Target, workload: Workload, stop: Arc<AtomicBool>) -> Result<(), Failure> {
+pub fn fill(
+    target: Target,
+    workload: Workload,
+    user: Option<&'static str>,
+    stop: Arc<AtomicBool>,
+) -> Result<(), Failure> {
     let workload = Workload { mix: Mix::Fill, ..workload };
-    let plan = Plan { clients: 8, pipeline: 16, workload };
+    let plan = Plan { clients: 8, pipeline: 16, user, pause: Duration::ZERO, workload };
     Load::connect(target, plan, stop)?.run(u64::from(workload.keys), 0).map(|_| ())
 }

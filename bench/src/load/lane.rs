@@ -29,21 +29,31 @@ pub(super) struct Lane {
 impl Lane {
     /// Connects and has `key` stored, so that the target has accepted the connection, and
     /// holds for it whatever it holds for a client that once said something.
-    pub(super) fn open(node: SocketAddr, codec: &Codec, key: u32) -> Result<Self, Failure> {
+    pub(super) fn open(
+        node: SocketAddr,
+        codec: &Codec,
+        user: Option<&str>,
+        key: u32,
+    ) -> Result<Self, Failure> {
         let doing = || format!("greeting {node}");
         let mut stream = TcpStream::connect(node).map_err(Failure::io(format!("connecting to {node}")))?;
         stream.set_nodelay(true).map_err(Failure::io(doing()))?;
         stream.set_read_timeout(Some(GREETING_TIMEOUT)).map_err(Failure::io(doing()))?;
         let mut request = Vec::new();
+        let mut reply = Vec::new();
+        if let Some(user) = user {
+            codec.log_in(user, &mut request);
+            stream.write_all(&request).map_err(Failure::io(doing()))?;
+            while codec.check(Piece::LoggedIn, &reply)?.is_none() {
+                read_some(&mut stream, &mut reply).map_err(Failure::io(doing()))?;
+            }
+            request.clear();
+            reply.clear();
+        }
         codec.store(key, &mut request);
         stream.write_all(&request).map_err(Failure::io(doing()))?;
-        let mut reply = Vec::new();
         while codec.check(Piece::Stored, &reply)?.is_none() {
-            let mut chunk = [0; 64];
-            match stream.read(&mut chunk).map_err(Failure::io(doing()))? {
-                0 => return Err(Failure::Closed { open: 1 }),
-                n => reply.extend_from_slice(&chunk[..n]),
-            }
+            read_some(&mut stream, &mut reply).map_err(Failure::io(doing()))?;
         }
         stream.set_nonblocking(true).map_err(Failure::io(doing()))?;
         let stream = mio::net::TcpStream::from_std(stream);
@@ -135,4 +145,15 @@ impl Lane {
         }
         Ok(at)
     }
+}
+
+/// Appends what comes next.
+fn read_some(stream: &mut TcpStream, reply: &mut Vec<u8>) -> io::Result<()> {
+    let mut chunk = [0; 64];
+    let count = stream.read(&mut chunk)?;
+    if count == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    reply.extend_from_slice(&chunk[..count]);
+    Ok(())
 }

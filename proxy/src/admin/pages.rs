@@ -1,36 +1,66 @@
 //! What the admin pages say. Pure.
 
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::config::limits::Limit;
-use crate::metrics::{Kind, Metrics, Row};
+use crate::metrics::{Kind, Metrics, ROWS, Row};
 use crate::shared::Shared;
 use crate::tenant::directory::{Directory, Tenant};
 use crate::tenant::limits::GAUGES;
 
-/// `/metrics`: every number, by worker; the process's memory and topology beside them.
+/// `/metrics`: every number, by worker and cluster; the clusters' topology and the process's memory beside them.
 ///
 /// # Errors
 /// Where the encoder fails, which it has no reason to.
-pub fn metrics(shared: &Shared) -> Result<String, fmt::Error> {
+pub fn metrics(clusters: &[Arc<Shared>]) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Workers(shared.metrics.clone())));
-    registry.register_collector(Box::new(Process::of(shared)));
-    registry.register_collector(Box::new(Tenants(shared.tenants.clone())));
+    registry.register_collector(Box::new(Workers(clusters.iter().map(Numbers::of).collect())));
+    registry.register_collector(Box::new(Gauges::of(clusters)));
+    if let Some(shared) = clusters.first() {
+        registry.register_collector(Box::new(Tenants(shared.process.tenants.clone())));
+    }
     let mut page = String::new();
     prometheus_client::encoding::text::encode(&mut page, &registry)?;
     Ok(page)
 }
 
-/// `/ready`: whether clients should be sent here, and if not, why.
+/// `/ready`: whether clients should be sent here, and if not, why. One cluster that does not answer is no reason: its
+/// own tenants would be no better off elsewhere, and all others would lose this proxy.
 ///
 /// # Errors
 /// The reason why not.
-pub fn readiness(shared: &Shared, draining: bool) -> Result<String, String> {
+pub fn readiness(clusters: &[Arc<Shared>], draining: bool) -> Result<String, String> {
+    if let [only] = clusters {
+        return cluster_readiness(only, draining).map(|known| format!("ready: {known}"));
+    }
+    let (mut known, mut unknown, mut lines) = (0, 0, String::new());
+    for shared in clusters {
+        let state = cluster_readiness(shared, false);
+        known += usize::from(state.is_ok());
+        unknown += usize::from(state.is_err() && !shared.topology.was_asked_for());
+        let state = state.unwrap_or_else(|why| why);
+        lines.push_str(&format!("{}: {state}", shared.cluster.name));
+    }
+    let of = clusters.len();
+    if draining {
+        Err("draining\n".to_owned())
+    } else if known == 0 || unknown > 0 {
+        Err(format!("{known} of {of} clusters are known yet\n{lines}"))
+    } else {
+        Ok(format!("ready: {known} of {of} clusters\n{lines}"))
+    }
+}
+
+/// `/ready/NAME`: the same of one cluster alone.
+///
+/// # Errors
+/// The reason why not.
+pub fn cluster_readiness(shared: &Shared, draining: bool) -> Result<String, String> {
     let map = shared.topology.slot_map();
     if draining {
         Err("draining\n".to_owned())
@@ -40,26 +70,40 @@ pub fn readiness(shared: &Shared, draining: bool) -> Result<String, String> {
         Err("the topology is not known yet\n".to_owned())
     } else {
         let served = if map.is_complete() { "every slot" } else { "not every slot" };
-        Ok(format!("ready: {} shards, {served} served\n", map.shard_slots().len()))
+        Ok(format!("{} shards, {served} served\n", map.shard_slots().len()))
+    }
+}
+
+/// One cluster's numbers.
+#[derive(Debug)]
+struct Numbers {
+    cluster: String,
+    metrics: Arc<Metrics>,
+}
+
+impl Numbers {
+    fn of(shared: &Arc<Shared>) -> Self {
+        Self { cluster: shared.cluster.name.clone(), metrics: shared.metrics.clone() }
     }
 }
 
 #[derive(Debug)]
-struct Workers(std::sync::Arc<Metrics>);
+struct Workers(Vec<Numbers>);
 
 impl prometheus_client::collector::Collector for Workers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for (row, values) in self.0.rows() {
-            let Row { name, kind, help, .. } = row;
+        for Row { name, kind, help, counter } in ROWS {
             let metric_type = match kind {
                 Kind::Counter => MetricType::Counter,
                 Kind::Gauge => MetricType::Gauge,
             };
             let name = format!("slotway_{name}");
             let mut family = encoder.encode_descriptor(&name, help, None, metric_type)?;
-            for (place, value) in values.iter().enumerate() {
-                let label = [("worker", self.0.label(place))];
-                Number(*kind, *value).encode(family.encode_family(&label)?)?;
+            for Numbers { cluster, metrics } in &self.0 {
+                for (place, worker) in metrics.workers().enumerate() {
+                    let label = [("worker", metrics.label(place)), ("cluster", cluster.clone())];
+                    Number(*kind, counter(worker).value()).encode(family.encode_family(&label)?)?;
+                }
             }
         }
         Ok(())
@@ -68,7 +112,7 @@ impl prometheus_client::collector::Collector for Workers {
 
 /// What tenants with limits use of them, and how often these acted.
 #[derive(Debug)]
-struct Tenants(std::sync::Arc<Directory>);
+struct Tenants(Arc<Directory>);
 
 impl Tenants {
     fn limited(&self) -> impl Iterator<Item = &Tenant> {
@@ -103,34 +147,50 @@ impl prometheus_client::collector::Collector for Tenants {
     }
 }
 
+/// What is measured when the page is asked for.
 #[derive(Debug)]
-struct Process {
-    rows: Vec<(&'static str, &'static str, u64)>,
+struct Gauges {
+    process: Vec<(&'static str, &'static str, u64)>,
+    /// Of each cluster: its name and its values.
+    clusters: Vec<(String, [u64; CLUSTER_GAUGES.len()])>,
 }
 
-impl Process {
-    fn of(shared: &Shared) -> Self {
-        let memory = (shared.memory)();
-        let map = shared.topology.slot_map();
-        let served = u64::from(map.is_complete());
-        Self {
-            rows: vec![
-                ("memory_allocated", "Bytes that the allocator has handed out.", memory.allocated),
-                ("memory_resident", "Bytes of physical memory that the allocator holds.", memory.resident),
-                ("slot_map_generation", "Number of the slot map in use.", map.generation().0.into()),
-                ("shards", "Primaries that serve slots.", map.shard_slots().len() as u64),
-                ("slots_complete", "Whether every slot is served: 1 or 0.", served),
-            ],
-        }
+const CLUSTER_GAUGES: [(&str, &str); 3] = [
+    ("slot_map_generation", "Number of the slot map in use."),
+    ("shards", "Primaries that serve slots."),
+    ("slots_complete", "Whether every slot is served: 1 or 0."),
+];
+
+impl Gauges {
+    fn of(clusters: &[Arc<Shared>]) -> Self {
+        let memory = clusters.first().map(|shared| (shared.process.memory)()).unwrap_or_default();
+        let process = vec![
+            ("memory_allocated", "Bytes that the allocator has handed out.", memory.allocated),
+            ("memory_resident", "Bytes of physical memory that the allocator holds.", memory.resident),
+        ];
+        let clusters = clusters.iter().map(|shared| {
+            let map = shared.topology.slot_map();
+            let (shards, served) = (map.shard_slots().len() as u64, u64::from(map.is_complete()));
+            (shared.cluster.name.clone(), [map.generation().0.into(), shards, served])
+        });
+        Self { process, clusters: clusters.collect() }
     }
 }
 
-impl prometheus_client::collector::Collector for Process {
+impl prometheus_client::collector::Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for (name, help, value) in &self.rows {
+        for (name, help, value) in &self.process {
             let name = format!("slotway_{name}");
             let metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
             Number(Kind::Gauge, *value).encode(metric)?;
+        }
+        for (place, (name, help)) in CLUSTER_GAUGES.iter().enumerate() {
+            let name = format!("slotway_{name}");
+            let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+            for (cluster, values) in &self.clusters {
+                let label = [("cluster", cluster.as_str())];
+                Number(Kind::Gauge, values[place]).encode(family.encode_family(&label)?)?;
+            }
         }
         Ok(())
     }

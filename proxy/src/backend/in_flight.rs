@@ -51,6 +51,15 @@ impl Origin {
     }
 }
 
+/// What somebody's account was charged for a request, until it is over. The backend only carries it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Charge {
+    /// Whose.
+    pub account: u16,
+    /// How much; 0: nothing.
+    pub cost: u16,
+}
+
 /// One request on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pending {
@@ -66,6 +75,8 @@ pub struct Pending {
     pub probes: bool,
     /// When to give up, in milliseconds of the worker's clock.
     pub deadline: u64,
+    /// What it was charged.
+    pub charge: Charge,
     /// Bytes of the request.
     len: u32,
     /// Replies that come in front of the one it waits for: MULTI's and those of what is queued behind it.
@@ -85,10 +96,10 @@ impl Pending {
         Self { leads, ..self }
     }
 
-    /// The same request, tried once more.
+    /// The same request, tried once more; what it was charged was settled.
     #[must_use]
     pub fn again(self) -> Self {
-        Self { attempts: self.attempts.saturating_add(1), ..self }
+        Self { attempts: self.attempts.saturating_add(1), charge: Charge::default(), ..self }
     }
 
     /// The same request, for the last time: the server was given what it lacked.
@@ -106,9 +117,22 @@ impl Pending {
     /// Its own request, whose reply nobody waits for.
     #[must_use]
     pub fn own(slot: Slot, deadline: u64) -> Self {
-        Self { origin: None, slot, attempts: 0, repaired: false, probes: false, deadline, len: 0, leads: 0 }
+        Self {
+            origin: None,
+            slot,
+            attempts: 0,
+            repaired: false,
+            probes: false,
+            deadline,
+            charge: Charge::default(),
+            len: 0,
+            leads: 0,
+        }
     }
 }
+
+// One of these for each request in flight: what a charge takes was padding.
+const _: () = assert!(size_of::<Pending>() <= 48);
 
 /// How far a request had come when its connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

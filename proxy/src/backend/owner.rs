@@ -17,6 +17,9 @@ pub trait Owner: 'static {
     /// The pool, the read buffer that all connections of the thread share, and who is given replies.
     fn parts(&mut self) -> (&mut Pool, &mut [u8], &mut Self::Replies);
 
+    /// Called before the read buffer is read into: an owner that shares it with others fetches it.
+    fn fetch_buffer(&mut self) {}
+
     /// Called when a batch of replies, or the end of a connection, was passed on: sends again what has to
     /// be, and starts the tasks of links that this opens.
     fn settle(&mut self);
@@ -29,6 +32,16 @@ pub trait Owner: 'static {
 
     /// A node was reached, and did not let a tenant's user in.
     fn on_login_refused(&mut self);
+
+    /// Whether those who ask wait for each other's turns: a connection is then to do less in one of its own.
+    fn is_contended(&self) -> bool {
+        false
+    }
+
+    /// What was sent while [`Self::is_contended`] was answered after so many microseconds.
+    fn on_round_trip(&mut self, micros: u64) {
+        let _ = micros;
+    }
 
     /// A node was lost or found unreachable: the topology may have changed.
     fn on_node_lost(&mut self);

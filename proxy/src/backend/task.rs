@@ -177,7 +177,8 @@ async fn serve<O: Owner>(owner: &RefCell<O>, key: LinkKey, stream: TcpStream) ->
     if with_link(owner, key, Link::on_up).is_none() {
         return End::Closed(Closing::Retired);
     }
-    let mut connection = Connection { stream, incoming: Incoming::default(), gathered: Gathered::default() };
+    let mut connection =
+        Connection { stream, incoming: Incoming::default(), gathered: Gathered::default(), probe: None };
     poll_fn(|cx| {
         let mut owner = owner.borrow_mut();
         connection.poll(&mut *owner, key, cx)
@@ -190,6 +191,16 @@ struct Connection {
     stream: TcpStream,
     incoming: Incoming,
     gathered: Gathered,
+    /// Measures a round trip, while askers wait for each other.
+    probe: Option<Probe>,
+}
+
+/// A round trip that is being measured.
+#[derive(Clone, Copy)]
+struct Probe {
+    /// Replies that come until it is over.
+    left: usize,
+    since: Instant,
 }
 
 /// How far a write was put off.
@@ -206,6 +217,8 @@ const GATHER_LOOKS: u8 = 2;
 const GATHER_BYTES: usize = 16 * 1024;
 // Bounds what one connection may do before others have their turn.
 const READS_PER_TURN: usize = 8;
+// Bytes of a read while askers wait for each other; a full one is the only one of its turn.
+const CONTENDED_READ: usize = 32 * 1024;
 
 impl Connection {
     /// One turn: replies in, then everything that was queued out, in one write.
@@ -233,10 +246,13 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), LinkError>> {
         for _ in 0..READS_PER_TURN {
+            owner.fetch_buffer();
+            let contended = owner.is_contended();
             let (pool, scratch, replies) = owner.parts();
             let kept = self.incoming.kept().len();
             scratch[..kept].copy_from_slice(self.incoming.kept());
-            let mut room = ReadBuf::new(&mut scratch[kept..]);
+            let end = if contended { scratch.len().min(kept + CONTENDED_READ) } else { scratch.len() };
+            let mut room = ReadBuf::new(&mut scratch[kept..end]);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
             let filled = kept + room.filled().len();
             if filled == kept {
@@ -254,9 +270,27 @@ impl Connection {
             metrics.backend_replies.add(answered as u64);
             owner.settle();
             passed?;
+            if contended {
+                self.on_answered(answered, owner);
+                if filled == end {
+                    // Others first, also those of whom only a look at the sockets tells.
+                    let _ = std::pin::pin!(yield_now()).poll(cx);
+                    return Poll::Pending;
+                }
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// So many replies came while askers wait for each other.
+    fn on_answered<O: Owner>(&mut self, count: usize, owner: &mut O) {
+        let Some(probe) = &mut self.probe else { return };
+        probe.left = probe.left.saturating_sub(count);
+        if probe.left == 0 {
+            owner.on_round_trip(probe.since.elapsed().as_micros() as u64);
+            self.probe = None;
+        }
     }
 
     /// Puts the write off while looking at the sockets once more brings further requests: they go out with
@@ -281,7 +315,8 @@ impl Connection {
         key: LinkKey,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.waits_for_more(owner, key, cx) {
+        let contended = owner.is_contended();
+        if !contended && self.waits_for_more(owner, key, cx) {
             return Poll::Pending;
         }
         loop {
@@ -294,6 +329,9 @@ impl Connection {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             link.in_flight.advance_sent(count);
+            if contended && self.probe.is_none() {
+                self.probe = Some(Probe { left: link.in_flight.len(), since: Instant::now() });
+            }
             let metrics = owner.metrics();
             metrics.backend_writes.add(1);
             metrics.backend_bytes_out.add(count as u64);

@@ -3,6 +3,7 @@
 
 use super::clients::Clients;
 use super::connection::Client;
+use super::fairness;
 use super::reads;
 use super::replies::Piece;
 use super::retry::{Parked, Target};
@@ -161,6 +162,9 @@ impl Replies for Clients {
         reply: Reply<'_>,
     ) {
         let Some(origin) = pending.origin else { return };
+        if pending.charge.cost != 0 {
+            self.on_charged_reply(pending.charge, reply.range.len(), reply.more);
+        }
         if origin.client >= Origin::PLAN {
             return self.on_own_reply(pending, request, (node, lane), (origin, reply));
         }
@@ -193,6 +197,7 @@ impl Replies for Clients {
 
     fn on_unanswered(&mut self, pending: &Pending, request: &[u8], lane: Lane, unanswered: Unanswered) {
         let Some(origin) = pending.origin else { return };
+        fairness::settle(&mut self.shares, pending.charge);
         if let Some(token) = origin.token() {
             if origin != Origin::TELLING {
                 self.settled.push((token, false));

@@ -19,6 +19,7 @@ use crate::pubsub::registry::Registry;
 use crate::scripts::known::Known;
 use crate::scripts::repairs::Repairs;
 use crate::shared::Shared;
+use crate::tenant::shares::Shares;
 
 // Milliseconds without a byte taken after which a client's mark is doubled: several round trips.
 const PATIENCE: u64 = 200;
@@ -55,6 +56,8 @@ pub struct Clients {
     pub scripts: Known,
     /// Nodes that lack functions.
     pub repairs: Repairs,
+    /// What tenants may have under way.
+    pub shares: Shares,
     /// Requests of the worker's own that are over, and whether they were answered.
     pub settled: Vec<(u32, bool)>,
     /// Replicas that refused a read, and until when they are left alone.
@@ -76,7 +79,7 @@ impl Clients {
     #[must_use]
     pub fn new(shared: &Shared, metrics: Arc<WorkerMetrics>) -> Self {
         let marks = shared.marks;
-        let plans_limit = shared.settings.cluster.cross_slot_memory;
+        let plans_limit = shared.cluster.cross_slot_memory;
         Self {
             records: Slab::new(),
             next_generation: 0,
@@ -91,6 +94,7 @@ impl Clients {
             feed: Feed::default(),
             scripts: Known::new(shared.scripts.clone(), metrics.clone()),
             repairs: Repairs::default(),
+            shares: Shares::default(),
             settled: Vec::new(),
             unwell: Vec::new(),
             read_time_kept_back: shared.read_time_kept_back(),
@@ -105,26 +109,30 @@ impl Clients {
     /// Takes over a new generation's limits.
     pub fn follow(&mut self, shared: &Shared) {
         self.marks = shared.marks;
-        self.plans.set_limit(shared.settings.cluster.cross_slot_memory);
+        self.plans.set_limit(shared.cluster.cross_slot_memory);
         self.read_time_kept_back = shared.read_time_kept_back();
         // New limits of time hold at once.
         self.next_sweep = 0;
     }
 
-    /// Adds the client that `make` makes of its generation; returns its key and generation.
-    pub fn insert(&mut self, make: impl FnOnce(u32) -> Client) -> (u32, u32) {
+    /// Adds a client; returns its key and generation.
+    pub fn insert(&mut self, mut client: Box<Client>) -> (u32, u32) {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let key = self.records.insert(Box::new(make(generation)));
+        client.generation = generation;
+        let is_stuck = client.stuck;
+        let key = self.records.insert(client) as u32;
+        if is_stuck {
+            self.note_stuck(key);
+        }
         self.metrics.clients.set(self.records.len() as u64);
-        (key as u32, generation)
+        (key, generation)
     }
 
-    /// Forgets a client. Replies that are still under way to it will be swallowed.
-    pub fn remove(&mut self, key: u32) {
-        if let Some(client) = self.records.try_remove(key as usize)
-            && let Some(mut subscriptions) = client.subscriptions
-        {
+    /// Takes a client out. Replies that are still under way to it will be swallowed.
+    pub fn take(&mut self, key: u32) -> Option<Box<Client>> {
+        let mut client = self.records.try_remove(key as usize);
+        if let Some(mut subscriptions) = client.as_mut().and_then(|client| client.subscriptions.take()) {
             self.pubsub.leave(&mut subscriptions, key);
             if subscriptions.monitors {
                 self.feed.monitors.retain(|other| *other != key);
@@ -134,6 +142,7 @@ impl Clients {
         if self.records.is_empty() {
             self.records.shrink_to_fit();
         }
+        client
     }
 
     /// The client of this key and generation, with what it shares with the others.
@@ -141,11 +150,19 @@ impl Clients {
         &mut self,
         key: u32,
         generation: u32,
-    ) -> Option<(&mut Client, &mut Spares, &mut Retries, &mut Plans, &mut Registry, &mut Feed, &mut Known)>
-    {
-        let Self { records, spares, retries, plans, pubsub, feed, scripts, .. } = self;
+    ) -> Option<(
+        &mut Client,
+        &mut Spares,
+        &mut Retries,
+        &mut Plans,
+        &mut Registry,
+        &mut Feed,
+        &mut Known,
+        &mut Shares,
+    )> {
+        let Self { records, spares, retries, plans, pubsub, feed, scripts, shares, .. } = self;
         let client = records.get_mut(key as usize).filter(|client| client.generation == generation)?;
-        Some((client, spares, retries, plans, pubsub, feed, scripts))
+        Some((client, spares, retries, plans, pubsub, feed, scripts, shares))
     }
 
     /// Whose client has this key.
@@ -193,8 +210,8 @@ impl Clients {
     /// Closes clients that were silent, or not logged in, for too long. Looks at all of them, at most once
     /// every `interval` milliseconds.
     pub fn sweep(&mut self, now: u64, interval: u64, shared: &Shared) {
-        let settings = &shared.settings.clients;
-        let must_log_in = !shared.first_login().is_in();
+        let settings = &shared.process.settings.clients;
+        let must_log_in = !shared.process.first_login().is_in();
         if now < self.next_sweep || (settings.idle_timeout.is_none() && !must_log_in) {
             return;
         }
@@ -240,26 +257,18 @@ impl Clients {
         !self.stuck.is_empty()
     }
 
-    /// Closes the clients that hold most, until `excess` bytes are given back or nobody holds much.
-    pub fn shed(&mut self, excess: u64) {
-        let mut holders: Vec<_> = self
-            .records
-            .iter()
-            .map(|(key, client)| (client.held_bytes() as u64, key))
-            .filter(|(bytes, _)| *bytes >= WORTH_SHEDDING)
-            .collect();
-        holders.sort_unstable_by(|a, b| b.cmp(a));
-        let mut given_back = 0;
-        for (bytes, key) in holders {
-            if given_back >= excess {
-                return;
-            }
-            given_back += bytes;
-            if let Some(client) = self.records.get_mut(key) {
-                warn!(client.addr = %client.session.peer, bytes, "closing a client at the memory limit");
-                self.metrics.clients_shed.add(1);
-                client.kill();
-            }
+    /// The clients that hold much, with how many bytes that is and their keys.
+    pub fn holders(&self) -> impl Iterator<Item = (u64, u32)> {
+        let held = self.records.iter().map(|(key, client)| (client.held_bytes() as u64, key as u32));
+        held.filter(|(bytes, _)| *bytes >= WORTH_SHEDDING)
+    }
+
+    /// Closes a client that holds so many bytes: the process has too many.
+    pub fn shed(&mut self, key: u32, bytes: u64) {
+        if let Some(client) = self.records.get_mut(key as usize) {
+            warn!(client.addr = %client.session.peer, bytes, "closing a client at the memory limit");
+            self.metrics.clients_shed.add(1);
+            client.kill();
         }
     }
 

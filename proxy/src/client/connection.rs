@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tracing::info;
 
 use super::delivery::close_subscriber;
+use super::fairness::Place;
 use super::limited::Wait;
 use super::namespaced;
 use super::output::Output;
@@ -23,6 +24,7 @@ use crate::cluster::slot_map::Generation;
 use crate::metrics::WorkerMetrics;
 use crate::permit::Permit;
 use crate::pubsub::subscriptions::Subscriptions;
+use crate::refusal::Refusal;
 use crate::resp::scan::RequestScanner;
 
 /// A client of this worker.
@@ -67,22 +69,51 @@ pub struct Client {
     pub(super) congested: bool,
     /// The task handles no request until there is room, see [`Self::has_room`].
     pub(super) stopped: bool,
-    /// How often its mark for reply bytes was doubled, see [`Self::relent`].
-    pub(super) relented: u8,
-    /// Whether the socket took bytes since [`Self::relent`] last looked.
-    pub(super) took_bytes: bool,
+    /// How it took its replies of late, see [`Self::relent`].
+    pub(super) patience: Patience,
     /// What was put out last is a piece of a reply, whose rest is to come: nothing else may go out now.
     pub(super) within_reply: bool,
+    /// Where it stands among its tenant's clients, while tenants share.
+    pub(super) place: Place,
     /// Its place under the client limit.
     _permit: Permit,
+}
+
+/// How often a client's mark for reply bytes was doubled, in the lower bits, and in the highest one whether its socket
+/// took bytes since [`Client::relent`] last looked.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Patience(u8);
+
+impl Patience {
+    const TOOK_BYTES: u8 = 1 << 7;
+
+    pub(super) fn note_bytes(&mut self) {
+        self.0 |= Self::TOOK_BYTES;
+    }
+
+    /// Whether bytes were taken, which counts once.
+    fn forget_bytes(&mut self) -> bool {
+        let took = self.0 & Self::TOOK_BYTES != 0;
+        self.0 &= !Self::TOOK_BYTES;
+        took
+    }
+
+    fn doubled(self) -> u8 {
+        self.0 & !Self::TOOK_BYTES
+    }
+
+    fn double(&mut self) {
+        self.0 += 1;
+    }
 }
 
 /// What a client's connection is at.
 ///
 /// ```text
 /// Open ──QUIT, EOF, protocol error──▶ Closing ──all replies written──▶ gone
+///   ├──logged in at another cluster──▶ Leaving ──▶ Open, in another worker
 ///   ├──the proxy ends──▶ Draining ──what had arrived was read──▶ Closing
-///   ├──a reload took its login──▶ Leaving ──all replies written──▶ gone
+///   ├──a reload took its login──▶ Revoked ──all replies written──▶ gone
 ///   └──killed, socket error, too slow──▶ Broken ──▶ gone
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,10 +122,12 @@ pub(super) enum State {
     Open,
     /// What had arrived before the proxy began to end is still read.
     Draining,
+    /// What it says next is another worker's to handle: its record goes there at the end of this turn.
+    Leaving,
     /// No further request is read; what is in flight is still answered.
     Closing,
     /// The same, and a blocking command does not wait any longer: nothing is taken from a server for it any more.
-    Leaving,
+    Revoked,
     /// To be closed at once.
     Broken,
 }
@@ -135,11 +168,11 @@ const MOST_RELENTED: u8 = 20;
 impl Client {
     /// A client that has just connected.
     #[must_use]
-    pub fn new(stream: TcpStream, generation: u32, session: Session, permit: Permit) -> Self {
+    pub fn new(stream: TcpStream, session: Session, permit: Permit) -> Self {
         Self {
             is_limited: session.limited().is_some(),
             stream,
-            generation,
+            generation: 0,
             state: State::Open,
             waker: None,
             replies: Replies::default(),
@@ -157,9 +190,9 @@ impl Client {
             stuck: false,
             congested: false,
             stopped: false,
-            relented: 0,
-            took_bytes: false,
+            patience: Patience::default(),
             within_reply: false,
+            place: Place::Free,
             _permit: permit,
         }
     }
@@ -303,15 +336,15 @@ impl Client {
             && (!self.congested || self.replies.is_empty())
             && self.replies.len() < marks.pending
             && self.output.len() + self.replies.held_bytes()
-                < marks.output.saturating_mul(1 << self.relented).min(marks.output_limit)
+                < marks.output.saturating_mul(1 << self.patience.doubled()).min(marks.output_limit)
     }
 
     /// Whether nothing is left to do but to close the connection.
     pub(super) fn is_over(&self) -> bool {
         match self.state {
             State::Open | State::Draining => false,
-            State::Closing | State::Leaving => self.replies.is_empty() && self.output.is_empty(),
-            State::Broken => true,
+            State::Closing | State::Revoked => self.replies.is_empty() && self.output.is_empty(),
+            State::Leaving | State::Broken => true,
         }
     }
 
@@ -321,11 +354,11 @@ impl Client {
     /// client is not stuck any more.
     pub(super) fn relent(&mut self, marks: &Watermarks) -> bool {
         if !self.stuck {
-            self.relented = 0;
+            self.patience = Patience::default();
             return false;
         }
-        if self.stopped && !std::mem::take(&mut self.took_bytes) && self.relented < MOST_RELENTED {
-            self.relented += 1;
+        if self.stopped && !self.patience.forget_bytes() && self.patience.doubled() < MOST_RELENTED {
+            self.patience.double();
             if self.has_room(marks) {
                 self.wake();
             }
@@ -353,10 +386,10 @@ impl Client {
     /// It may not be here any more: no further request is handled, those under way are answered, a blocking command
     /// ends. False where it is leaving already.
     pub fn revoke(&mut self) -> bool {
-        if matches!(self.state, State::Leaving | State::Broken) {
+        if matches!(self.state, State::Revoked | State::Broken) {
             return false;
         }
-        self.state = State::Leaving;
+        self.state = State::Revoked;
         self.rest = None;
         self.stopped = false;
         self.wake();
@@ -375,6 +408,36 @@ impl Client {
     #[inline]
     pub(super) fn backend(&self) -> LoginId {
         if self.walled { self.session.login().walled() } else { LoginId::PROXY }
+    }
+
+    /// Further requests are handled by another worker. None is under way, and nothing at a backend is its own.
+    pub(super) fn leave(&mut self) {
+        if self.reads_requests() {
+            self.state = State::Leaving;
+        }
+    }
+
+    /// It is told why it may not be here, and closed.
+    pub fn refuse(&mut self, refusal: &Refusal, spares: &mut Spares) {
+        self.answer(&refusal.reply(), spares);
+        self.close_after_replies();
+    }
+
+    /// Whether it goes to another worker.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.state == State::Leaving
+    }
+
+    /// It begins in a worker: with what it was sent and has sent, and nothing of another worker's.
+    pub fn arrive(&mut self) {
+        debug_assert!(self.replies.is_empty() && self.private.is_none() && self.subscriptions.is_none());
+        self.state = State::Open;
+        self.waker = None;
+        self.touched = false;
+        self.congested = false;
+        self.stopped = false;
+        self.routed_by = Generation::default();
     }
 
     /// Whether further requests are handled.

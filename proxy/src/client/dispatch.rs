@@ -11,7 +11,7 @@ use super::namespaced;
 use super::plans::Plans;
 use super::retry::Retries;
 use super::send::{open_plain, send, send_everywhere, send_scan, send_series, send_split, send_to_keys};
-use super::share::Shares;
+use super::share::Quotas;
 use super::spares::Spares;
 use super::{logins, private, scripted, search, subscribe, transaction};
 use crate::backend::lane::{Lane, LoginId};
@@ -35,6 +35,7 @@ use crate::route::split::Together;
 use crate::scripts::known::Known;
 use crate::shared::Shared;
 use crate::tenant::namespace::Namespace;
+use crate::tenant::shares::Shares;
 use crate::tenant::translation::Translating;
 
 /// What handling requests needs of the worker.
@@ -60,7 +61,11 @@ pub struct Turn<'a> {
     /// What the worker knows of scripts.
     pub scripts: &'a mut Known,
     /// What tenants may still have, and who waits for it.
-    pub limits: &'a mut Shares,
+    pub limits: &'a mut Quotas,
+    /// What tenants may have under way.
+    pub shares: &'a mut Shares,
+    /// Whether several tenants ask.
+    pub contended: bool,
     /// Questions to all workers that local commands raise.
     pub questions: &'a mut Vec<local::Question>,
     /// The worker's numbers.
@@ -143,6 +148,9 @@ pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>)
     turn.metrics.commands.add(1);
     client.session.commands += 1;
     client.session.last_active = Moment::of(turn.now);
+    if turn.contended {
+        turn.shares.handled(client.session.account(), request.frame().len());
+    }
     if turn.shared.monitors.any() {
         monitor::note(client, request, routed.as_ref().err(), turn);
     }
@@ -390,6 +398,12 @@ pub(super) fn unsupported(spec: &Spec, why: Refused) -> Refusal {
     Refusal::Unsupported { name: spec.name.to_string(), why }
 }
 
+/// Whether a client may be served by another worker behind this: nothing of it may be under way then.
+fn may_change_cluster(which: spec::Local, turn: &Turn<'_>) -> bool {
+    use spec::Local::{Auth, Hello, Reset};
+    turn.shared.process.has_several_clusters() && matches!(which, Auth | Hello | Reset)
+}
+
 /// The client is another tenant's from here on: it keeps nothing of what it had as the old one's.
 fn leave_tenant(client: &mut Client, turn: &mut Turn<'_>) {
     client.end_watch(turn);
@@ -410,6 +424,9 @@ fn answer_locally(
     turn: &mut Turn<'_>,
 ) -> Result<Flow, Refusal> {
     use spec::Local::{Auth, Hello, Reset};
+    if may_change_cluster(which, turn) && !client.replies.is_empty() {
+        return Ok(Flow::Later);
+    }
     if logins::has_to_wait(client, which, request, turn) {
         return Ok(Flow::Paused);
     }
@@ -427,10 +444,11 @@ fn answer_locally(
         monitor::stop(client, turn);
         subscribe::leave_all(client, turn);
     }
-    if login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
+    let goes = login.is_some() && client.session.login().cluster().is_some_and(|to| to != turn.shared.id);
+    if goes || login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
         client.walled = client.session.login().backend() != LoginId::PROXY;
         leave_tenant(client, turn);
-        if let Err(refusal) = client.join_tenant(turn) {
+        if let Err(refusal) = client.join_tenant(turn.limits) {
             refuse(client, &refusal, turn);
             client.close_after_replies();
             return Ok(Flow::Done);
@@ -464,6 +482,9 @@ fn answer_locally(
             let origin = open_plain(client, turn);
             turn.questions.push(local::Question { origin, protocol: client.session.protocol, ask });
         }
+    }
+    if goes {
+        client.leave();
     }
     Ok(Flow::Done)
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::connection::Client;
 use super::dispatch::{Flow, Turn};
 use super::session::{Login, ReplyMode};
-use super::share::{Gate, Place, Share, Shares};
+use super::share::{Gate, Place, Quotas, Share};
 use crate::config::limits::{Action, Limit};
 use crate::private::pool::Asker;
 use crate::refusal::Refusal;
@@ -65,7 +65,7 @@ impl Limited {
     ///
     /// # Errors
     /// Where the tenant has as many clients as it may.
-    pub fn enter(login: &Login, answered: u32, shares: &mut Shares) -> Result<Option<Box<Self>>, Refusal> {
+    pub fn enter(login: &Login, answered: u32, shares: &mut Quotas) -> Result<Option<Box<Self>>, Refusal> {
         let Some(limits) = login.member().and_then(|member| member.tenant.limits()) else {
             return Ok(None);
         };
@@ -77,7 +77,7 @@ impl Limited {
     }
 
     /// The same of a client that is there already: new limits close nobody's connection.
-    fn stay(login: &Login, answered: u32, shares: &mut Shares) -> Option<Box<Self>> {
+    fn stay(login: &Login, answered: u32, shares: &mut Quotas) -> Option<Box<Self>> {
         let limits = login.member()?.tenant.limits()?;
         limits.usage().add(Used::Clients, 1);
         Some(Box::new(Self::new(shares.of(limits), answered)))
@@ -144,7 +144,7 @@ impl Limited {
     }
 
     /// Whether the tenant lets it have one more private connection; where it waits for that, it is woken.
-    pub(super) fn may_lease(&mut self, asker: Asker, shares: &Shares, now: u64) -> Result<(), Action> {
+    pub(super) fn may_lease(&mut self, asker: Asker, shares: &Quotas, now: u64) -> Result<(), Action> {
         let limits = self.share.limits().clone();
         let Some(bound) = limits.bound(Limit::PrivateConnections) else { return Ok(()) };
         let delays = bound.action == Action::Delay;
@@ -342,11 +342,11 @@ impl Client {
     ///
     /// # Errors
     /// Where that has as many clients as it may.
-    pub(super) fn join_tenant(&mut self, turn: &mut Turn<'_>) -> Result<(), Refusal> {
+    pub fn join_tenant(&mut self, quotas: &mut Quotas) -> Result<(), Refusal> {
         self.session.limit(None);
         self.is_limited = false;
         let (_, opened) = self.replies.ends();
-        let limited = Limited::enter(self.session.login(), opened, turn.limits)?;
+        let limited = Limited::enter(self.session.login(), opened, quotas)?;
         self.is_limited = limited.is_some();
         self.session.limit(limited);
         Ok(())
@@ -354,7 +354,7 @@ impl Client {
 
     /// Its tenant has other limits from here on. Where it waits at one of the old ones it goes on, and may have to wait
     /// again.
-    pub(super) fn take_limits(&mut self, shares: &mut Shares) {
+    pub(super) fn take_limits(&mut self, shares: &mut Quotas) {
         self.session.limit(None);
         let (_, opened) = self.replies.ends();
         let limited = Limited::stay(self.session.login(), opened, shares);

@@ -26,7 +26,7 @@ pub(super) fn has_to_wait(
         client.wait = Wait::No;
         return false;
     }
-    let delay = turn.shared.failed_logins.delay(Source::of(client.session.peer.ip()), turn.now);
+    let delay = turn.shared.process.failed_logins.delay(Source::of(client.session.peer.ip()), turn.now);
     if delay == 0 {
         return false;
     }
@@ -45,15 +45,15 @@ pub(super) fn log_in(
     (user, password): (&[u8], &[u8]),
     turn: &Turn<'_>,
 ) -> Result<Login, Refusal> {
-    let failed = match turn.shared.tenants.log_in(user, password) {
+    let failed = match turn.shared.process.tenants.log_in(user, password) {
         Ok(member) => {
-            turn.shared.failed_logins.note_success(source);
+            turn.shared.process.failed_logins.note_success(source);
             return Ok(Login::As(member.clone()));
         }
         Err(LoginError::UnknownUser) => &turn.metrics.logins_failed_user,
         Err(LoginError::WrongPassword) => &turn.metrics.logins_failed_password,
     };
     failed.add(1);
-    turn.shared.failed_logins.note_failure(source, turn.now);
+    turn.shared.process.failed_logins.note_failure(source, turn.now);
     Err(Refusal::WrongPass)
 }

@@ -10,6 +10,7 @@ pub mod share;
 mod cross;
 pub mod dispatch;
 mod exec;
+mod fairness;
 mod guard;
 pub mod limited;
 mod logins;

@@ -118,7 +118,7 @@ pub(super) fn note(client: &Client, request: &Request<'_>, refusal: Option<&Refu
         return;
     }
     let said = &mut turn.feed.said;
-    write(&mut said.lines, &client.session, spec, request, (turn.shared.wall_clock)());
+    write(&mut said.lines, &client.session, spec, request, (turn.shared.process.wall_clock)());
     said.end(tenant);
 }
 

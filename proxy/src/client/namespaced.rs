@@ -44,7 +44,7 @@ pub(super) fn route(
         return Ok(Flow::Later);
     }
     let mut rewriter = turn.spares.take_rewriter();
-    let rewritten = rewriter.rewrite(asker, spec, request, &turn.shared.script_names);
+    let rewritten = rewriter.rewrite(asker, spec, request, &turn.shared.process.script_names);
     let handled = match rewritten {
         Err(why) => Err(refusal(why, spec)),
         Ok(_) if is_unqueued(client, spec) => Err(not_queued(spec)),
@@ -186,7 +186,7 @@ fn walk_through(
     let map = turn.pool.slot_map().clone();
     let home = asker.namespace.slot();
     let shards = home.map_or_else(|| map.shard_slots().to_vec(), |slot| vec![slot]);
-    let most = turn.shared.settings.cluster.cross_slot_memory;
+    let most = turn.shared.cluster.cross_slot_memory;
     let together = turn.shared.together;
     let place = move |slot: Slot| together.place(slot, &map);
     let begun = walk::begin(wanted, patterns, shards, (most, client.session.protocol), place);

@@ -12,7 +12,8 @@ use crate::tenant::namespace::Namespace;
 /// `SCRIPT EXISTS sha1 ...`.
 pub(super) fn exist(client: &mut Client, whose: &Namespace, request: &Request<'_>, turn: &mut Turn<'_>) {
     let is_known = |name| {
-        Digest::parse(name).is_some_and(|digest| turn.shared.script_names.of(whose.id(), digest).is_some())
+        Digest::parse(name)
+            .is_some_and(|digest| turn.shared.process.script_names.of(whose.id(), digest).is_some())
     };
     let mut reply = Vec::new();
     let mut writer = ReplyWriter::new(&mut reply, client.session.protocol);
@@ -34,7 +35,7 @@ pub(super) fn forget(
     if !scripted::is_flush(request) {
         return Err(Refusal::Keys("ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
     }
-    turn.shared.script_names.forget(whose.id());
+    turn.shared.process.script_names.forget(whose.id());
     client.answer(b"+OK\r\n", turn.spares);
     Ok(())
 }

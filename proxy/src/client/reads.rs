@@ -6,6 +6,7 @@
 use super::clients::Clients;
 use super::connection::Client;
 use super::dispatch::Turn;
+use super::fairness;
 use super::retry::{Parked, Target};
 use crate::backend::in_flight::{Origin, Pending};
 use crate::backend::lane::Lane;
@@ -35,11 +36,13 @@ pub(super) fn send_part(
     let lane = turn.lane(client);
     let kept_back = turn.shared.read_time_kept_back();
     let pending = Pending::new(origin, slot, turn.now + turn.shared.command_timeout - kept_back);
+    let pending = if turn.contended { fairness::charge(client, pending, frame, turn) } else { pending };
     let Some(bytes) = turn.pool.send_read(lane, client.session.id, turn.now, pending, frame) else {
+        fairness::settle(turn.shares, pending.charge);
         return false;
     };
     client.routed_by = turn.pool.generation();
-    client.congested |= bytes > turn.shared.settings.cluster.backend_high_watermark;
+    client.congested |= bytes > turn.shared.cluster.backend_high_watermark;
     turn.metrics.backend_requests.add(1);
     turn.metrics.reads_to_replicas.add(1);
     true

@@ -79,7 +79,7 @@ fn send_at_once(client: &mut Client, turn: &mut Turn<'_>) {
         match turn.pool.send(outgoing.lane, pending, &outgoing.call.frame) {
             Sent::Queued { bytes } => {
                 turn.metrics.backend_requests.add(1);
-                client.congested |= bytes > turn.shared.settings.cluster.backend_high_watermark;
+                client.congested |= bytes > turn.shared.cluster.backend_high_watermark;
             }
             Sent::Down { .. } | Sent::Unserved | Sent::Refused => {
                 client.congested = true;

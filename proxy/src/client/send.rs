@@ -3,6 +3,7 @@
 
 use super::connection::Client;
 use super::dispatch::{Turn, slot_of, unsupported};
+use super::fairness;
 use super::reads;
 use super::replies::{Expect, Piece};
 use super::retry::{Parked, Target};
@@ -209,11 +210,15 @@ pub(super) fn send_pending(
 ) {
     client.routed_by = turn.pool.generation();
     turn.metrics.backend_requests.add(1);
+    let pending = if turn.contended { fairness::charge(client, pending, frame, turn) } else { pending };
     match turn.pool.send(lane, pending, frame) {
         Sent::Queued { bytes } => {
-            client.congested |= bytes > turn.shared.settings.cluster.backend_high_watermark;
+            client.congested |= bytes > turn.shared.cluster.backend_high_watermark;
         }
-        Sent::Refused => refuse(client, origin, &Refusal::BackendLogin, turn),
+        Sent::Refused => {
+            fairness::settle(turn.shares, pending.charge);
+            refuse(client, origin, &Refusal::BackendLogin, turn);
+        }
         Sent::Down { since } => keep(client, (origin, &pending), Some(since), lane, frame, turn),
         Sent::Unserved => keep(client, (origin, &pending), None, lane, frame, turn),
     }
@@ -229,6 +234,7 @@ fn keep(
     frame: &[u8],
     turn: &mut Turn<'_>,
 ) {
+    fairness::settle(turn.shares, pending.charge);
     if down.is_some_and(|since| turn.now.saturating_sub(since) > turn.shared.command_timeout) {
         refuse(client, origin, &Refusal::ShardDown, turn);
     } else {

@@ -9,10 +9,12 @@ use super::address::Address;
 use super::limited::Limited;
 use super::transaction::Transaction;
 use crate::backend::lane::{Lane, LoginId, Purpose};
+use crate::cluster::id::ClusterId;
 use crate::moment::Moment;
 use crate::resp::protocol::Protocol;
 use crate::tenant::directory::Member;
 use crate::tenant::namespace::Namespace;
+use crate::tenant::shares::Account;
 
 /// One client's session. Pure; RESET brings it back to how it began.
 #[derive(Debug)]
@@ -71,6 +73,12 @@ impl Login {
             Self::Needed => None,
             Self::As(member) => Some(member),
         }
+    }
+
+    /// Which cluster has its keys; none before it has logged in.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.member().map(|member| member.tenant.cluster)
     }
 
     /// The name that ACL WHOAMI tells.
@@ -210,10 +218,27 @@ impl Session {
         &self.login
     }
 
-    /// It is somebody from here on.
+    /// It is somebody from here on. What it said as another tenant is not remembered.
     pub fn log_in(&mut self, login: Login) {
+        if !self.login.is_same_tenant(&login) {
+            self.database = 0;
+            self.forget_names();
+        }
         self.guarded = login.is_guarded();
         self.login = login;
+    }
+
+    /// What its tenant's requests are counted by.
+    #[inline]
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.login.member().map(|member| member.tenant.account()).unwrap_or_default()
+    }
+
+    /// Its tenant's share where tenants share.
+    #[must_use]
+    pub fn weight(&self) -> Option<u16> {
+        self.login.member().map(|member| member.tenant.settings.weight)
     }
 
     /// Whether a request has to be looked at before it is handled.

@@ -15,7 +15,7 @@ use crate::tenant::rate::Rate;
 
 /// The shares of all tenants with limits, and the clients that wait for a time.
 #[derive(Debug)]
-pub struct Shares {
+pub struct Quotas {
     by_tenant: HashMap<usize, Rc<Share>>,
     /// Clients whose next login is looked at later.
     timers: BTreeSet<(u64, Asker)>,
@@ -116,7 +116,7 @@ impl Gate {
     }
 }
 
-impl Shares {
+impl Quotas {
     /// No tenant's yet.
     #[must_use]
     pub fn new(wake_tick: Rc<Notify>) -> Self {

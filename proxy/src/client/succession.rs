@@ -10,7 +10,7 @@ use tracing::{debug, info};
 use super::clients::Clients;
 use super::connection::Client;
 use super::session::Login;
-use super::share::Shares;
+use super::share::Quotas;
 use super::transaction;
 use crate::backend::lane::LoginId;
 use crate::command::table::Table;
@@ -40,8 +40,8 @@ impl Fate {
 
 impl Clients {
     /// Makes every client who it is in the new directory. Looks at all of them, once a generation.
-    pub fn succeed(&mut self, shared: &Shared, commands: &Table, limits: &mut Shares) {
-        let first = shared.first_login();
+    pub fn succeed(&mut self, shared: &Shared, commands: &Table, limits: &mut Quotas) {
+        let first = shared.process.first_login();
         let mut fates: HashMap<*const Member, Fate> = HashMap::new();
         for client in self.iter_mut() {
             let Some(member) = client.session.login().member() else {
@@ -54,7 +54,7 @@ impl Clients {
                 continue;
             };
             let fate = fates.entry(Arc::as_ptr(member));
-            let fate = fate.or_insert_with_key(|_| Fate::of(member, &shared.tenants, commands));
+            let fate = fate.or_insert_with_key(|_| Fate::of(member, &shared.process.tenants, commands));
             succeed(client, fate, limits);
         }
         for Fate { before, after, leaving, .. } in fates.into_values().filter(|fate| fate.leaving > 0) {
@@ -67,7 +67,7 @@ impl Clients {
     }
 }
 
-fn succeed(client: &mut Client, fate: &mut Fate, limits: &mut Shares) {
+fn succeed(client: &mut Client, fate: &mut Fate, limits: &mut Quotas) {
     match &fate.after {
         Ok(member) => {
             let queued = client.session.transaction.as_ref();

@@ -14,9 +14,11 @@ use std::task::{Context, Poll, ready};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
 use super::connection::{Client, Rest, State};
 use super::dispatch::{self, Flow, Turn};
+use super::fairness;
 use super::limited;
 use super::private::drive;
 use crate::backend::owner::Owner;
@@ -38,6 +40,9 @@ const _: () = assert!(size_of::<ClientTask>() <= 16);
 
 // What one client may send before others have their turn, in reads of the scratch buffer.
 const READS_PER_TURN: usize = 2;
+
+// Bytes of a read while several tenants ask; a full one is the only one of its turn.
+const CONTENDED_READ: usize = 32 * 1024;
 
 // A request that needs more than this is collected in a buffer of its own; below it the scratch is used.
 const LARGE_REQUEST: usize = 32 * 1024;
@@ -63,7 +68,9 @@ impl Future for ClientTask {
             return Poll::Ready(());
         };
         let was_stuck = client.stuck;
+        fairness::begin(client, &mut turn);
         let polled = poll_client(client, &mut turn, scratch, cx);
+        fairness::end(client);
         if polled.is_ready() {
             client.end_private(&mut turn);
         }
@@ -71,7 +78,7 @@ impl Future for ClientTask {
             worker.clients.note_stuck(self.key);
         }
         if polled.is_ready() {
-            worker.clients.remove(self.key);
+            worker.end_client(self.key);
         }
         worker.settle();
         polled
@@ -103,7 +110,7 @@ fn poll_client(
     if client.private.is_some() {
         drive::poll(client, turn, scratch, cx);
     }
-    if matches!(client.state, State::Closing | State::Leaving)
+    if matches!(client.state, State::Closing | State::Revoked)
         && let Poll::Ready(Err(_)) = poll_discard(client, scratch, cx)
     {
         client.state = State::Broken;
@@ -125,7 +132,7 @@ fn poll_stuck(client: &mut Client, turn: &mut Turn<'_>, cx: &mut Context<'_>) ->
             client.tell_tenant(count);
         }
         client.session.last_active = Moment::of(turn.now);
-        client.took_bytes = true;
+        client.patience.note_bytes();
         client.output.advance(count, turn.spares);
     }
     client.stuck = false;
@@ -148,6 +155,9 @@ fn poll_requests(
             look_for_end(client, cx);
             return Poll::Pending;
         }
+        if turn.contended && !fairness::admit(client, turn) {
+            return Poll::Pending;
+        }
         let rest = client.rest.take();
         let (count, polled) = match rest {
             Some(rest) if rest.need > LARGE_REQUEST || rest.bytes.len() > LARGE_REQUEST => {
@@ -166,6 +176,11 @@ fn poll_requests(
         if count == 0 {
             // The client may have shut down its sending side only: what it asked is still answered.
             client.close_after_replies();
+            return Poll::Pending;
+        }
+        if turn.contended && count >= CONTENDED_READ {
+            // Others first, also those of whom only a look at the sockets tells.
+            let _ = std::pin::pin!(yield_now()).poll(cx);
             return Poll::Pending;
         }
     }
@@ -193,7 +208,8 @@ fn poll_small(
     if let Some(rest) = &rest {
         scratch[..kept].copy_from_slice(&rest.bytes);
     }
-    let polled = poll_read(client, &mut scratch[kept..], turn, cx);
+    let end = if turn.contended { scratch.len().min(kept + CONTENDED_READ) } else { scratch.len() };
+    let polled = poll_read(client, &mut scratch[kept..end], turn, cx);
     let count = if let Poll::Ready(Ok(count)) = polled { count } else { 0 };
     let polled = polled.map_ok(drop);
     if count == 0 {
@@ -263,6 +279,7 @@ fn poll_large(
     if rest.bytes.capacity() == rest.bytes.len() {
         rest.bytes.reserve(step);
     }
+    let step = if turn.contended { step.min(CONTENDED_READ) } else { step };
     let before = rest.bytes.len();
     let polled = if client.unread | client.is_limited {
         let room = step.min(scratch.len());
@@ -326,6 +343,9 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
             client.stopped = true;
             break 0;
         }
+        if turn.contended && !fairness::admit(client, turn) {
+            break 0;
+        }
         let bytes = &buf[start..];
         let own;
         let limits = match client.session.is_guarded() {
@@ -360,6 +380,10 @@ fn handle(client: &mut Client, buf: &[u8], mut scanner: RequestScanner, turn: &m
         start += len;
         scanner.reset();
         if !client.reads_requests() {
+            if client.is_leaving() {
+                // Whoever takes it handles what is left.
+                break 0;
+            }
             return None;
         }
     };

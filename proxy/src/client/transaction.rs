@@ -260,7 +260,7 @@ pub(super) fn queue(
     let place = place(spec, request, may_span, turn)?;
     let whole = scripted::with_body(request, turn);
     let frame = whole.as_deref().unwrap_or_else(|| request.frame());
-    let limit = turn.shared.settings.clients.max_request_bytes;
+    let limit = turn.shared.process.settings.clients.max_request_bytes;
     let selected = match spec.treatment {
         Treatment::Local(Local::Select) => selected(request, turn.shared.databases),
         _ => None,

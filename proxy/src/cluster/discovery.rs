@@ -1,4 +1,4 @@
-//! ◆ Discovery: one task for the process that asks nodes for the topology, when [`refresh`](super::refresh)
+//! ◆ Discovery: one task for each cluster that asks nodes for the topology, when [`refresh`](super::refresh)
 //! says so, and publishes each new slot map; and for their commands, when [`learning`](super::learning) says so. While
 //! nobody answers, the last good map stays.
 #![expect(
@@ -17,8 +17,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
+use super::id::log_span;
 use super::learning::Learning;
 use super::link::{Link, LinkError};
 use super::published::Topology;
@@ -29,6 +30,7 @@ use crate::backend::handshake::{Handshake, HandshakeError, Progress, ServerIdent
 use crate::backoff::Backoff;
 use crate::command::learned::{self, LearnError};
 use crate::command::spec::Spec;
+use crate::command::table::Table;
 use crate::config::settings::{BackendKind, ClusterSettings};
 use crate::dns::resolver::{DnsError, Resolver};
 use crate::resp::protocol::Protocol;
@@ -42,13 +44,19 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Begins to discover on the runtime `control`. Of servers that form no cluster the map is there at
+    /// Begins to discover on the runtime `control`; `commands` are those that are known already. Of servers that form no cluster the map is there at
     /// once; they are still asked once in a while, for what they are.
     #[must_use]
-    pub fn start(settings: &ClusterSettings, resolver: Arc<Resolver>, control: &Handle) -> Self {
-        let topology = Arc::new(Topology::new());
+    pub fn start(
+        settings: &ClusterSettings,
+        commands: Arc<Table>,
+        resolver: Arc<Resolver>,
+        control: &Handle,
+    ) -> Self {
+        let topology = Arc::new(Topology::new(commands));
         let (sender, news) = watch::channel(settings.clone());
-        let task = control.spawn(Task::new(news, resolver, Arc::clone(&topology)).run());
+        let task = Task::new(news, resolver, Arc::clone(&topology)).run();
+        let task = control.spawn(task.instrument(log_span(&settings.name)));
         Self { topology, settings: sender, task }
     }
 
@@ -183,6 +191,7 @@ impl Task {
             self.wait().await;
             self.schedule.on_begin(Instant::now().into_std());
             let outcome = self.refresh().await;
+            self.topology.note_asked();
             let now = Instant::now().into_std();
             match outcome {
                 Ok(()) => {

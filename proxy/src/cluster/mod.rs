@@ -1,5 +1,6 @@
 //! What the backends look like: slots, nodes, and the map from one to the other.
 
+pub mod id;
 pub mod slot;
 pub mod slot_map;
 

@@ -12,7 +12,7 @@ use super::slot_map::{Generation, Shard, SlotMap};
 use crate::backend::handshake::ServerIdentity;
 use crate::command::table::Table;
 
-/// The process's one picture of its cluster. Readers take whole snapshots; nobody waits for a lock.
+/// The process's one picture of a cluster. Readers take whole snapshots; nobody waits for a lock.
 pub struct Topology {
     map: ArcSwap<SlotMap>,
     readers: ArcSwap<Readers>,
@@ -21,6 +21,8 @@ pub struct Topology {
     commands: watch::Sender<Arc<Table>>,
     /// Whether a server has been asked for its commands, whatever came of it.
     commands_asked: AtomicBool,
+    /// Whether nodes were asked for the topology, whatever came of it.
+    asked: AtomicBool,
     /// Set when there is a reason to refresh, until discovery saw it.
     wanted: AtomicBool,
     wake: Notify,
@@ -31,14 +33,15 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Knows nothing yet: the map is empty and not [ready](Self::is_ready).
+    /// Knows nothing yet but these commands: the map is empty and not [ready](Self::is_ready).
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(commands: Arc<Table>) -> Self {
         Self {
             map: ArcSwap::from_pointee(SlotMap::empty()),
             readers: ArcSwap::default(),
             server: ArcSwap::default(),
-            commands: watch::Sender::new(Arc::new(Table::builtin())),
+            commands: watch::Sender::new(commands),
+            asked: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             commands_asked: AtomicBool::new(false),
             wake: Notify::new(),
@@ -70,6 +73,17 @@ impl Topology {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         *self.generation.borrow() > Generation(0)
+    }
+
+    /// Whether nodes were asked for it, whatever came of that.
+    #[must_use]
+    pub fn was_asked_for(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// Discovery only: nodes were asked, and answered or did not.
+    pub(super) fn note_asked(&self) {
+        self.asked.store(true, Ordering::Release);
     }
 
     /// There is a reason to refresh: a redirect, a lost node. Cheap, from any thread, however often.
@@ -166,7 +180,7 @@ impl Topology {
 
 impl Default for Topology {
     fn default() -> Self {
-        Self::new()
+        Self::new(Arc::new(Table::builtin()))
     }
 }
 
@@ -186,7 +200,7 @@ mod tests {
 
     #[test]
     fn readers_see_the_new_map_and_its_generation_grows() {
-        let topology = Topology::new();
+        let topology = Topology::default();
         assert!(!topology.is_ready());
         assert_eq!(topology.slot_map().owner(Slot::of(b"a")), None);
         topology.publish(&one_shard());
@@ -198,7 +212,7 @@ mod tests {
 
     #[test]
     fn many_requests_are_one_reason() {
-        let topology = Topology::new();
+        let topology = Topology::default();
         let poll = || pin!(topology.refresh_requested()).poll(&mut Context::from_waker(Waker::noop()));
         assert_eq!(poll(), Poll::Pending);
         topology.request_refresh();
@@ -211,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiters_hear_of_the_first_map() {
-        let topology = Arc::new(Topology::new());
+        let topology = Arc::new(Topology::default());
         let (waits, publishes) =
             (topology.wait_newer(Generation(0)), async { topology.publish(&one_shard()) });
         let (map, published) = tokio::join!(waits, publishes);

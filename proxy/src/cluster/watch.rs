@@ -14,8 +14,9 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, info};
+use tracing::{Instrument, debug, info};
 
+use super::id::log_span;
 use super::link::Link;
 use super::published::Topology;
 use super::readers::{Counts, Heard, Survey};
@@ -60,7 +61,7 @@ impl Watch {
             connections: HashMap::new(),
             busy: HashSet::new(),
         };
-        Some(Self { connector, task: control.spawn(task.run()) })
+        Some(Self { connector, task: control.spawn(task.run().instrument(log_span(&settings.name))) })
     }
 
     /// From here on it connects by these settings. Who may be read from is as it was.

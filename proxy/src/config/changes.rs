@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::settings::{BackendKind, Settings};
+use super::settings::{BackendKind, ClusterSettings, DEFAULT_CLUSTER, Settings};
 use super::tenants::TenantSettings;
 
 /// When a changed key takes effect.
@@ -17,21 +17,21 @@ pub enum Effect {
     Restart,
 }
 
-/// A key of the settings.
-pub struct Row {
+/// A key of a part of the settings.
+pub struct Row<T> {
     /// As in the file.
     pub key: &'static str,
     /// When a change takes effect.
     pub effect: Effect,
-    differs: fn(&Settings, &Settings) -> bool,
+    differs: fn(&T, &T) -> bool,
     /// Copies the value from the first to the second.
-    keep: fn(&Settings, &mut Settings),
+    keep: fn(&T, &mut T),
 }
 
 macro_rules! rows {
-    ($($key:literal: $effect:ident, $($field:tt).+;)*) => {
-        /// Every key, with when a change of it takes effect.
-        pub const ROWS: &[Row] = &[$(Row {
+    ($(#[$doc:meta])* $name:ident of $of:ty: $($key:literal: $effect:ident, $($field:tt).+;)*) => {
+        $(#[$doc])*
+        pub const $name: &[Row<$of>] = &[$(Row {
             key: $key,
             effect: Effect::$effect,
             differs: |a, b| a.$($field).+ != b.$($field).+,
@@ -41,6 +41,8 @@ macro_rules! rows {
 }
 
 rows! {
+    /// Every key outside of clusters and tenants, with when a change of it takes effect.
+    ROWS of Settings:
     "listen": Now, listen;
     "admin": Now, admin;
     "threads": Restart, threads;
@@ -69,23 +71,6 @@ rows! {
     "private.at_limit": Now, private.at_limit;
     "private.try_first": Now, private.try_first;
     "private.table_buckets": Later, private.table_buckets;
-    "cluster.user": Later, cluster.user;
-    "cluster.password": Later, cluster.password;
-    "cluster.connect_timeout": Now, cluster.connect_timeout;
-    "cluster.command_timeout": Now, cluster.command_timeout;
-    "cluster.refresh_interval": Now, cluster.refresh_interval;
-    "cluster.refresh_min_interval": Now, cluster.refresh_min_interval;
-    "cluster.reconnect_backoff_min": Later, cluster.reconnect_backoff.0;
-    "cluster.reconnect_backoff_max": Later, cluster.reconnect_backoff.1;
-    // A client's requests would go over another link than those in flight.
-    "cluster.connections_per_node": Restart, cluster.connections_per_node;
-    "cluster.backend_high_watermark": Now, cluster.backend_high_watermark;
-    "cluster.cross_slot": Now, cluster.cross_slot;
-    "cluster.cross_slot_memory": Now, cluster.cross_slot_memory;
-    "cluster.cross_slot_transactions": Now, cluster.cross_slot_transactions;
-    "cluster.script_cache": Restart, cluster.script_cache;
-    "cluster.read_from": Restart, cluster.read_from;
-    "cluster.max_replica_lag": Restart, cluster.max_replica_lag;
     "dns.servers": Restart, dns.servers;
     "dns.min_ttl": Restart, dns.min_ttl;
     "dns.max_ttl": Restart, dns.max_ttl;
@@ -94,32 +79,86 @@ rows! {
     "log.format": Restart, log.format;
 }
 
+rows! {
+    /// Every key of a cluster but those that say where it is.
+    CLUSTER_ROWS of ClusterSettings:
+    "user": Later, user;
+    "password": Later, password;
+    "connect_timeout": Now, connect_timeout;
+    "command_timeout": Now, command_timeout;
+    "refresh_interval": Now, refresh_interval;
+    "refresh_min_interval": Now, refresh_min_interval;
+    "reconnect_backoff_min": Later, reconnect_backoff.0;
+    "reconnect_backoff_max": Later, reconnect_backoff.1;
+    // A client's requests would go over another link than those in flight.
+    "connections_per_node": Restart, connections_per_node;
+    "backend_high_watermark": Now, backend_high_watermark;
+    "cross_slot": Now, cross_slot;
+    "cross_slot_memory": Now, cross_slot_memory;
+    "cross_slot_transactions": Now, cross_slot_transactions;
+    "script_cache": Restart, script_cache;
+    "read_from": Restart, read_from;
+    "max_replica_lag": Restart, max_replica_lag;
+}
+
 /// What differs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Changes {
     /// Keys that are applied.
-    pub applied: Vec<&'static str>,
+    pub applied: Vec<String>,
     /// Keys that keep their old value until a restart.
-    pub restart: Vec<&'static str>,
+    pub restart: Vec<String>,
     /// Tenants with what of them differs: `+shop` is new, `-shop` is gone, `shop (users, commands)` is changed.
     pub tenants: Vec<String>,
 }
 
 impl Changes {
     /// What differs between the settings in force and `next`; what can't be applied is put back in `next`.
-    #[must_use]
-    pub fn between(now: &Settings, next: &mut Settings) -> Self {
+    ///
+    /// # Errors
+    /// Where a tenant is of a cluster that is not served before a restart.
+    pub fn between(now: &Settings, next: &mut Settings) -> Result<Self, String> {
         let mut changes = Self { tenants: tenants(&now.tenants, &next.tenants), ..Self::default() };
-        for row in ROWS.iter().filter(|row| (row.differs)(now, next)) {
-            if row.effect == Effect::Restart {
-                changes.restart.push(row.key);
-            } else {
-                changes.applied.push(row.key);
-            }
+        changes.rows(ROWS, now, next, "");
+        changes.clusters(now, next)?;
+        Ok(changes)
+    }
+
+    /// Compares by rows; what needs a restart is put back.
+    fn rows<T>(&mut self, rows: &[Row<T>], now: &T, next: &mut T, section: &str) {
+        for row in rows.iter().filter(|row| (row.differs)(now, next)) {
+            let list = if row.effect == Effect::Restart { &mut self.restart } else { &mut self.applied };
+            list.push(format!("{section}{}", row.key));
         }
-        ROWS.iter().filter(|row| row.effect == Effect::Restart).for_each(|row| (row.keep)(now, next));
-        changes.keep_backend(now, next);
-        changes
+        rows.iter().filter(|row| row.effect == Effect::Restart).for_each(|row| (row.keep)(now, next));
+    }
+
+    /// Those in force stay, each by its name in its place.
+    fn clusters(&mut self, now: &Settings, next: &mut Settings) -> Result<(), String> {
+        let is_served = |name: &str| now.clusters.iter().any(|cluster| cluster.name == name);
+        if let Some(tenant) = next.tenants.iter().find(|tenant| !is_served(&tenant.cluster)) {
+            let (tenant, cluster) = (&tenant.name, &tenant.cluster);
+            return Err(format!(
+                "tenants: {tenant:?} is of the cluster {cluster:?}, which needs a restart first"
+            ));
+        }
+        if now.clusters.len() != next.clusters.len() || next.clusters.iter().any(|own| !is_served(&own.name))
+        {
+            self.restart.push("clusters".to_owned());
+        }
+        let mut read = std::mem::take(&mut next.clusters);
+        for was in &now.clusters {
+            let found = read.iter().position(|cluster| cluster.name == was.name);
+            let mut is = found.map_or_else(|| was.clone(), |place| read.swap_remove(place));
+            let section = match was.name.as_str() {
+                DEFAULT_CLUSTER => "cluster.".to_owned(),
+                name => format!("clusters.{name}."),
+            };
+            self.rows(CLUSTER_ROWS, was, &mut is, &section);
+            self.keep_backend(was, &mut is, &section);
+            next.clusters.push(is);
+        }
+        Ok(())
     }
 
     /// Whether there is any.
@@ -129,24 +168,22 @@ impl Changes {
     }
 
     /// A cluster's seeds are only where to ask first; any other backend is where keys are.
-    fn keep_backend(&mut self, now: &Settings, next: &mut Settings) {
-        let (was, is) = (&now.cluster, &mut next.cluster);
+    fn keep_backend(&mut self, was: &ClusterSettings, is: &mut ClusterSettings, section: &str) {
         if was.backend == is.backend {
             return;
         }
         let (BackendKind::Cluster { .. }, BackendKind::Cluster { .. }) = (&was.backend, &is.backend) else {
             // The login is that of the backends that are not there yet.
-            self.applied.retain(|key| !LOGIN.contains(key));
-            self.restart.push("cluster (backend and login)");
+            let login = ["user", "password"].map(|key| format!("{section}{key}"));
+            self.applied.retain(|key| !login.contains(key));
+            self.restart.push(format!("{section}standalone, shards or databases, with user and password"));
             (is.backend, is.user, is.password) =
                 (was.backend.clone(), was.user.clone(), was.password.clone());
             return;
         };
-        self.applied.push("cluster.seeds");
+        self.applied.push(format!("{section}seeds"));
     }
 }
-
-const LOGIN: [&str; 2] = ["cluster.user", "cluster.password"];
 
 /// What may differ of a tenant.
 const TENANT_PARTS: &[TenantPart] = &[
@@ -155,6 +192,7 @@ const TENANT_PARTS: &[TenantPart] = &[
     TenantPart { name: "commands", differs: |a, b| a.commands != b.commands },
     TenantPart { name: "backend", differs: |a, b| a.backend != b.backend },
     TenantPart { name: "limits", differs: |a, b| a.limits != b.limits },
+    TenantPart { name: "cluster", differs: |a, b| a.cluster != b.cluster },
     TenantPart { name: "listen", differs: |a, b| a.listen != b.listen },
 ];
 
@@ -185,7 +223,7 @@ fn tenants(now: &[TenantSettings], next: &[TenantSettings]) -> Vec<String> {
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tenants = self.tenants.iter().map(|tenant| format!("tenant {tenant}"));
-        let names = self.applied.iter().map(|key| (*key).to_owned()).chain(tenants);
+        let names = self.applied.iter().cloned().chain(tenants);
         f.write_str(&names.collect::<Vec<_>>().join(", "))
     }
 }
@@ -193,7 +231,7 @@ impl fmt::Display for Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::file::KEYS;
+    use crate::config::file::{CLUSTER_KEYS, KEYS};
     use crate::config::settings::Secret;
     use crate::config::written::Written;
 
@@ -205,24 +243,20 @@ mod tests {
 
     fn changes(now: &str, next: &str) -> (Changes, Settings) {
         let mut next = settings(next);
-        (Changes::between(&settings(now), &mut next), next)
+        (Changes::between(&settings(now), &mut next).expect("known clusters"), next)
     }
 
     #[test]
     fn every_key_of_the_file_has_its_effect() {
         // Those that are compared together, or whose values are read into another key's.
-        let elsewhere = [
-            "users",
-            "tenants",
-            "cluster.seeds",
-            "cluster.standalone",
-            "cluster.shards",
-            "cluster.databases",
-            "cluster.password_file",
-            "cluster.password_env",
-        ];
+        let elsewhere = ["users", "tenants", "cluster", "clusters"];
         for key in KEYS {
             let rows = ROWS.iter().filter(|row| row.key == key.path).count();
+            assert_eq!(rows == 1, !elsewhere.contains(&key.path), "{}", key.path);
+        }
+        let elsewhere = ["seeds", "standalone", "shards", "databases", "password_file", "password_env"];
+        for key in CLUSTER_KEYS {
+            let rows = CLUSTER_ROWS.iter().filter(|row| row.key == key.path).count();
             assert_eq!(rows == 1, !elsewhere.contains(&key.path), "{}", key.path);
         }
     }
@@ -236,7 +270,7 @@ mod tests {
         assert_eq!(changes.applied, ["clients.max_clients", "cluster.password", "cluster.seeds"]);
         assert_eq!(changes.restart, ["threads"]);
         assert_eq!((next.threads, next.clients.max_clients), (2, 5));
-        assert_eq!(next.cluster.password.as_ref().map(Secret::reveal), Some("new"));
+        assert_eq!(next.clusters[0].password.as_ref().map(Secret::reveal), Some("new"));
         assert!(!changes.to_string().contains("new"));
     }
 
@@ -247,9 +281,9 @@ mod tests {
             "[cluster]\nstandalone = 'redis://b'\npassword = 'new'\ncommand_timeout = '9s'",
         );
         assert_eq!(changes.applied, ["cluster.command_timeout"]);
-        assert_eq!(changes.restart, ["cluster (backend and login)"]);
-        assert_eq!(next.cluster.password.as_ref().map(Secret::reveal), Some("old"));
-        assert!(next.cluster.backend.to_string().contains("a:6379"));
+        assert_eq!(changes.restart, ["cluster.standalone, shards or databases, with user and password"]);
+        assert_eq!(next.clusters[0].password.as_ref().map(Secret::reveal), Some("old"));
+        assert!(next.clusters[0].backend.to_string().contains("a:6379"));
     }
 
     #[test]

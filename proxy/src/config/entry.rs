@@ -52,6 +52,15 @@ pub(super) fn put<T>(place: &mut T, value: Option<T>) {
     }
 }
 
+/// What names of tenants and clusters have to be, for [`ConfigError::BadValue`].
+pub(super) const NAME: &str = "a name of 1 to 64 letters, digits, _ and -";
+
+/// Whether this is [`NAME`].
+pub(super) fn is_name(name: &str) -> bool {
+    let character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    (1..=64).contains(&name.len()) && name.chars().all(character)
+}
+
 impl<'a> Entry<'a> {
     /// `value` of the key `path` (empty: a whole document), written in `source`.
     pub(super) fn new(
@@ -88,6 +97,20 @@ impl<'a> Entry<'a> {
             } else {
                 field.unknown(keys, within);
             }
+        }
+    }
+
+    /// Reads a section of at most `most` named sections, each by `read`.
+    pub(super) fn named(&mut self, most: usize, mut read: impl FnMut(&str, &mut Entry<'_>)) {
+        let Shape::Table(fields) = &self.value.shape else {
+            return self.refuse("a section of named sections");
+        };
+        if fields.len() > most {
+            return self.refuse(&format!("at most {most} named sections"));
+        }
+        for (name, value) in fields {
+            let path = join(&self.path, name);
+            read(name, &mut self.inner(path, value));
         }
     }
 

@@ -181,8 +181,10 @@ pub enum ConfigError {
         address: String,
     },
     /// One server twice among the shards.
-    #[error("cluster.shards: {shard} stands more than once, must be unique")]
+    #[error("{key}: {shard} stands more than once, must be unique")]
     DuplicateShard {
+        /// The key of the shards.
+        key: String,
         /// The server.
         shard: String,
     },
@@ -193,33 +195,59 @@ pub enum ConfigError {
          to try things out, `slotway dev` starts a cluster of its own"
     )]
     NoBackend,
+    /// The same of one of several clusters.
+    #[error("{section} has no backend, must have one of seeds, standalone and shards")]
+    NoBackendIn {
+        /// The section.
+        section: String,
+    },
+    /// A cluster has to be called something.
+    #[error(
+        "{place}: {key} must be called by 1 to 64 letters, digits, _ and -, and not \"default\", which is [cluster]"
+    )]
+    ClusterName {
+        /// Where it is written.
+        place: Place,
+        /// The section.
+        key: String,
+    },
+    /// A tenant of a cluster that is not there.
+    #[error("tenants: the cluster of {tenant} is {cluster:?}, must be one of: {known}")]
+    UnknownCluster {
+        /// The tenant.
+        tenant: String,
+        /// What it names.
+        cluster: String,
+        /// The names that there are.
+        known: String,
+    },
     /// Two settings that cannot both hold.
     #[error("{first} and {second} are both set, only one of them may be")]
     Conflict {
         /// One of them.
-        first: &'static str,
+        first: String,
         /// The other.
-        second: &'static str,
+        second: String,
     },
     /// Reads from replicas of servers that tell of none.
-    #[error(
-        "cluster.read_from is \"{value}\", must be \"primary\" with {backend}: its replicas are not known"
-    )]
+    #[error("{key} is \"{value}\", must be \"primary\" with {backend}: its replicas are not known")]
     NoReplicas {
+        /// The setting.
+        key: String,
         /// What is set.
         value: ReadFrom,
         /// The key of the backend.
-        backend: &'static str,
+        backend: String,
     },
     /// A pair of settings in the wrong order.
     #[error("{low} is {low_value}, must not be above {high}, which is {high_value}")]
     Order {
         /// The setting that must be the smaller one.
-        low: &'static str,
+        low: String,
         /// Its value.
         low_value: String,
         /// The setting that must be the larger one.
-        high: &'static str,
+        high: String,
         /// Its value.
         high_value: String,
     },
@@ -227,27 +255,31 @@ pub enum ConfigError {
     #[error("{key}: the URLs name different users or passwords, must be one login for all backends")]
     LoginsDiffer {
         /// The key of the URLs.
-        key: &'static str,
+        key: String,
     },
     /// A backend user without any password.
-    #[error(
-        "cluster.user is {user:?} without a password, must come with password, password_file or password_env"
-    )]
+    #[error("{key} is {user:?} without a password, must come with password, password_file or password_env")]
     UserWithoutPassword {
+        /// The setting.
+        key: String,
         /// The user.
         user: String,
     },
     /// The file with the backend password cannot be read, or holds none.
-    #[error("cluster.password_file is {file:?}: {reason}")]
+    #[error("{key} is {file:?}: {reason}")]
     PasswordFile {
+        /// The setting.
+        key: String,
         /// The file.
         file: String,
         /// What is wrong with it.
         reason: String,
     },
     /// The environment variable with the backend password is not set, empty or not UTF-8.
-    #[error("cluster.password_env is {variable:?}, must name an environment variable that holds a password")]
+    #[error("{key} is {variable:?}, must name an environment variable that holds a password")]
     PasswordEnv {
+        /// The setting.
+        key: String,
         /// The variable's name.
         variable: String,
     },
@@ -266,6 +298,7 @@ impl ConfigError {
             | Self::UserLogin { place, .. }
             | Self::Passwords { place, .. }
             | Self::TenantName { place, .. }
+            | Self::ClusterName { place, .. }
             | Self::NoNamespace { place, .. }
             | Self::BackendUser { place, .. }
             | Self::NoLimit { place, .. }

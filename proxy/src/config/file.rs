@@ -3,15 +3,17 @@
 //! A fresh [`File`] holds the defaults, so a key that is not written keeps its own. Flags set the same keys
 //! through the same rows. What two keys must agree on is left to the check.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::entry::{Entry, Key, put};
+use super::entry::{Entry, Key, is_name, put};
+use super::error::ConfigError;
 use super::settings::{
-    AtLimit, ClientSettings, CrossSlot, CrossSlotTransactions, DnsSettings, LogFormat, LogSettings,
-    PrivateSettings, ReadFrom, ReloadOn, Secret,
+    AtLimit, ClientSettings, CrossSlot, CrossSlotTransactions, DEFAULT_CLUSTER, DnsSettings, LogFormat,
+    LogSettings, PrivateSettings, ReadFrom, ReloadOn, Secret,
 };
 use super::tenant_file::{read_tenant, read_user};
 use super::tenants::{TenantSettings, User};
@@ -30,12 +32,13 @@ pub(super) struct File {
     pub(super) users: Vec<User>,
     pub(super) tenants: Vec<TenantSettings>,
     pub(super) private: PrivateSettings,
-    pub(super) cluster: ClusterFile,
+    /// By name; that of `[cluster]` is [`DEFAULT_CLUSTER`].
+    pub(super) clusters: BTreeMap<String, ClusterFile>,
     pub(super) dns: DnsSettings,
     pub(super) log: LogSettings,
 }
 
-/// The section `[cluster]`.
+/// The section `[cluster]`, or one of `[clusters.NAME]`.
 #[derive(Clone, Debug)]
 pub(super) struct ClusterFile {
     pub(super) backend: BackendFile,
@@ -161,66 +164,16 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("private.table_buckets", |file, entry| {
         put(&mut file.private.table_buckets, read_table_buckets(entry));
     }),
-    // [cluster]
-    row("cluster.seeds", |file, entry| {
-        put(&mut file.cluster.backend.seeds, entry.urls().map(Some));
-    }),
-    row("cluster.standalone", |file, entry| {
-        put(&mut file.cluster.backend.standalone, entry.url().map(Some));
-    }),
-    row("cluster.shards", |file, entry| {
-        put(&mut file.cluster.backend.shards, entry.urls().map(Some));
-    }),
-    row("cluster.databases", |file, entry| {
-        put(&mut file.cluster.backend.databases, entry.whole(1..=10_000).map(Some));
-    }),
-    row("cluster.user", |file, entry| put(&mut file.cluster.login.user, entry.text().map(Some))),
-    row("cluster.password", |file, entry| {
-        put(&mut file.cluster.login.password, entry.hidden().text().map(Secret::new).map(Some));
-    }),
-    row("cluster.password_file", |file, entry| {
-        put(&mut file.cluster.login.password_file, entry.file().map(Some));
-    }),
-    row("cluster.password_env", |file, entry| {
-        put(&mut file.cluster.login.password_env, entry.text().map(Some));
-    }),
-    row("cluster.connect_timeout", |file, entry| {
-        put(&mut file.cluster.connect_timeout, entry.duration(10 * MS..=MINUTE));
-    }),
-    row("cluster.command_timeout", |file, entry| {
-        put(&mut file.cluster.command_timeout, entry.duration(10 * MS..=HOUR));
-    }),
-    row("cluster.refresh_interval", |file, entry| {
-        put(&mut file.cluster.refresh_interval, entry.duration(100 * MS..=HOUR));
-    }),
-    row("cluster.refresh_min_interval", |file, entry| {
-        put(&mut file.cluster.refresh_min_interval, entry.duration(10 * MS..=HOUR));
-    }),
-    row("cluster.reconnect_backoff_min", |file, entry| {
-        put(&mut file.cluster.reconnect_backoff_min, entry.duration(MS..=MINUTE));
-    }),
-    row("cluster.reconnect_backoff_max", |file, entry| {
-        put(&mut file.cluster.reconnect_backoff_max, entry.duration(MS..=HOUR));
-    }),
-    row("cluster.connections_per_node", |file, entry| {
-        put(&mut file.cluster.connections_per_node, entry.whole(1..=64));
-    }),
-    row("cluster.backend_high_watermark", |file, entry| {
-        put(&mut file.cluster.backend_high_watermark, entry.size(64 * KIB..=GIB));
-    }),
-    row("cluster.cross_slot", |file, entry| put(&mut file.cluster.cross_slot, read_cross_slot(entry))),
-    row("cluster.cross_slot_memory", |file, entry| {
-        put(&mut file.cluster.cross_slot_memory, entry.size(64 * KIB..=16 * GIB));
-    }),
-    row("cluster.cross_slot_transactions", |file, entry| {
-        put(&mut file.cluster.cross_slot_transactions, read_cross_slot_transactions(entry));
-    }),
-    row("cluster.script_cache", |file, entry| {
-        put(&mut file.cluster.script_cache, entry.size(0..=4 * GIB));
-    }),
-    row("cluster.read_from", |file, entry| put(&mut file.cluster.read_from, read_read_from(entry))),
-    row("cluster.max_replica_lag", |file, entry| {
-        put(&mut file.cluster.max_replica_lag, entry.or_off(|entry| entry.size(0..=1024 * GIB)));
+    row("cluster", |file, entry| entry.table(CLUSTER_KEYS, file.cluster_mut(DEFAULT_CLUSTER))),
+    row("clusters", |file, entry| {
+        entry.named(MAX_CLUSTERS, |name, entry| {
+            // `default` is what [cluster] describes.
+            if is_name(name) && name != DEFAULT_CLUSTER {
+                entry.table(CLUSTER_KEYS, file.cluster_mut(name));
+            } else {
+                entry.report(|place, key| ConfigError::ClusterName { place, key });
+            }
+        });
     }),
     // [dns]
     row("dns.servers", |file, entry| put(&mut file.dns.servers, entry.list(|entry| entry.dns_server()))),
@@ -231,6 +184,73 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("log.filter", |file, entry| put(&mut file.log.filter, read_filter(entry))),
     row("log.format", |file, entry| put(&mut file.log.format, read_format(entry))),
 ];
+
+/// Every key of `[cluster]` and of each `[clusters.NAME]`.
+pub(super) const CLUSTER_KEYS: &[Key<ClusterFile>] = &[
+    row("seeds", |cluster, entry| {
+        put(&mut cluster.backend.seeds, entry.urls().map(Some));
+    }),
+    row("standalone", |cluster, entry| {
+        put(&mut cluster.backend.standalone, entry.url().map(Some));
+    }),
+    row("shards", |cluster, entry| {
+        put(&mut cluster.backend.shards, entry.urls().map(Some));
+    }),
+    row("databases", |cluster, entry| {
+        put(&mut cluster.backend.databases, entry.whole(1..=10_000).map(Some));
+    }),
+    row("user", |cluster, entry| put(&mut cluster.login.user, entry.text().map(Some))),
+    row("password", |cluster, entry| {
+        put(&mut cluster.login.password, entry.hidden().text().map(Secret::new).map(Some));
+    }),
+    row("password_file", |cluster, entry| {
+        put(&mut cluster.login.password_file, entry.file().map(Some));
+    }),
+    row("password_env", |cluster, entry| {
+        put(&mut cluster.login.password_env, entry.text().map(Some));
+    }),
+    row("connect_timeout", |cluster, entry| {
+        put(&mut cluster.connect_timeout, entry.duration(10 * MS..=MINUTE));
+    }),
+    row("command_timeout", |cluster, entry| {
+        put(&mut cluster.command_timeout, entry.duration(10 * MS..=HOUR));
+    }),
+    row("refresh_interval", |cluster, entry| {
+        put(&mut cluster.refresh_interval, entry.duration(100 * MS..=HOUR));
+    }),
+    row("refresh_min_interval", |cluster, entry| {
+        put(&mut cluster.refresh_min_interval, entry.duration(10 * MS..=HOUR));
+    }),
+    row("reconnect_backoff_min", |cluster, entry| {
+        put(&mut cluster.reconnect_backoff_min, entry.duration(MS..=MINUTE));
+    }),
+    row("reconnect_backoff_max", |cluster, entry| {
+        put(&mut cluster.reconnect_backoff_max, entry.duration(MS..=HOUR));
+    }),
+    row("connections_per_node", |cluster, entry| {
+        put(&mut cluster.connections_per_node, entry.whole(1..=64));
+    }),
+    row("backend_high_watermark", |cluster, entry| {
+        put(&mut cluster.backend_high_watermark, entry.size(64 * KIB..=GIB));
+    }),
+    row("cross_slot", |cluster, entry| put(&mut cluster.cross_slot, read_cross_slot(entry))),
+    row("cross_slot_memory", |cluster, entry| {
+        put(&mut cluster.cross_slot_memory, entry.size(64 * KIB..=16 * GIB));
+    }),
+    row("cross_slot_transactions", |cluster, entry| {
+        put(&mut cluster.cross_slot_transactions, read_cross_slot_transactions(entry));
+    }),
+    row("script_cache", |cluster, entry| {
+        put(&mut cluster.script_cache, entry.size(0..=4 * GIB));
+    }),
+    row("read_from", |cluster, entry| put(&mut cluster.read_from, read_read_from(entry))),
+    row("max_replica_lag", |cluster, entry| {
+        put(&mut cluster.max_replica_lag, entry.or_off(|entry| entry.size(0..=1024 * GIB)));
+    }),
+];
+
+/// More than anybody has; each costs every thread a worker.
+const MAX_CLUSTERS: usize = 1_000;
 
 const fn row<T>(path: &'static str, set: fn(&mut T, &mut Entry<'_>)) -> Key<T> {
     Key { path, set }
@@ -311,6 +331,13 @@ fn read_table_buckets(entry: &mut Entry<'_>) -> Option<usize> {
     Some(buckets)
 }
 
+impl File {
+    /// The cluster of this name, to be changed.
+    pub(super) fn cluster_mut(&mut self, name: &str) -> &mut ClusterFile {
+        self.clusters.entry(name.to_owned()).or_default()
+    }
+}
+
 impl Default for File {
     fn default() -> Self {
         Self {
@@ -324,7 +351,7 @@ impl Default for File {
             users: Vec::new(),
             tenants: Vec::new(),
             private: PrivateSettings::default(),
-            cluster: ClusterFile::default(),
+            clusters: BTreeMap::new(),
             dns: DnsSettings::default(),
             log: LogSettings::default(),
         }

@@ -17,6 +17,7 @@ pub mod quantity;
 pub mod url;
 
 mod check;
+mod cluster_check;
 pub mod limits;
 pub mod settings;
 

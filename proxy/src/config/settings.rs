@@ -27,8 +27,9 @@ pub struct Settings {
     /// Who may log in, and what as: the tenant of the users that name none first. Where no tenant has users everybody
     /// is that one, without a password.
     pub tenants: Vec<TenantSettings>,
-    /// What stands behind the proxy.
-    pub cluster: ClusterSettings,
+    /// What stands behind the proxy: at least one cluster, the one of clients that have not logged in first. No name
+    /// is twice.
+    pub clusters: Vec<ClusterSettings>,
     /// How host names are resolved.
     pub dns: DnsSettings,
     /// What is logged, and how.
@@ -112,9 +113,14 @@ pub enum AtLimit {
     Refuse,
 }
 
-/// What stands behind the proxy and how it is reached.
+/// The name of the cluster that `[cluster]` describes.
+pub const DEFAULT_CLUSTER: &str = "default";
+
+/// One cluster behind the proxy and how it is reached.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClusterSettings {
+    /// What it is called in tenants, logs and metrics.
+    pub name: String,
     /// The kind of backend.
     pub backend: BackendKind,
     /// Log in to backends as this user; `None`: AUTH with the password only.
@@ -328,14 +334,26 @@ impl fmt::Display for Settings {
         for tenant in &self.tenants {
             writeln!(f, "tenant    {tenant}")?;
         }
-        writeln!(f, "backend   {}", self.cluster.backend)?;
-        writeln!(f, "reads     from {}", self.cluster.read_from)?;
-        match (&self.cluster.user, &self.cluster.password) {
-            (_, None) => writeln!(f, "login     none")?,
-            (None, Some(_)) => writeln!(f, "login     with a password")?,
-            (Some(user), Some(_)) => writeln!(f, "login     as {user} with a password")?,
+        for cluster in &self.clusters {
+            // With one cluster nobody needs its name.
+            if self.clusters.len() > 1 {
+                writeln!(f, "cluster   {}", cluster.name)?;
+            }
+            write!(f, "{cluster}")?;
         }
         write!(f, "log       {}", self.log.filter)
+    }
+}
+
+impl fmt::Display for ClusterSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "backend   {}", self.backend)?;
+        writeln!(f, "reads     from {}", self.read_from)?;
+        match (&self.user, &self.password) {
+            (_, None) => writeln!(f, "login     none"),
+            (None, Some(_)) => writeln!(f, "login     with a password"),
+            (Some(user), Some(_)) => writeln!(f, "login     as {user} with a password"),
+        }
     }
 }
 

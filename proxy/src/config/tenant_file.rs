@@ -8,11 +8,14 @@ use std::{env, fs};
 use sha2::{Digest, Sha256};
 
 use super::backend_user::{self, BackendUserFile};
-use super::entry::{Entry, Key, put};
+use super::entry::{Entry, Key, NAME, is_name, put};
 use super::error::ConfigError;
 use super::limit_file::read_limits;
 use super::limits::LimitsSettings;
-use super::tenants::{DEFAULT_TENANT, NamespaceId, NamespaceSettings, Placement, TenantSettings, User};
+use super::settings::DEFAULT_CLUSTER;
+use super::tenants::{
+    DEFAULT_TENANT, DEFAULT_WEIGHT, NamespaceId, NamespaceSettings, Placement, TenantSettings, User,
+};
 use crate::command::access::Rules;
 use crate::command::table::Table;
 
@@ -22,6 +25,7 @@ pub(super) struct TenantFile {
     /// `None`: not written.
     name: Option<String>,
     users: Vec<User>,
+    cluster: Option<String>,
     namespace: Option<NamespaceId>,
     placement: Option<Placement>,
     databases: Option<u16>,
@@ -29,18 +33,17 @@ pub(super) struct TenantFile {
     backend: BackendUserFile,
     listen: Vec<SocketAddr>,
     limits: LimitsSettings,
+    weight: Option<u16>,
 }
 
 /// Every key of a tenant.
 pub(super) const TENANT_KEYS: &[Key<TenantFile>] = &[
     row("name", |tenant, entry| {
-        let allowed = "a name of 1 to 64 letters, digits, _ and -";
-        let character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        let fits = |name: &str| (1..=64).contains(&name.len()) && name.chars().all(character);
-        let name = entry.parse(allowed, |name| fits(name).then(|| name.to_owned()));
+        let name = entry.parse(NAME, |name| is_name(name).then(|| name.to_owned()));
         tenant.name = Some(name.unwrap_or_default());
     }),
     row("users", |tenant, entry| put(&mut tenant.users, entry.list(read_user))),
+    row("cluster", |tenant, entry| put(&mut tenant.cluster, entry.text().map(Some))),
     row("namespace", |tenant, entry| {
         let allowed = "8 characters of a-z and 0-9, chosen at random: `openssl rand -hex 4` prints such";
         put(&mut tenant.namespace, entry.parse(allowed, NamespaceId::parse).map(Some));
@@ -55,6 +58,7 @@ pub(super) const TENANT_KEYS: &[Key<TenantFile>] = &[
     row("connections", |tenant, entry| tenant.backend.read_connections(entry)),
     row("listen", |tenant, entry| put(&mut tenant.listen, entry.list(|entry| entry.address()))),
     row("limits", |tenant, entry| tenant.limits = read_limits(entry)),
+    row("weight", |tenant, entry| put(&mut tenant.weight, entry.whole(1..=1_000).map(Some))),
 ];
 
 /// One `[[users]]` as written.
@@ -153,8 +157,10 @@ pub(super) fn read_tenant(entry: &mut Entry<'_>) -> Option<TenantSettings> {
         databases: tenant.databases.unwrap_or(1),
     });
     let backend = tenant.backend.check(entry)?;
-    let TenantFile { users, commands, listen, limits, .. } = tenant;
-    Some(TenantSettings { name, users, namespace, commands, backend, listen, limits })
+    let cluster = tenant.cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned());
+    let TenantFile { users, commands, listen, limits, weight, .. } = tenant;
+    let weight = weight.unwrap_or(DEFAULT_WEIGHT);
+    Some(TenantSettings { name, users, cluster, namespace, commands, backend, listen, limits, weight })
 }
 
 fn read_placement(entry: &mut Entry<'_>) -> Option<Placement> {
@@ -176,30 +182,36 @@ fn read_rules(entry: &mut Entry<'_>) -> Option<Rules> {
     }
 }
 
-/// All tenants, the one of the top-level users first, and what they must agree on.
+/// All tenants, the one of the top-level users first, and what they must agree on. That one may be missing where
+/// others have all users: nobody can be it, so it needs no cluster.
 pub(super) fn check(
     users: Vec<User>,
     mut tenants: Vec<TenantSettings>,
+    clusters: &[String],
     errors: &mut Vec<ConfigError>,
 ) -> Vec<TenantSettings> {
+    let others_have_users = tenants.iter().any(|tenant| !tenant.users.is_empty());
     let own = tenants.iter().position(|tenant| tenant.name == DEFAULT_TENANT);
-    let mut default = own.map_or_else(
-        || TenantSettings {
-            name: DEFAULT_TENANT.to_owned(),
-            users: Vec::new(),
-            namespace: None,
-            commands: None,
-            backend: None,
-            listen: Vec::new(),
-            limits: LimitsSettings::default(),
-        },
-        |index| tenants.remove(index),
-    );
+    let mut default = own.map_or_else(|| TenantSettings::new(DEFAULT_TENANT), |index| tenants.remove(index));
     default.users.splice(0..0, users);
-    tenants.insert(0, default);
+    let nobody_is_it = own.is_none() && default.users.is_empty() && others_have_users;
+    if !nobody_is_it || clusters.contains(&default.cluster) {
+        tenants.insert(0, default);
+    }
     check_unique(&tenants, errors);
     backend_user::check_unique(&tenants, errors);
+    check_clusters(&tenants, clusters, errors);
     tenants
+}
+
+/// Without any cluster that alone is the mistake, and told elsewhere.
+fn check_clusters(tenants: &[TenantSettings], clusters: &[String], errors: &mut Vec<ConfigError>) {
+    let lost = |tenant: &&TenantSettings| !clusters.is_empty() && !clusters.contains(&tenant.cluster);
+    errors.extend(tenants.iter().filter(lost).map(|tenant| ConfigError::UnknownCluster {
+        tenant: tenant.name.clone(),
+        cluster: tenant.cluster.clone(),
+        known: clusters.join(", "),
+    }));
 }
 
 fn check_unique(tenants: &[TenantSettings], errors: &mut Vec<ConfigError>) {

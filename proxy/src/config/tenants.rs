@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::limits::LimitsSettings;
-use super::settings::Secret;
+use super::settings::{DEFAULT_CLUSTER, Secret};
 use crate::command::access::Rules;
 
 /// The name of the tenant that `[[users]]` outside of any tenant belong to, and everybody where there are no users.
@@ -17,6 +17,8 @@ pub struct TenantSettings {
     pub name: String,
     /// Who may log in as this tenant. No name is in two tenants.
     pub users: Vec<User>,
+    /// Which of the settings' clusters has its keys.
+    pub cluster: String,
     /// Where its keys stand on a cluster that others use too; `None`: its keys are the cluster's.
     pub namespace: Option<NamespaceSettings>,
     /// What it may say; `None`: whatever the proxy serves.
@@ -27,6 +29,29 @@ pub struct TenantSettings {
     pub listen: Vec<SocketAddr>,
     /// How much of everything it may have.
     pub limits: LimitsSettings,
+    /// Its share where several tenants want more than there is, in the ratio of their weights; 1 to 1,000.
+    pub weight: u16,
+}
+
+/// The weight of a tenant that is given none.
+pub const DEFAULT_WEIGHT: u16 = 100;
+
+impl TenantSettings {
+    /// A tenant with a name and nothing else.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            users: Vec::new(),
+            cluster: DEFAULT_CLUSTER.to_owned(),
+            namespace: None,
+            commands: None,
+            backend: None,
+            listen: Vec::new(),
+            limits: LimitsSettings::default(),
+            weight: DEFAULT_WEIGHT,
+        }
+    }
 }
 
 /// A tenant's own user at the backends, by whose rights the servers keep it within its keys.
@@ -119,6 +144,9 @@ impl fmt::Display for TenantSettings {
                 rest.iter().try_for_each(|user| write!(f, ", {}", user.name))?;
             }
         }
+        if self.cluster != DEFAULT_CLUSTER {
+            write!(f, "; cluster {}", self.cluster)?;
+        }
         if let Some(NamespaceSettings { id, placement, databases }) = self.namespace {
             write!(f, "; namespace {} {placement}, databases {databases}", id.as_str())?;
         }
@@ -133,6 +161,9 @@ impl fmt::Display for TenantSettings {
         }
         if !self.limits.is_empty() {
             write!(f, "; limits {}", self.limits)?;
+        }
+        if self.weight != DEFAULT_WEIGHT {
+            write!(f, "; weight {}", self.weight)?;
         }
         Ok(())
     }

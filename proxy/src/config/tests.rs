@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::error::{ConfigError, ConfigErrors, Place};
-use super::file::KEYS;
+use super::file::{CLUSTER_KEYS, KEYS};
 use super::limit_file::LIMIT_KEYS;
 use super::settings::{BackendKind, LogFormat, ReadFrom, Settings};
 use super::tenant_file::{TENANT_KEYS, USER_KEYS};
@@ -50,8 +50,8 @@ fn a_backend_is_all_that_must_be_written() {
     assert_eq!(settings.admin, None);
     assert!(settings.threads >= 1);
     assert_eq!(settings.clients.max_clients, 10_000);
-    assert_eq!(settings.cluster.command_timeout, Duration::from_secs(5));
-    let BackendKind::Cluster { seeds } = settings.cluster.backend else { panic!("a cluster") };
+    assert_eq!(settings.clusters[0].command_timeout, Duration::from_secs(5));
+    let BackendKind::Cluster { seeds } = &settings.clusters[0].backend else { panic!("a cluster") };
     assert_eq!(seeds[0].to_string(), "a:7000");
 }
 
@@ -102,11 +102,13 @@ fn every_key_lands_in_its_setting() {
         (settings.tenants[0].users[1].name.as_str(), settings.tenants[0].users[1].passwords.len()),
         ("default", 0)
     );
-    let BackendKind::Shards { endpoints, databases } = settings.cluster.backend else { panic!("shards") };
-    assert_eq!((endpoints.len(), databases), (2, 4));
-    assert_eq!(settings.cluster.user.as_deref(), Some("u"));
-    assert_eq!(settings.cluster.password.unwrap().reveal(), "p");
-    assert_eq!(settings.cluster.reconnect_backoff.0, Duration::from_millis(1));
+    let BackendKind::Shards { endpoints, databases } = &settings.clusters[0].backend else {
+        panic!("shards")
+    };
+    assert_eq!((endpoints.len(), *databases), (2, 4));
+    assert_eq!(settings.clusters[0].user.as_deref(), Some("u"));
+    assert_eq!(settings.clusters[0].password.clone().unwrap().reveal(), "p");
+    assert_eq!(settings.clusters[0].reconnect_backoff.0, Duration::from_millis(1));
     assert_eq!(
         settings.dns.servers,
         ["10.0.0.2:53", "[fd00::2]:5353"].map(|at| at.parse::<SocketAddr>().unwrap())
@@ -137,7 +139,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_their_lines() {
     assert_eq!(lines[0], "f.toml:1: threads is 0, must be a whole number from 1 to 1024");
     assert_eq!(
         lines[1],
-        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, reload, clients, users, tenants, private, cluster, dns, log"
+        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, reload, clients, users, tenants, private, cluster, clusters, dns, log"
     );
     assert_eq!(
         lines[2],
@@ -212,6 +214,7 @@ fn exactly_one_kind_of_backend_must_be_written() {
         ("standalone = 'redis://a'\nshards = ['redis://a']", "cluster.standalone", "cluster.shards"),
         ("seeds = ['redis://a']\ndatabases = 2", "cluster.seeds", "cluster.databases"),
     ] {
+        let (first, second) = (first.to_owned(), second.to_owned());
         assert_eq!(error(&format!("[cluster]\n{text}")), ConfigError::Conflict { first, second });
     }
 }
@@ -219,9 +222,12 @@ fn exactly_one_kind_of_backend_must_be_written() {
 #[test]
 fn only_a_clusters_replicas_can_be_read_from() {
     let cluster = settings(&format!("{SEEDS}cluster.read_from = 'nearest'\ncluster.max_replica_lag = 'off'"));
-    assert_eq!((cluster.cluster.read_from, cluster.cluster.max_replica_lag), (ReadFrom::Nearest, None));
+    assert_eq!(
+        (cluster.clusters[0].read_from, cluster.clusters[0].max_replica_lag),
+        (ReadFrom::Nearest, None)
+    );
     let alone = "cluster.standalone = 'redis://a'\ncluster.read_from = ";
-    assert_eq!(settings(&format!("{alone}'primary'")).cluster.read_from, ReadFrom::Primary);
+    assert_eq!(settings(&format!("{alone}'primary'")).clusters[0].read_from, ReadFrom::Primary);
     assert_eq!(
         said(&format!("{alone}'replica'")),
         "cluster.read_from is \"replica\", must be \"primary\" with cluster.standalone: its replicas are not known"
@@ -232,8 +238,8 @@ fn only_a_clusters_replicas_can_be_read_from() {
             &errors[..],
             [
                 ConfigError::BadValue { .. },
-                ConfigError::NoReplicas { value: ReadFrom::Nearest, backend: "cluster.shards" }
-            ]
+                ConfigError::NoReplicas { value: ReadFrom::Nearest, backend, .. }
+            ] if backend == "cluster.shards"
         ),
         "{errors:?}"
     );
@@ -328,6 +334,72 @@ fn a_tenants_backend_user_is_whole_and_one_tenants() {
 }
 
 #[test]
+fn further_clusters_have_the_keys_of_the_first() {
+    let settings = settings(&format!(
+        "{SEEDS}[clusters.red]\nstandalone = 'redis://u:p@r'\ndatabases = 2\n\
+         [clusters.blue]\nseeds = ['redis://b']\ncommand_timeout = '1s'\n\
+         [[tenants]]\nname = 'shop'\ncluster = 'red'\n"
+    ));
+    let names: Vec<&str> = settings.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    assert_eq!(names, ["default", "blue", "red"]);
+    assert_eq!(settings.clusters[1].command_timeout, Duration::from_secs(1));
+    assert_eq!(settings.clusters[2].user.as_deref(), Some("u"));
+    let clusters: Vec<&str> = settings.tenants.iter().map(|tenant| tenant.cluster.as_str()).collect();
+    assert_eq!(clusters, ["default", "red"]);
+    let shown = settings.to_string();
+    assert!(shown.contains("cluster   red\nbackend   one server, r:6379, 2 databases"), "{shown}");
+    assert!(shown.contains("tenant    shop: no users; cluster red"), "{shown}");
+}
+
+#[test]
+fn the_default_cluster_is_needed_only_by_those_who_use_it() {
+    let named = "[clusters.red]\nstandalone = 'redis://r'\n";
+    let user = "users = [{ nopass = true }]\n";
+    let alone = settings(&format!("{named}[[tenants]]\nname = 'a'\ncluster = 'red'\n{user}"));
+    assert_eq!((alone.tenants.len(), alone.clusters.len()), (1, 1));
+    let own = settings(&format!("{named}[[tenants]]\nname = 'default'\ncluster = 'red'\n"));
+    assert_eq!(own.tenants[0].cluster, "red");
+    let unknown = "tenants: the cluster of default is \"default\", must be one of: red";
+    assert_eq!(said(named), unknown);
+    assert_eq!(said(&format!("{user}{named}")), unknown);
+    assert_eq!(
+        said(&format!("{SEEDS}{named}[[tenants]]\nname = 'a'\ncluster = 'green'\n")),
+        "tenants: the cluster of a is \"green\", must be one of: default, red"
+    );
+}
+
+#[test]
+fn mistakes_in_further_clusters_name_their_section() {
+    for (text, reason) in [
+        ("clusters = 1\n", "clusters is 1, must be a section of named sections"),
+        ("[clusters.default]\n", "clusters.default must be called by 1 to 64"),
+        ("[clusters.'a b']\n", "clusters.\"a b\" must be called by 1 to 64"),
+        ("[clusters.red]\n", "clusters.red has no backend"),
+        ("[clusters.red]\nseed = 'x'\n", "unknown key clusters.red.seed, known here: seeds,"),
+        (
+            "[clusters.red]\nseeds = ['redis://a']\nshards = ['redis://a']\n",
+            "clusters.red.seeds and clusters.red.shards are both set",
+        ),
+        (
+            "[clusters.red]\nstandalone = 'redis://a'\nread_from = 'replica'\n",
+            "clusters.red.read_from is \"replica\", must be \"primary\" with clusters.red.standalone",
+        ),
+        (
+            "[clusters.red]\nseeds = ['redis://a']\nconnect_timeout = '9s'\n",
+            "clusters.red.connect_timeout is 9s, must not be above clusters.red.command_timeout",
+        ),
+        ("[clusters.red]\nseeds = ['redis://a']\nuser = 'u'\n", "clusters.red.user is \"u\" without"),
+    ] {
+        let errors = errors(&format!("{text}[cluster]\nseeds = ['redis://z']\n"));
+        assert!(errors.iter().any(|error| error.to_string().contains(reason)), "{reason}: {errors:?}");
+    }
+    let mut written = Written::default();
+    written.set_any("--set", "cluster.standalone", "redis://a");
+    written.set_any("--set", "clusters.red.standalone", "redis://b");
+    assert_eq!(written.check().unwrap().clusters[1].name, "red");
+}
+
+#[test]
 fn passwords_may_stand_in_a_file_or_a_variable() {
     let folder = std::env::temp_dir().join(format!("slotway-passwords-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -399,33 +471,43 @@ fn the_backend_password_comes_from_exactly_one_place() {
     std::fs::write(&path, "\n").unwrap();
     let empty = error(&format!("{SEEDS}cluster.password_file = '{}'", path.display()));
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(from_file.cluster.password.unwrap().reveal(), "from the file");
+    assert_eq!(from_file.clusters[0].password.clone().unwrap().reveal(), "from the file");
     assert!(matches!(empty, ConfigError::PasswordFile { .. }));
     assert!(said(&format!("{SEEDS}cluster.password_file = '/nonexistent'")).contains("cannot be read"));
 
     let from_env = settings(&format!("{SEEDS}cluster.password_env = 'CARGO_PKG_NAME'"));
-    assert_eq!(from_env.cluster.password.unwrap().reveal(), "slotway");
+    assert_eq!(from_env.clusters[0].password.clone().unwrap().reveal(), "slotway");
     let variable = "SLOTWAY_NO_SUCH_VARIABLE".to_owned();
     let missing = error(&format!("{SEEDS}cluster.password_env = '{variable}'"));
-    assert_eq!(missing, ConfigError::PasswordEnv { variable });
+    assert_eq!(missing, ConfigError::PasswordEnv { key: "cluster.password_env".to_owned(), variable });
 
     let both = error(&format!("{SEEDS}cluster.password = 'a'\ncluster.password_env = 'B'"));
-    assert_eq!(both, ConfigError::Conflict { first: "cluster.password", second: "cluster.password_env" });
+    assert_eq!(
+        both,
+        ConfigError::Conflict {
+            first: "cluster.password".to_owned(),
+            second: "cluster.password_env".to_owned()
+        }
+    );
     let alone = error(&format!("{SEEDS}cluster.user = 'u'"));
-    assert_eq!(alone, ConfigError::UserWithoutPassword { user: "u".to_owned() });
+    assert_eq!(
+        alone,
+        ConfigError::UserWithoutPassword { key: "cluster.user".to_owned(), user: "u".to_owned() }
+    );
 }
 
 #[test]
 fn backend_urls_may_carry_one_login() {
-    let from_url = settings("cluster.seeds = ['redis://u:p@a', 'redis://b', 'redis://u:p@c']").cluster;
+    let from_url =
+        settings("cluster.seeds = ['redis://u:p@a', 'redis://b', 'redis://u:p@c']").clusters.remove(0);
     assert_eq!(from_url.user.as_deref(), Some("u"));
     assert_eq!(from_url.password.unwrap().reveal(), "p");
     let differ = error("cluster.shards = ['redis://:p@a', 'redis://:q@b']");
-    assert_eq!(differ, ConfigError::LoginsDiffer { key: "cluster.shards" });
+    assert_eq!(differ, ConfigError::LoginsDiffer { key: "cluster.shards".to_owned() });
     let both = error("cluster.seeds = ['redis://:p@a']\ncluster.password = 'p'");
-    assert!(matches!(both, ConfigError::Conflict { first: "cluster.password", .. }));
+    assert!(matches!(both, ConfigError::Conflict { first, .. } if first == "cluster.password"));
     let users = error("cluster.seeds = ['redis://u:p@a']\ncluster.user = 'v'");
-    assert!(matches!(users, ConfigError::Conflict { first: "cluster.user", .. }));
+    assert!(matches!(users, ConfigError::Conflict { first, .. } if first == "cluster.user"));
 }
 
 #[test]
@@ -472,8 +554,8 @@ fn flags_override_the_file() {
     let settings = written.check().unwrap();
     assert_eq!((settings.listen[0].port(), settings.threads), (2, 8));
     assert_eq!(settings.log.filter, "debug");
-    assert!(matches!(settings.cluster.backend, BackendKind::Cluster { .. }));
-    assert_eq!(settings.cluster.password, None);
+    assert!(matches!(settings.clusters[0].backend, BackendKind::Cluster { .. }));
+    assert_eq!(settings.clusters[0].password, None);
 }
 
 #[test]
@@ -485,7 +567,7 @@ fn mistakes_in_flags_name_the_flag() {
     let errors = written.check().unwrap_err().to_string();
     let lines: Vec<&str> = errors.lines().collect();
     assert_eq!(lines[0], "--threads: threads is \"no\", must be a whole number from 1 to 1024");
-    assert!(lines[1].starts_with("--set: unknown key no.such, known here: listen, admin,"));
+    assert!(lines[1].starts_with("--set: unknown key no, known here: listen, admin,"));
 }
 
 #[test]
@@ -501,7 +583,7 @@ fn the_example_is_valid_and_means_the_defaults() {
     let cores = settings(SEEDS).threads;
     let example = settings(EXAMPLE);
     let mut default = settings(SEEDS);
-    default.cluster.backend = example.cluster.backend.clone();
+    default.clusters[0].backend = example.clusters[0].backend.clone();
     assert_eq!((example, cores), (default.clone(), default.threads));
 }
 
@@ -525,6 +607,9 @@ fn every_known_key_is_in_the_example_with_its_true_default() {
             at = at.and_then(|value| value.get(name).cloned());
         }
         assert!(at.is_some(), "{} is missing in the example", key.path);
+    }
+    for key in CLUSTER_KEYS {
+        assert!(table["cluster"].get(key.path).is_some(), "cluster: {} is missing in the example", key.path);
     }
     for key in USER_KEYS {
         assert!(table["users"][0].get(key.path).is_some(), "users: {} is missing in the example", key.path);
@@ -563,6 +648,8 @@ fn every_known_key_is_in_the_example_with_its_true_default() {
     let mut written = settings(&text);
     // The sections that are repeated begin with one of each.
     assert_eq!((written.tenants.len(), written.tenants[0].users.len()), (2, 1));
+    assert_eq!((written.clusters.len(), written.clusters[1].name.as_str()), (2, "blue"));
+    written.clusters.truncate(1);
     written.tenants.truncate(1);
     written.tenants[0].users.clear();
     assert_eq!(written, settings(EXAMPLE));

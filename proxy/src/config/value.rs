@@ -41,6 +41,11 @@ impl Value {
         Self { line: None, shape: Shape::Text(text.to_owned()) }
     }
 
+    /// A section with one key.
+    pub(super) fn section(key: &str, value: Self) -> Self {
+        Self { line: None, shape: Shape::Table(vec![(key.to_owned(), value)]) }
+    }
+
     /// A whole TOML document; `line_of` turns an offset into a line.
     pub(super) fn from_document(table: &DeTable<'_>, line_of: &dyn Fn(usize) -> Option<usize>) -> Self {
         Self { line: None, shape: Shape::Table(fields(table, line_of)) }

@@ -13,7 +13,7 @@ use super::entry::Entry;
 use super::error::{ConfigError, ConfigErrors, Place};
 use super::file::{BackendFile, File, KEYS, LoginFile};
 use super::reading::Reading;
-use super::settings::Settings;
+use super::settings::{DEFAULT_CLUSTER, Settings};
 use super::value::Value;
 
 /// Largest settings file: a thousand times what a person writes.
@@ -61,44 +61,37 @@ impl Written {
 
     /// Sets `key` to the text `value`, as the flag `flag` says.
     pub fn set_text(&mut self, flag: &str, key: &str, value: &str) {
-        self.set(flag, key, &Value::text(value));
+        self.set(flag, key, Value::text(value));
     }
 
     /// Sets `key` to the list `values`, as the flag `flag` says.
     pub fn set_texts(&mut self, flag: &str, key: &str, values: &[String]) {
-        self.set(flag, key, &Value::texts(values));
+        self.set(flag, key, Value::texts(values));
     }
 
     /// Sets `key` to whatever `value` is in TOML, else to the text itself.
     pub fn set_any(&mut self, flag: &str, key: &str, value: &str) {
-        self.set(flag, key, &Value::from_flag(value));
+        self.set(flag, key, Value::from_flag(value));
     }
 
-    fn set(&mut self, flag: &str, key: &str, value: &Value) {
+    /// As a file with this key alone would.
+    fn set(&mut self, flag: &str, key: &str, value: Value) {
         let source: Arc<str> = Arc::from(flag);
-        match KEYS.iter().find(|row| row.path == key) {
-            Some(row) => {
-                let mut entry = Entry::new(key, value, &source, &mut self.errors, &mut self.files);
-                (row.set)(&mut self.file, &mut entry);
-            }
-            None => self.errors.push(ConfigError::UnknownKey {
-                place: Place { source, line: None },
-                key: key.to_owned(),
-                known: KEYS.iter().map(|row| row.path).collect::<Vec<_>>().join(", "),
-            }),
-        }
+        let document = key.rsplit('.').fold(value, |value, name| Value::section(name, value));
+        Entry::new("", &document, &source, &mut self.errors, &mut self.files).table(KEYS, &mut self.file);
     }
 
     /// Takes the backend out: flags that name one replace the file's, whichever kind that was.
     pub fn forget_backend(&mut self) {
-        self.file.cluster.backend = BackendFile::default();
+        self.file.cluster_mut(DEFAULT_CLUSTER).backend = BackendFile::default();
     }
 
     /// Takes the backends' user and password out, those in URLs too: flags that give a login replace the file's
     /// whole.
     pub fn forget_login(&mut self) {
-        self.file.cluster.login = LoginFile::default();
-        for url in self.file.cluster.backend.urls_mut() {
+        let cluster = self.file.cluster_mut(DEFAULT_CLUSTER);
+        cluster.login = LoginFile::default();
+        for url in cluster.backend.urls_mut() {
             url.user = None;
             url.password = None;
         }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::command::access::Rules;
 use crate::command::spec::{Flags, Spec};
 use crate::command::table::Table;
-use crate::config::settings::Settings;
+use crate::config::settings::{ClusterSettings, Settings};
 use crate::config::tenants::{BackendUser, TenantSettings};
 use crate::resp::value::Value;
 use crate::tenant::namespace::Namespace;
@@ -29,9 +29,10 @@ const NAME: &str = "slotway-check";
 
 impl<'a> Expected<'a> {
     /// Every tenant with a backend user.
-    pub(super) fn all(settings: &'a Settings, table: &Table) -> Vec<Self> {
+    pub(super) fn all(settings: &'a Settings, cluster: &ClusterSettings, table: &Table) -> Vec<Self> {
         let with = |tenant: &'a TenantSettings| Some((tenant, tenant.backend.as_ref()?));
-        let expected = settings.tenants.iter().filter_map(with);
+        let tenants = settings.tenants.iter().filter(|tenant| tenant.cluster == cluster.name);
+        let expected = tenants.filter_map(with);
         expected.map(|(tenant, user)| Self::new(tenant, user, &settings.tenants, table)).collect()
     }
 

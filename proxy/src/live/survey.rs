@@ -20,14 +20,14 @@ use crate::cluster::topology::{TopologyError, parse_shards, parse_slots, served_
 use crate::command::learned;
 use crate::command::spec::{Flags, Spec};
 use crate::command::table::Table;
-use crate::config::settings::{BackendKind, Settings};
+use crate::config::settings::{BackendKind, ClusterSettings, Settings};
 use crate::dns::resolver::Resolver;
 use crate::resp::value::Value;
 
 /// The oldest server whose ACL has all that the plan uses.
 const OLDEST: u32 = 7;
 
-/// Asks every node of the cluster that these settings name.
+/// Asks every node of the clusters that these settings name.
 ///
 /// # Errors
 /// Where there is no way to ask: no runtime, no resolver.
@@ -36,16 +36,18 @@ pub fn run(settings: &Settings) -> io::Result<Report> {
     let resolver = Resolver::new(&settings.dns, runtime.handle().clone()).map_err(io::Error::other)?;
     let logins = Arc::<Logins>::default();
     let table = Table::builtin();
-    let connector = Connector::new(settings.cluster.clone(), resolver, logins.clone());
-    let expected = Expected::all(settings, &table);
-    let survey = Survey { settings, connector, logins, expected };
     let mut report = Report::default();
-    runtime.block_on(survey.go(&mut report));
+    for cluster in &settings.clusters {
+        let connector = Connector::new(cluster.clone(), resolver.clone(), logins.clone());
+        let expected = Expected::all(settings, cluster, &table);
+        let survey = Survey { cluster, connector, logins: logins.clone(), expected };
+        runtime.block_on(survey.go(&mut report));
+    }
     Ok(report)
 }
 
 struct Survey<'a> {
-    settings: &'a Settings,
+    cluster: &'a ClusterSettings,
     connector: Connector,
     logins: Arc<Logins>,
     expected: Vec<Expected<'a>>,
@@ -60,7 +62,7 @@ enum Role {
 
 impl Survey<'_> {
     async fn go(&self, report: &mut Report) {
-        let shards = match &self.settings.cluster.backend {
+        let shards = match &self.cluster.backend {
             BackendKind::Cluster { seeds } => self.find(seeds, report).await,
             BackendKind::Standalone { endpoint, .. } => static_map(slice::from_ref(endpoint)),
             BackendKind::Shards { endpoints, .. } => static_map(endpoints),
@@ -109,7 +111,7 @@ impl Survey<'_> {
     ) -> Result<(), NodeError> {
         let mut node = self.connect(endpoint, LoginId::PROXY).await?;
         identify(&mut node, endpoint, role, report).await?;
-        if matches!(self.settings.cluster.backend, BackendKind::Cluster { .. }) {
+        if matches!(self.cluster.backend, BackendKind::Cluster { .. }) {
             match topology(&mut node, endpoint).await? {
                 Ok(view) if layout(&view) == layout(shards) => {}
                 Ok(_) => report.problem(endpoint, "sees the cluster otherwise than the first seed"),
@@ -133,7 +135,7 @@ impl Survey<'_> {
     }
 
     async fn connect(&self, endpoint: &Endpoint, login: LoginId) -> Result<Node, NodeError> {
-        Node::connect(&self.connector, endpoint, login, self.settings.cluster.command_timeout).await
+        Node::connect(&self.connector, endpoint, login, self.cluster.command_timeout).await
     }
 
     /// What one tenant's user may do at one node.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 
 use crate::config::settings::Settings;
-use crate::shared::Shared;
+use crate::process::Process;
 
 /// The last attempt and what it left to do.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub struct Last {
     /// What was wrong, one mistake a line; empty where nothing was.
     pub errors: Vec<String>,
     /// Keys whose new values wait for a restart.
-    pub restart: Vec<&'static str>,
+    pub restart: Vec<String>,
     /// The files that the settings depend on.
     pub files: Vec<PathBuf>,
 }
@@ -37,15 +37,15 @@ impl Status {
 
     /// The page `/config`.
     #[must_use]
-    pub fn page(&self, shared: &Shared) -> String {
+    pub fn page(&self, process: &Process) -> String {
         let last = self.last().clone();
         let mut page = String::new();
         let mut row = |name: &str, value: &str| {
             let _ = writeln!(page, "{name}: {value}");
         };
-        row("generation", &shared.generation.to_string());
-        row("applied_at", &seconds(shared.applied_at));
-        row("hash", &hash(&shared.settings));
+        row("generation", &process.generation.to_string());
+        row("applied_at", &seconds(process.applied_at));
+        row("hash", &hash(&process.settings));
         let files: Vec<_> = last.files.iter().map(|file| file.display().to_string()).collect();
         row("files", &or_none(&files.join(", ")));
         row("needs_restart", &or_none(&last.restart.join(", ")));

@@ -21,16 +21,18 @@ use tracing::{info, warn};
 use self::backends::Backends;
 use self::ports::{Ports, Serving};
 use self::reload::Reload;
+use crate::cluster::id::ClusterId;
 use crate::config::settings::Settings;
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
 use crate::latest::Latest;
 use crate::listener::Workers;
+use crate::process::{Memory, Process, Surroundings};
 use crate::reload::origin::Origin;
 use crate::reload::status::Status;
-use crate::shared::{Memory, Shared, Surroundings};
-use crate::worker;
+use crate::shared::Shared;
 use crate::worker::message::{self, Message, WorkerHandle};
+use crate::worker::{self, Part};
 
 // A client on a fast network adds some 20 MiB in this time; reading the numbers takes some microseconds.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
@@ -61,11 +63,11 @@ pub fn run_with(
     let clients = bound.iter().filter_map(ports::Bound::client_address).collect();
     let resolver = Resolver::new(&settings.dns, control.handle().clone()).map_err(io::Error::other)?;
     let backends = Arc::new(Backends::start(&settings, &resolver, control.handle()));
-    let latest = latest(settings, &backends);
+    let latest = first(settings, &backends);
     let drain = Drain::default();
 
-    let (handles, threads) = start_workers(&latest, &resolver)?;
-    let workers = Workers::new(&handles);
+    let threads = start_workers(&latest, &resolver)?;
+    let workers = Workers::new(&threads.workers[0]);
     let status = Arc::<Status>::default();
     control.spawn(watch_memory(latest.clone()));
     let serving = Serving {
@@ -76,7 +78,7 @@ pub fn run_with(
         status: status.clone(),
     };
     let ports = Arc::new(Mutex::new(Ports::new(serving, bound)));
-    on_started(&Started { clients, shared: latest.shared() });
+    on_started(&Started { clients, shared: latest.home() });
     let reloading = {
         let _in_runtime = control.enter();
         let backends = backends.clone();
@@ -89,14 +91,14 @@ pub fn run_with(
     if let Some(reloading) = reloading {
         reloading.abort();
     }
-    let grace_period = latest.shared().settings.grace_period;
+    let grace_period = latest.home().process.settings.grace_period;
     info!(?grace_period, clients = workers.clients(), "draining");
     // From here on connections are refused; topology, DNS and the admin pages go on until all is answered.
     ports.lock().unwrap_or_else(PoisonError::into_inner).refuse_clients();
-    for handle in &handles {
+    for handle in threads.workers.iter().flat_map(|workers| workers.iter()) {
         handle.tell(Message::Drain(grace_period));
     }
-    for thread in threads {
+    for thread in threads.running {
         if thread.join().is_err() {
             return Err(io::Error::other("a worker panicked"));
         }
@@ -108,11 +110,15 @@ pub fn run_with(
 }
 
 /// The first generation of what all share.
-fn latest(settings: Settings, backends: &Backends) -> Latest {
-    let metrics = backends.metrics().clone();
-    let shared = Shared::new(settings, backends.topology().clone(), metrics, surroundings());
-    shared.metrics.control().config_generation.set(shared.generation);
-    Latest::new(shared)
+fn first(settings: Settings, backends: &Backends) -> Latest {
+    let topologies = backends.found().map(|(topology, _)| topology).collect();
+    let process = Arc::new(Process::new(settings, topologies, surroundings()));
+    let shared = (0..).zip(backends.found()).map(|(id, (topology, metrics))| {
+        Arc::new(Shared::new(process.clone(), ClusterId(id), topology, metrics))
+    });
+    let latest = Latest::new(shared.collect());
+    latest.home().metrics.control().config_generation.set(process.generation);
+    latest
 }
 
 /// A proxy that serves.
@@ -123,29 +129,43 @@ pub struct Started {
     pub shared: Arc<Shared>,
 }
 
-fn start_workers(
-    latest: &Latest,
-    resolver: &Arc<Resolver>,
-) -> io::Result<(Vec<WorkerHandle>, Vec<thread::JoinHandle<()>>)> {
-    let (handles, inboxes): (Vec<_>, Vec<_>) =
-        (0..latest.shared().settings.threads).map(|_| message::channel()).unzip();
-    let peers: Arc<[WorkerHandle]> = handles.clone().into();
-    let threads = inboxes.into_iter().enumerate().map(|(index, inbox)| {
-        let (latest, resolver, peers) = (latest.clone(), resolver.clone(), peers.clone());
+/// The threads of the workers.
+struct Threads {
+    /// How each cluster's workers are reached, in the order of the threads.
+    workers: Vec<Arc<[WorkerHandle]>>,
+    running: Vec<thread::JoinHandle<()>>,
+}
+
+/// Starts the threads, each with a worker for each cluster.
+fn start_workers(latest: &Latest, resolver: &Arc<Resolver>) -> io::Result<Threads> {
+    let clusters = latest.clusters();
+    let threads = clusters[0].process.settings.threads;
+    let mut parts: Vec<Vec<Part>> = (0..threads).map(|_| Vec::new()).collect();
+    let mut workers = Vec::new();
+    for shared in clusters.iter() {
+        let (own, inboxes): (Vec<_>, Vec<_>) = (0..threads).map(|_| message::channel()).unzip();
+        let peers: Arc<[WorkerHandle]> = own.into();
+        for (parts, inbox) in parts.iter_mut().zip(inboxes) {
+            parts.push(Part { shared: shared.clone(), peers: peers.clone(), inbox });
+        }
+        workers.push(peers);
+    }
+    let running = parts.into_iter().enumerate().map(|(index, parts)| {
+        let (resolver, latest) = (resolver.clone(), latest.clone());
         thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || worker::run(index, latest, resolver, peers, inbox))
+            .spawn(move || worker::run(index, parts, &latest, resolver))
     });
-    Ok((handles, threads.collect::<io::Result<_>>()?))
+    Ok(Threads { workers, running: running.collect::<io::Result<_>>()? })
 }
 
 /// Measures what the process has allocated, for as long as it runs and while there is a limit.
 async fn watch_memory(latest: Latest) {
     let mut generations = latest.watch();
     loop {
-        let shared = generations.borrow_and_update().clone();
-        if shared.settings.clients.memory_limit.is_some() {
-            shared.measure_memory();
+        let process = generations.borrow_and_update()[0].process.clone();
+        if process.settings.clients.memory_limit.is_some() {
+            process.measure_memory();
             sleep(MEMORY_INTERVAL).await;
         } else if generations.changed().await.is_err() {
             return;

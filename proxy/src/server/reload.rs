@@ -73,7 +73,7 @@ impl Reload {
 
     async fn wait(&mut self) -> Reason {
         loop {
-            let on = self.latest.shared().settings.reload;
+            let on = self.latest.home().process.settings.reload;
             tokio::select! {
                 _ = self.hangup.recv() => match on {
                     ReloadOn::Off => warn!(signal = "SIGHUP", "settings are not read again: reload is off"),
@@ -92,7 +92,7 @@ impl Reload {
 
     async fn read(&mut self, reason: Reason) {
         let files: Vec<_> = self.watched.files().cloned().collect();
-        let read_at = (self.latest.shared().wall_clock)();
+        let read_at = (self.latest.home().process.wall_clock)();
         let mut last = Last { read_at, files: files.clone(), ..Last::default() };
         if let Some(file) = Stamps::of(files.clone()).unrepeatable() {
             last.errors.push(format!("{}: is no regular file, so it can't be read again", file.display()));
@@ -122,8 +122,8 @@ impl Reload {
     /// # Errors
     /// Where a port can't be bound; nothing has changed then.
     fn apply(&self, mut settings: Settings, reason: Reason) -> io::Result<Changes> {
-        let now = self.latest.shared();
-        let changes = Changes::between(&now.settings, &mut settings);
+        let now = self.latest.home().process.clone();
+        let changes = Changes::between(&now.settings, &mut settings).map_err(io::Error::other)?;
         if !changes.restart.is_empty() {
             warn!(keys = changes.restart.join(", "), "changed, but needs a restart");
         }
@@ -134,16 +134,18 @@ impl Reload {
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         let bound = ports.bind_new(&settings)?;
         // From here on nothing fails. Those who connect now find the new tenants.
-        let next = self.latest.publish(now.next(settings));
+        self.latest.publish(settings);
+        let home = self.latest.home();
+        let next = &home.process;
         ports.follow(&next.settings, bound);
-        self.backends.follow(&next.settings.cluster);
+        self.backends.follow(&next.settings.clusters);
         if next.settings.clients.max_clients > now.settings.clients.max_clients {
             open_files::raise(next.settings.clients.max_clients);
         }
         if next.settings.log.filter != now.settings.log.filter {
             self.origin.filter_log(&next.settings.log.filter);
         }
-        let metrics = next.metrics.control();
+        let metrics = home.metrics.control();
         metrics.config_generation.set(next.generation);
         metrics.config_reloads.add(1);
         info!(generation = next.generation, ?reason, changed = %changes, "settings applied");
@@ -151,10 +153,10 @@ impl Reload {
     }
 
     fn refuse(&self, errors: &[String]) {
-        let now = self.latest.shared();
+        let now = self.latest.home();
         now.metrics.control().config_reload_failures.add(1);
         errors.iter().for_each(|mistake| error!(%mistake, "settings can't be applied"));
-        let (mistakes, generation) = (errors.len(), now.generation);
+        let (mistakes, generation) = (errors.len(), now.process.generation);
         error!(mistakes, generation, "the settings in force stay");
     }
 }

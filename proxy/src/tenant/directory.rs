@@ -8,11 +8,14 @@ use sha2::{Digest, Sha256};
 use super::limits::{Limits, Usage};
 use super::namespace::Namespace;
 use super::proof::Proof;
+use super::shares::Account;
 use crate::backend::lane::LoginId;
 use crate::backend::logins::Logins;
+use crate::cluster::id::ClusterId;
 use crate::command::access::Access;
 use crate::command::spec::Spec;
 use crate::command::table::Table;
+use crate::config::settings::ClusterSettings;
 use crate::config::tenants::{Connections, TenantSettings};
 
 /// All tenants of the proxy and their users.
@@ -41,6 +44,8 @@ pub struct Member {
 pub struct Tenant {
     /// What it is called.
     name: Arc<str>,
+    /// Which cluster has its keys.
+    pub cluster: ClusterId,
     /// As the operator wrote it.
     pub settings: TenantSettings,
     /// What it may say; `None`: whatever the proxy serves.
@@ -52,6 +57,8 @@ pub struct Tenant {
     /// How much of everything it may have; `None`: no limit is set.
     limits: Option<Arc<Limits>>,
     usage: Arc<Usage>,
+    /// Its place among the tenants: what it has under way is counted by it.
+    account: Account,
 }
 
 /// Why nobody was let in. Not told to who asks.
@@ -66,26 +73,42 @@ pub enum LoginError {
 impl Directory {
     /// The directory of these tenants. Where none of them has users, everybody is the first one's `default`.
     #[must_use]
-    pub fn new(settings: &[TenantSettings], logins: &Logins) -> Self {
-        Self::of(settings, logins, |_| None)
+    pub fn new(settings: &[TenantSettings], clusters: &[ClusterSettings], logins: &Logins) -> Self {
+        Self::of(settings, clusters, logins, None)
     }
 
     /// The directory of these tenants in the place of this one. Tenants that are in both go on with what they use; one
     /// whose settings are the same is the same one.
     #[must_use]
-    pub fn succeeded_by(&self, settings: &[TenantSettings], logins: &Logins) -> Self {
-        Self::of(settings, logins, |name| self.tenant(name))
+    pub fn succeeded_by(
+        &self,
+        settings: &[TenantSettings],
+        clusters: &[ClusterSettings],
+        logins: &Logins,
+    ) -> Self {
+        Self::of(settings, clusters, logins, Some(self))
     }
 
-    fn of<'a>(
+    fn of(
         settings: &[TenantSettings],
+        clusters: &[ClusterSettings],
         logins: &Logins,
-        before: impl Fn(&str) -> Option<&'a Arc<Tenant>>,
+        old: Option<&Self>,
     ) -> Self {
         let table = Table::builtin();
-        let tenant = |settings: &TenantSettings| match before(&settings.name) {
-            Some(before) if before.settings == *settings => Arc::clone(before),
-            before => Arc::new(Tenant::new(settings, &table, logins, before.map(Arc::as_ref))),
+        let kept = |name: &str| old?.tenants.iter().find(|tenant| **tenant.name() == *name);
+        let taken: Vec<_> =
+            settings.iter().filter_map(|tenant| kept(&tenant.name)).map(|tenant| tenant.account).collect();
+        // Those above 65,536 share an account.
+        let mut free = (0..=u16::MAX).map(Account).filter(|account| !taken.contains(account));
+        let tenant = |tenant: &TenantSettings| {
+            let before = kept(&tenant.name);
+            if let Some(same) = before.filter(|before| before.settings == *tenant) {
+                return Arc::clone(same);
+            }
+            let account = before.map(|before| before.account);
+            let account = account.unwrap_or_else(|| free.next().unwrap_or(Account(u16::MAX)));
+            Arc::new(Tenant::new((tenant, clusters), account, &table, logins, before.map(Arc::as_ref)))
         };
         let tenants: Vec<_> = settings.iter().map(tenant).collect();
         let mut users = HashMap::new();
@@ -165,7 +188,17 @@ impl Directory {
 
 impl Tenant {
     /// As the settings have it, in the place of what it was before.
-    fn new(settings: &TenantSettings, table: &Table, logins: &Logins, before: Option<&Self>) -> Self {
+    fn new(
+        (settings, clusters): (&TenantSettings, &[ClusterSettings]),
+        account: Account,
+        table: &Table,
+        logins: &Logins,
+        before: Option<&Self>,
+    ) -> Self {
+        // The check has seen to it that there is one of this name.
+        let cluster =
+            clusters.iter().position(|cluster| cluster.name == settings.cluster).unwrap_or_default();
+        let cluster = ClusterId(cluster as u16);
         let access = settings.commands.clone().map(|rules| Access::new(rules, table));
         let backend =
             settings.backend.as_ref().map_or(LoginId::PROXY, |backend| logins.number(&backend.login));
@@ -178,7 +211,7 @@ impl Tenant {
             _ => Some(Arc::new(Limits::new(settings.limits, usage.clone()))),
         };
         let settings = settings.clone();
-        Self { name, access, namespace, backend, limits, usage, settings }
+        Self { name, cluster, account, access, namespace, backend, limits, usage, settings }
     }
 
     /// Its limits; `None` where none is set: what it uses is not counted then.
@@ -197,6 +230,12 @@ impl Tenant {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What its requests are counted by.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.account
     }
 
     /// Whether it may say this command.
@@ -254,7 +293,6 @@ impl Tenant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::limits::LimitsSettings;
     use crate::config::tenants::{DEFAULT_TENANT, User};
 
     fn tenant(name: &str, users: &[(&str, &[&str])]) -> TenantSettings {
@@ -263,21 +301,13 @@ mod tests {
             passwords: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
         };
         let users = users.iter().map(user).collect();
-        TenantSettings {
-            name: name.to_owned(),
-            users,
-            namespace: None,
-            commands: None,
-            backend: None,
-            listen: Vec::new(),
-            limits: LimitsSettings::default(),
-        }
+        TenantSettings { users, ..TenantSettings::new(name) }
     }
 
     #[test]
     fn any_password_of_a_user_lets_it_in_as_its_tenant() {
         let shop = tenant("shop", &[("ann", &["old", "new"]), ("bob", &["x"])]);
-        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[]), shop], &Logins::default());
+        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[]), shop], &[], &Logins::default());
         assert!(directory.unnamed().is_none());
         for password in ["old", "new"] {
             let member = directory.log_in(b"ann", password.as_bytes()).expect("ann");
@@ -299,14 +329,14 @@ mod tests {
     fn a_default_user_without_a_password_is_who_says_nothing() {
         let guests = tenant("guests", &[("default", &[])]);
         let directory =
-            Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests], &Logins::default());
+            Directory::new(&[tenant(DEFAULT_TENANT, &[("ann", &["x"])]), guests], &[], &Logins::default());
         assert_eq!(directory.unnamed().map(|member| &**member.tenant.name()), Some("guests"));
         assert!(directory.log_in(b"default", b"whatever").is_ok());
     }
 
     #[test]
     fn without_users_everybody_is_the_default_user() {
-        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[])], &Logins::default());
+        let directory = Directory::new(&[tenant(DEFAULT_TENANT, &[])], &[], &Logins::default());
         assert!(!directory.has_users());
         assert_eq!(directory.unnamed().map(|member| &*member.user), Some("default"));
         assert!(directory.log_in(b"default", b"any").is_ok());
@@ -318,9 +348,9 @@ mod tests {
         use crate::tenant::limits::Used;
 
         let settings = [tenant(DEFAULT_TENANT, &[]), tenant("shop", &[("ann", &["x"])])];
-        let old = Directory::new(&settings, &Logins::default());
+        let old = Directory::new(&settings, &[], &Logins::default());
         old.tenants()[1].limits_state().add(Used::Clients, 7);
-        let new = old.succeeded_by(&[settings[1].clone(), tenant("web", &[])], &Logins::default());
+        let new = old.succeeded_by(&[settings[1].clone(), tenant("web", &[])], &[], &Logins::default());
         let used = |index: usize| new.tenants()[index].limits_state().used(Used::Clients);
         assert_eq!((used(0), used(1)), (7, 0));
     }

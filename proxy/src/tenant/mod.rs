@@ -15,3 +15,6 @@ pub mod messages;
 pub mod rewrite;
 pub mod script;
 pub mod translation;
+
+pub mod shares;
+pub mod window;

@@ -142,15 +142,12 @@ fn is_old(spec: &Spec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::limits::LimitsSettings;
     use crate::config::settings::Secret;
     use crate::config::tenants::{BackendLogin, Connections, NamespaceId, NamespaceSettings, Placement};
 
     fn tenant(placement: Option<Placement>, databases: u16, commands: Option<&str>) -> TenantSettings {
         let table = Table::builtin();
         TenantSettings {
-            name: "shop".to_owned(),
-            users: Vec::new(),
             namespace: placement.map(|placement| NamespaceSettings {
                 id: NamespaceId::parse("k3m9x2ab").unwrap(),
                 placement,
@@ -161,8 +158,7 @@ mod tests {
                 login: BackendLogin { user: "slotway-shop".into(), password: Secret::new("secret".into()) },
                 connections: Connections::Shared,
             }),
-            listen: Vec::new(),
-            limits: LimitsSettings::default(),
+            ..TenantSettings::new("shop")
         }
     }
 

@@ -43,7 +43,8 @@ impl Directory {
 impl Tenant {
     /// Whether its keys are not those of the tenant as it was: whatever decides where keys stand is compared here.
     fn stands_elsewhere(&self, before: &Self) -> bool {
-        self.settings.namespace != before.settings.namespace
+        (self.settings.namespace, &self.settings.cluster)
+            != (before.settings.namespace, &before.settings.cluster)
     }
 
     /// Whether its rules are not those of the tenant as it was.
@@ -71,6 +72,7 @@ mod tests {
     use super::*;
     use crate::backend::logins::Logins;
     use crate::config::limits::LimitsSettings;
+    use crate::config::settings::DEFAULT_CLUSTER;
     use crate::config::tenants::{NamespaceId, NamespaceSettings, Placement, TenantSettings, User};
 
     fn tenant(name: &str, users: &[(&str, &[&str])]) -> TenantSettings {
@@ -89,6 +91,8 @@ mod tests {
             backend,
             listen,
             limits: LimitsSettings::default(),
+            cluster: DEFAULT_CLUSTER.to_owned(),
+            weight: 1,
         }
     }
 
@@ -99,9 +103,9 @@ mod tests {
         password: &str,
         after: &[TenantSettings],
     ) -> Result<(), Revoked> {
-        let before = Directory::new(before, &Logins::default());
+        let before = Directory::new(before, &[], &Logins::default());
         let member = before.log_in(user.as_bytes(), password.as_bytes()).expect("a login");
-        before.succeeded_by(after, &Logins::default()).successor(member).map(|_| ())
+        before.succeeded_by(after, &[], &Logins::default()).successor(member).map(|_| ())
     }
 
     #[test]
@@ -132,24 +136,28 @@ mod tests {
 
     #[test]
     fn who_never_logged_in_stays_until_he_has_to() {
-        let nobody = Directory::new(&[tenant("default", &[])], &Logins::default());
+        let nobody = Directory::new(&[tenant("default", &[])], &[], &Logins::default());
         let unnamed = nobody.unnamed().expect("nobody has to");
-        let users = nobody.succeeded_by(&[tenant("default", &[("default", &["x"])])], &Logins::default());
+        let users =
+            nobody.succeeded_by(&[tenant("default", &[("default", &["x"])])], &[], &Logins::default());
         assert_eq!(users.successor(unnamed).map(|_| ()), Err(Revoked::Proof));
-        let others = nobody.succeeded_by(&[tenant("default", &[("ann", &["x"])])], &Logins::default());
+        let others = nobody.succeeded_by(&[tenant("default", &[("ann", &["x"])])], &[], &Logins::default());
         assert_eq!(others.successor(unnamed).map(|_| ()), Err(Revoked::User));
-        let guests = nobody
-            .succeeded_by(&[tenant("default", &[("default", &[]), ("ann", &["x"])])], &Logins::default());
+        let guests = nobody.succeeded_by(
+            &[tenant("default", &[("default", &[]), ("ann", &["x"])])],
+            &[],
+            &Logins::default(),
+        );
         assert!(guests.successor(unnamed).is_ok());
     }
 
     #[test]
     fn a_tenant_that_did_not_change_is_the_same_one() {
         let settings = [tenant("default", &[]), tenant("shop", &[("ann", &["x"])])];
-        let before = Directory::new(&settings, &Logins::default());
+        let before = Directory::new(&settings, &[], &Logins::default());
         let mut changed = settings;
         changed[0].users.push(User { name: "bob".to_owned(), passwords: Vec::new() });
-        let after = before.succeeded_by(&changed, &Logins::default());
+        let after = before.succeeded_by(&changed, &[], &Logins::default());
         let same = |name| Arc::ptr_eq(before.tenant(name).expect("it"), after.tenant(name).expect("it"));
         assert!(same("shop") && !same("default"));
     }

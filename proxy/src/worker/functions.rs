@@ -121,7 +121,7 @@ struct Source {
 impl Source {
     /// Gives `node` what it lacks, within the time of a command.
     async fn repair(self, node: Endpoint) {
-        let limit = self.shared.settings.cluster.command_timeout;
+        let limit = self.shared.cluster.command_timeout;
         let given = timeout(limit, self.give(&node)).await;
         let gave = matches!(given, Ok(Ok(libraries)) if libraries > 0);
         match given {

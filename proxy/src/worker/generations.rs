@@ -11,11 +11,15 @@ use crate::backend::owner::Owner;
 use crate::shared::Shared;
 
 /// Switches to each generation as it comes, until the process ends.
-pub(super) async fn follow(worker: Rc<RefCell<Worker>>, mut generations: watch::Receiver<Arc<Shared>>) {
+pub(super) async fn follow(
+    worker: Rc<RefCell<Worker>>,
+    mut generations: watch::Receiver<Arc<[Arc<Shared>]>>,
+) {
     loop {
         // The one that the worker began with may be old by now.
         let newest = generations.borrow_and_update().clone();
-        worker.borrow_mut().switch(newest);
+        let id = worker.borrow().shared.id;
+        worker.borrow_mut().switch(newest[id.place()].clone());
         if generations.changed().await.is_err() {
             return;
         }
@@ -25,13 +29,13 @@ pub(super) async fn follow(worker: Rc<RefCell<Worker>>, mut generations: watch::
 impl Worker {
     /// From here on everything is done by `next`: requests that are under way keep what they were given.
     fn switch(&mut self, next: Arc<Shared>) {
-        if next.generation == self.shared.generation {
+        if next.process.generation == self.shared.process.generation {
             return;
         }
-        self.connector.follow(&next.settings.cluster);
-        self.private.follow(&next.settings.private);
+        self.connector.follow(&next.cluster);
+        self.private.follow(&next.process.settings.private);
         self.clients.follow(&next);
-        if !Arc::ptr_eq(&next.tenants, &self.shared.tenants) {
+        if !Arc::ptr_eq(&next.process.tenants, &self.shared.process.tenants) {
             self.clients.succeed(&next, &self.commands, &mut self.limits);
         }
         self.shared = next;

@@ -15,22 +15,24 @@ mod monitoring;
 mod plans;
 mod question;
 mod resend;
+mod siblings;
 mod subscriptions;
 
 use std::cell::RefCell;
-use std::io::Write;
+use std::panic::resume_unwind;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
+use tokio::task::{JoinSet, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use self::message::{Inbox, Message, WorkerHandle};
 use self::question::ask_all;
+use self::siblings::Siblings;
 use crate::backend::connect::Connector;
 use crate::backend::owner::{Owner, Replies};
 use crate::backend::pool::{LinkKey, Pool};
@@ -38,11 +40,10 @@ use crate::backend::task;
 use crate::client::clients::Clients;
 use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
-use crate::client::limited::Limited;
 use crate::client::local::Question;
 use crate::client::session::Session;
-use crate::client::share::Shares;
-use crate::client::task::ClientTask;
+use crate::client::share::Quotas;
+use crate::cluster::id::ClusterId;
 use crate::command::table::Table;
 use crate::dns::resolver::Resolver;
 use crate::latest::Latest;
@@ -60,9 +61,13 @@ pub struct Worker {
     pub clients: Clients,
     pool: Pool,
     private: PrivatePool,
-    limits: Shares,
-    /// What every socket of this thread is read into.
+    limits: Quotas,
+    /// What every socket of this thread is read into; empty while a sibling has it.
     scratch: Box<[u8]>,
+    /// All workers of this thread.
+    siblings: Rc<Siblings>,
+    /// Whether new clients are read once more only: the process ends.
+    drains: bool,
     questions: Vec<Question>,
     metrics: Arc<WorkerMetrics>,
     connector: Rc<Connector>,
@@ -70,6 +75,8 @@ pub struct Worker {
     started: Instant,
     /// Makes the next tick come at once: the worker had nothing to look at, and now has.
     wake_tick: Rc<Notify>,
+    /// Clients did what is over with this turn, see [`turns`].
+    spent: Rc<Notify>,
     /// When idle private connections are next looked at.
     next_sweep: u64,
     /// Its place among the workers.
@@ -78,24 +85,32 @@ pub struct Worker {
     watching: Vec<Arc<str>>,
     /// When links for subscriptions are next asked for a sign of life.
     next_pulse: u64,
-    /// The memory measurement that clients were last closed by.
-    shed_by: u64,
     /// Itself, for the tasks that it starts.
     this: Weak<RefCell<Self>>,
 }
 
-// Large enough that a reply of 16 KiB is rarely cut, small enough to stay in the second-level cache.
-const SCRATCH: usize = 128 * 1024;
-// How often deadlines are looked at while requests are under way, and otherwise.
+// How often deadlines are looked at while requests are under way, otherwise, and where there is no client: of many
+// clusters most may be unused.
 const TICK: Duration = Duration::from_millis(10);
 const IDLE_TICK: Duration = Duration::from_millis(100);
+const UNUSED_TICK: Duration = Duration::from_secs(1);
 // How often idle and unauthenticated clients are looked for.
 const SWEEP: u64 = 1_000;
 // How often a node that we have only subscribed at is asked for a sign of life.
 const PULSE: u64 = 2_000;
 
-/// Runs worker `index` on this thread until it was told to drain and has.
-pub fn run(index: usize, latest: Latest, resolver: Arc<Resolver>, peers: Arc<[WorkerHandle]>, inbox: Inbox) {
+/// What a thread needs to serve one cluster.
+pub struct Part {
+    /// The cluster.
+    pub shared: Arc<Shared>,
+    /// The cluster's workers on all threads.
+    pub peers: Arc<[WorkerHandle]>,
+    /// What the one of this thread is told.
+    pub inbox: Inbox,
+}
+
+/// Runs a worker for each cluster on thread `index`, until all were told to drain and have.
+pub fn run(index: usize, parts: Vec<Part>, latest: &Latest, resolver: Arc<Resolver>) {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
     let runtime = match built {
         Ok(runtime) => runtime,
@@ -105,11 +120,23 @@ pub fn run(index: usize, latest: Latest, resolver: Arc<Resolver>, peers: Arc<[Wo
         }
     };
     runtime.block_on(async {
-        let worker = Worker::new(index, latest.shared(), resolver, peers);
-        spawn_local(generations::follow(worker.clone(), latest.watch()));
-        spawn_local(follow_topology(worker.clone()));
-        spawn_local(tick(worker.clone()));
-        serve(worker, inbox).await;
+        let siblings = Rc::new(Siblings::default());
+        // One clock: clients that go from one worker to another keep their times.
+        let started = Instant::now();
+        let mut serving = JoinSet::new();
+        for Part { shared, peers, inbox } in parts {
+            let worker = Worker::new(index, shared, resolver.clone(), peers, siblings.clone(), started);
+            siblings.add(&worker);
+            spawn_local(generations::follow(worker.clone(), latest.watch()));
+            spawn_local(follow_topology(worker.clone()));
+            spawn_local(tick(worker.clone()));
+            spawn_local(turns(worker.clone()));
+            serving.spawn_local(serve(worker, inbox));
+        }
+        while let Some(served) = serving.join_next().await {
+            // The thread ends as it would by a panic of its own, which the server tells of.
+            served.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+        }
     });
 }
 
@@ -147,20 +174,24 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
             Some(Message::CloseMonitors) => worker.clients.close_monitors(),
             Some(Message::Drain(grace)) => {
                 drain_until = Some(Instant::now() + grace);
+                worker.drains = true;
                 worker.clients.iter_mut().for_each(Client::drain);
             }
         }
     }
 }
 
+/// A client of a sibling may still come here.
 fn is_drained(worker: &RefCell<Worker>, end: Instant) -> bool {
+    if Instant::now() < end {
+        return worker.borrow().siblings.clone().are_idle();
+    }
     let clients = &worker.borrow().clients;
     let (left, plans) = (clients.len(), clients.plans.len());
-    let over = Instant::now() >= end;
-    if over && (left > 0 || plans > 0) {
+    if left > 0 || plans > 0 {
         tracing::warn!(clients = left, plans, "closing clients at the end of the grace period");
     }
-    over || (left == 0 && plans == 0)
+    true
 }
 
 async fn follow_topology(worker: Rc<RefCell<Worker>>) {
@@ -181,14 +212,30 @@ async fn follow_topology(worker: Rc<RefCell<Worker>>) {
 }
 
 async fn tick(worker: Rc<RefCell<Worker>>) {
-    let wake = worker.borrow().wake_tick.clone();
+    let (wake, siblings) = (worker.borrow().wake_tick.clone(), worker.borrow().siblings.clone());
     loop {
-        if worker.borrow_mut().on_tick() {
+        let excess = worker.borrow().shared.process.memory_excess();
+        siblings.shed(excess);
+        let pause = worker.borrow_mut().on_tick();
+        if pause == TICK {
             sleep(TICK).await;
         } else {
             // Over or woken: either way it is time to look.
-            let _ = timeout(IDLE_TICK, wake.notified()).await;
+            let _ = timeout(pause, wake.notified()).await;
         }
+    }
+}
+
+/// Tells when the sockets were looked at behind what clients had done at once, while several tenants ask.
+async fn turns(worker: Rc<RefCell<Worker>>) {
+    let spent = worker.borrow().spent.clone();
+    loop {
+        spent.notified().await;
+        // The runtime goes on behind its next look at the sockets.
+        yield_now().await;
+        let mut worker = worker.borrow_mut();
+        worker.clients.shares.next_turn();
+        worker.settle();
     }
 }
 
@@ -198,33 +245,37 @@ impl Worker {
         shared: Arc<Shared>,
         resolver: Arc<Resolver>,
         peers: Arc<[WorkerHandle]>,
+        siblings: Rc<Siblings>,
+        started: Instant,
     ) -> Rc<RefCell<Self>> {
         let metrics = shared.metrics.worker(index).clone();
         let wake_tick = Rc::<Notify>::default();
         let connector =
-            Rc::new(Connector::new(shared.settings.cluster.clone(), resolver, shared.logins.clone()));
+            Rc::new(Connector::new(shared.cluster.clone(), resolver, shared.process.logins.clone()));
         Rc::new_cyclic(|this| {
             RefCell::new(Self {
                 clients: Clients::new(&shared, metrics.clone()),
                 pool: Pool::new(),
                 private: PrivatePool::new(
-                    shared.caps.clone(),
-                    shared.settings.private.clone(),
+                    shared.process.caps.clone(),
+                    shared.process.settings.private.clone(),
                     metrics.clone(),
                 ),
                 next_sweep: 0,
-                scratch: vec![0; SCRATCH].into_boxed_slice(),
+                scratch: Box::default(),
+                siblings,
+                drains: false,
                 questions: Vec::new(),
                 metrics,
                 connector,
                 peers,
-                started: Instant::now(),
-                limits: Shares::new(wake_tick.clone()),
+                started,
+                limits: Quotas::new(wake_tick.clone()),
                 wake_tick,
+                spent: Rc::default(),
                 index,
                 watching: Vec::new(),
                 next_pulse: 0,
-                shed_by: 0,
                 this: this.clone(),
                 commands: shared.topology.commands(),
                 shared,
@@ -233,35 +284,24 @@ impl Worker {
     }
 
     fn accept(&mut self, stream: std::net::TcpStream, permit: Permit) {
-        let login = self.shared.first_login();
-        let limited = match Limited::enter(&login, 0, &mut self.limits) {
-            Ok(limited) => limited,
-            Err(refusal) => {
-                self.metrics.clients_refused.add(1);
-                // Best effort, as at the limit of all clients.
-                let _ = (&stream).write(&refusal.reply());
-                return;
-            }
-        };
         // A client that is gone before it was served is nobody's error.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-        let Some(this) = self.this.upgrade() else { return };
         let local = self.clients.own_addresses.share(local);
-        let mut session = Session::new(self.shared.next_client_id(), peer, local, login, self.now());
+        let process = &self.shared.process;
+        let session = Session::new(process.next_client_id(), peer, local, process.first_login(), self.now());
         debug!(client.addr = %peer, client.id = session.id, "client connected");
-        session.limit(limited);
         self.metrics.clients_accepted.add(1);
-        let (key, generation) =
-            self.clients.insert(|generation| Client::new(stream, generation, session, permit));
-        spawn_local(ClientTask::new(this, key, generation));
+        self.serve_client(Box::new(Client::new(stream, session, permit)));
     }
 
     /// A client together with what handling its requests needs, and the read buffer; `None` once it is gone.
     pub fn client_turn(&mut self, key: u32, generation: u32) -> Option<(&mut Client, Turn<'_>, &mut [u8])> {
+        self.fetch_buffer();
         let now = self.now();
         let Self { shared, commands, clients, pool, private, limits, scratch, questions, metrics, .. } = self;
-        let (client, spares, retries, plans, pubsub, feed, scripts) = clients.parts(key, generation)?;
+        let (client, spares, retries, plans, pubsub, feed, scripts, shares) =
+            clients.parts(key, generation)?;
         let random = fastrand::u32(..);
         let turn = Turn {
             shared,
@@ -275,6 +315,8 @@ impl Worker {
             feed,
             scripts,
             limits,
+            shares,
+            contended: false,
             questions,
             metrics,
             random,
@@ -307,13 +349,14 @@ impl Worker {
         self.settle();
     }
 
-    /// Looks at deadlines; true while there are any.
-    fn on_tick(&mut self) -> bool {
+    /// Looks at deadlines; tells when to look again.
+    fn on_tick(&mut self) -> Duration {
         let now = self.now();
         if self.shared.reads_leave_primary {
             self.pool.follow_readers(self.shared.topology.readers());
         }
         self.pool.tick(now);
+        self.clients.tick_shares(now);
         let due = self.clients.retries.take_due(now);
         self.resend(due);
         self.clients.tick_subscriptions(now);
@@ -335,19 +378,33 @@ impl Worker {
             self.next_sweep = now + SWEEP;
             self.private.sweep(now);
         }
-        let (excess, measurement) = self.shared.memory_excess();
-        if excess > 0 && measurement != self.shed_by {
-            self.shed_by = measurement;
-            self.clients.shed(excess);
-        }
         self.settle();
-        stuck
+        // The memory of a thread's clients is looked after by one of its workers.
+        let measures = self.shared.id == ClusterId::default()
+            && self.shared.process.settings.clients.memory_limit.is_some();
+        if stuck
             || waiting
             || limited
+            || measures
             || !self.clients.retries.is_empty()
             || self.clients.pubsub.is_waiting()
-            || self.shared.settings.clients.memory_limit.is_some()
             || self.pool.links().any(|link| !link.in_flight.is_empty())
+        {
+            TICK
+        } else if self.clients.is_empty() && self.clients.plans.is_empty() {
+            UNUSED_TICK
+        } else {
+            IDLE_TICK
+        }
+    }
+
+    /// Has clients go on whose tenants have room again.
+    #[cold]
+    fn settle_shares(&mut self) {
+        self.clients.call_waiting();
+        if self.clients.shares.has_spent() {
+            self.spent.notify_one();
+        }
     }
 
     fn drive(&self, key: LinkKey) {
@@ -362,6 +419,13 @@ impl Owner for Worker {
 
     fn parts(&mut self) -> (&mut Pool, &mut [u8], &mut Clients) {
         (&mut self.pool, &mut self.scratch, &mut self.clients)
+    }
+
+    #[inline]
+    fn fetch_buffer(&mut self) {
+        if self.scratch.is_empty() {
+            self.borrow_scratch();
+        }
     }
 
     fn settle(&mut self) {
@@ -379,6 +443,9 @@ impl Owner for Worker {
         self.send_subscriptions();
         self.show_feed();
         self.clients.flush(&[]);
+        if self.clients.shares.are_contended() {
+            self.settle_shares();
+        }
         self.end_unblocks();
         self.open_private();
         let (pubsub, metrics) = (&mut self.clients.pubsub, &self.metrics);
@@ -412,6 +479,14 @@ impl Owner for Worker {
 
     fn on_login_refused(&mut self) {
         self.metrics.backend_logins_refused.add(1);
+    }
+
+    fn is_contended(&self) -> bool {
+        self.clients.shares.are_contended()
+    }
+
+    fn on_round_trip(&mut self, micros: u64) {
+        self.clients.shares.window.on_round_trip(micros);
     }
 
     fn on_node_lost(&mut self) {

@@ -89,17 +89,17 @@ fn server(turn: &Turn<'_>) -> Rows {
         ("os", std::env::consts::OS.to_owned()),
         ("arch_bits", usize::BITS.to_string()),
         ("process_id", std::process::id().to_string()),
-        ("run_id", turn.shared.node_id.to_string()),
-        ("tcp_port", turn.shared.port().to_string()),
+        ("run_id", turn.shared.process.node_id.to_string()),
+        ("tcp_port", turn.shared.process.port().to_string()),
         ("uptime_in_seconds", uptime.to_string()),
         ("uptime_in_days", (uptime / 86_400).to_string()),
-        ("slotway_config_generation", turn.shared.generation.to_string()),
+        ("slotway_config_generation", turn.shared.process.generation.to_string()),
     ]);
     rows
 }
 
 fn clients(turn: &Turn<'_>) -> Rows {
-    let settings = &turn.shared.settings;
+    let settings = &turn.shared.process.settings;
     vec![
         ("connected_clients", turn.shared.metrics.sum(|m| &m.clients).to_string()),
         ("maxclients", settings.clients.max_clients.to_string()),
@@ -108,7 +108,7 @@ fn clients(turn: &Turn<'_>) -> Rows {
 }
 
 fn memory(turn: &Turn<'_>) -> Rows {
-    let memory = (turn.shared.memory)();
+    let memory = (turn.shared.process.memory)();
     vec![
         ("used_memory", memory.allocated.to_string()),
         ("used_memory_rss", memory.resident.to_string()),
@@ -134,7 +134,7 @@ fn slotway(turn: &Turn<'_>) -> Rows {
     let map = turn.pool.slot_map();
     let mut rows = vec![
         ("slotway_version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("slotway_threads", turn.shared.settings.threads.to_string()),
+        ("slotway_threads", turn.shared.process.settings.threads.to_string()),
         ("slotway_slot_map_generation", map.generation().0.to_string()),
         ("slotway_shards", map.shard_slots().len().to_string()),
         ("slotway_nodes", map.nodes().len().to_string()),

@@ -79,7 +79,8 @@ impl<'a> HelloOptions<'a> {
 }
 
 fn write_hello(session: &Session, turn: &Turn<'_>, out: &mut Vec<u8>) {
-    let server = turn.shared.server();
+    // Of the cluster that it is served by from here on.
+    let server = turn.shared.process.server(session.login().cluster().unwrap_or(turn.shared.id));
     let mut writer = ReplyWriter::new(out, session.protocol);
     writer.map(7);
     writer.bulk(b"server");
@@ -109,7 +110,7 @@ pub(super) fn auth(
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
     let (user, password) = match (request.arg(1), request.arg(2), request.arg(3)) {
-        (Some(_), None, None) if !turn.shared.tenants.has_users() => {
+        (Some(_), None, None) if !turn.shared.process.tenants.has_users() => {
             return Err(Refusal::AuthUnneeded);
         }
         (Some(password), None, None) => (&b"default"[..], password),

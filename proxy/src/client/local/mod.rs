@@ -96,7 +96,7 @@ pub fn answer(
         },
         Local::Echo => writer.bulk(request.arg(1).unwrap_or_default()),
         Local::Time => {
-            let micros = (turn.shared.wall_clock)();
+            let micros = (turn.shared.process.wall_clock)();
             writer.array(2);
             writer.bulk((micros / 1_000_000).to_string().as_bytes());
             writer.bulk((micros % 1_000_000).to_string().as_bytes());
@@ -118,7 +118,7 @@ pub fn answer(
             return Ok(Answer::ReplyAndClose);
         }
         Local::Reset => {
-            session.reset(turn.shared.first_login());
+            session.reset(turn.shared.process.first_login());
             ReplyWriter::new(out, session.protocol).simple("RESET");
         }
         Local::Accept => writer.simple("OK"),

@@ -244,7 +244,7 @@ fn finish(client: &mut Client, turn: &mut Turn<'_>) -> bool {
 
 /// Takes a piece of what the step's node said, behind what comes in front.
 pub(super) fn on_piece(client: &mut Client, bytes: &[u8], cut: &Cut, turn: &mut Turn<'_>) -> Progress {
-    let most = turn.shared.settings.cluster.cross_slot_memory;
+    let most = turn.shared.cluster.cross_slot_memory;
     let Some(several) = client.job_mut().and_then(|job| job.several_mut()) else { return Progress::Useless };
     let is_trailing = cut.first && (several.too_large || !several.reply.is_empty());
     if is_trailing {

@@ -120,7 +120,7 @@ pub(in super::super) fn watch(
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
     let watched = client.watched_bytes() + request.len() + others.iter().map(|it| it.1.len()).sum::<usize>();
-    if watched > turn.shared.settings.clients.max_request_bytes {
+    if watched > turn.shared.process.settings.clients.max_request_bytes {
         return Err(Refusal::LargeTransaction);
     }
     begin(client, Kind::Watch, slot, request, turn);
