@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, value_parser};
 
 use slotway::config::error::ConfigErrors;
+use slotway::config::reading::Reading;
 use slotway::config::settings::Settings;
 use slotway::config::written::Written;
 
@@ -179,7 +180,7 @@ fn exit_code(error: &clap::Error) -> ExitCode {
 
 impl RunFlags {
     /// The settings that the file, the environment (`log` is [`LOG_VARIABLE`]) and the flags give together.
-    pub(crate) fn settings(&self, log: Option<&str>) -> Result<Settings, ConfigErrors> {
+    pub(crate) fn read(&self, log: Option<&str>) -> Reading {
         let mut written = Written::default();
         if let Some(path) = &self.config {
             written.read_file(path);
@@ -206,7 +207,7 @@ impl RunFlags {
             let (key, value) = set.split_once('=').unwrap_or((set, ""));
             written.set_any("--set", key.trim(), value.trim());
         }
-        written.check()
+        written.read()
     }
 
     /// A backend in flags replaces the file's, a login in flags (or in their URLs) replaces the file's.
@@ -283,7 +284,7 @@ mod tests {
     }
 
     fn settings(line: &str) -> Settings {
-        run(line).settings(None).unwrap_or_else(|errors| panic!("{errors}"))
+        run(line).read(None).settings.unwrap_or_else(|errors| panic!("{errors}"))
     }
 
     fn with_file(text: &str, check: impl Fn(&str)) {
@@ -320,7 +321,7 @@ mod tests {
 
     #[test]
     fn neither_a_file_nor_a_backend_says_what_to_give() {
-        let said = run("").settings(None).unwrap_err().to_string();
+        let said = run("").read(None).settings.unwrap_err().to_string();
         for part in ["--cluster redis://HOST:PORT", "--standalone", "--shard", "--config FILE", "slotway dev"]
         {
             assert!(said.contains(part), "{said}");
@@ -350,7 +351,7 @@ mod tests {
     #[test]
     fn the_log_filter_is_the_flags_then_the_environments_then_the_files() {
         with_file("cluster.seeds = ['redis://a']\nlog.filter = 'error'", |file| {
-            let filter = |line: &str, log| run(line).settings(log).unwrap().log.filter;
+            let filter = |line: &str, log| run(line).read(log).settings.unwrap().log.filter;
             let line = format!("--config {file}");
             assert_eq!(filter(&line, None), "error");
             assert_eq!(filter(&line, Some("debug")), "debug");
@@ -370,7 +371,7 @@ mod tests {
     fn mistakes_of_file_and_flags_are_told_together() {
         with_file("threads = 0\nclients = { backlock = 1 }", |file| {
             let line = format!("--config {file} --cluster h:1 --listen here --grace-period 5 --set x");
-            let errors = run(&line).settings(Some("loud")).unwrap_err();
+            let errors = run(&line).read(Some("loud")).settings.unwrap_err();
             assert_eq!(errors.0.len(), 7, "{errors}");
         });
     }

@@ -29,8 +29,11 @@ pub mod live;
 pub mod dns;
 
 pub mod config;
+pub mod latest;
 pub mod process;
 pub mod shared;
+
+pub mod reload;
 
 pub mod admin;
 pub mod metrics;

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::config::settings::ClientSettings;
+use crate::latest::Latest;
 use crate::metrics::Metrics;
 use crate::permit::{Load, Permit};
 use crate::refusal::Refusal;
@@ -46,16 +47,13 @@ impl Workers {
 const PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// Accepts for ever; where the address is one `tenant`'s own, for that one.
-pub async fn run(
-    listener: TcpListener,
-    tenant: Option<Arc<str>>,
-    workers: Workers,
-    settings: Arc<ClientSettings>,
-    metrics: Arc<Metrics>,
-) {
+pub async fn run(listener: TcpListener, tenant: Option<Arc<str>>, workers: Workers, latest: Latest) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => admit(stream, &tenant, &workers, &settings, &metrics),
+            Ok((stream, _)) => {
+                let home = latest.home();
+                admit(stream, &tenant, &workers, &home.process.settings.clients, &home.metrics);
+            }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 warn!(%error, "cannot accept clients");

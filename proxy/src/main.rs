@@ -18,6 +18,7 @@ use slotway::config::settings::{LogFormat, LogSettings, Settings};
 use slotway::config::tenants::TenantSettings;
 use slotway::config::written::Written;
 use slotway::live::survey;
+use slotway::reload::origin::Origin;
 use slotway::tenant::rights::Rights;
 
 /// Gives memory back after a storm of clients, and can say how much is in use.
@@ -26,7 +27,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match cli::parse(env::args_os()) {
-        Ok(Command::Run(flags)) => run(&flags),
+        Ok(Command::Run(flags)) => run(flags),
         Ok(Command::Check { file, live }) => check(&file, live),
         Ok(Command::Tenants(TenantsCommand::Plan { file, cluster })) => plan(&file, cluster.as_deref()),
         Ok(Command::Commands) => commands(),
@@ -35,24 +36,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(flags: &RunFlags) -> ExitCode {
-    let settings = match flags.settings(env::var(LOG_VARIABLE).ok().as_deref()) {
+fn run(flags: Box<RunFlags>) -> ExitCode {
+    let mut origin = Origin::new(move || flags.read(env::var(LOG_VARIABLE).ok().as_deref()));
+    let settings = match origin.begin().settings {
         Ok(settings) => settings,
         Err(errors) => return refuse(&errors),
     };
-    log_to_stderr(&settings.log);
-    match serve(settings) {
+    origin.set_filter_log(log_to_stderr(&settings.log));
+    match slotway::server::run(settings, Some(origin)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "cannot serve");
             ExitCode::FAILURE
         }
     }
-}
-
-/// Serves until a signal ends it gracefully.
-fn serve(settings: Settings) -> io::Result<()> {
-    slotway::server::run(settings)
 }
 
 fn check(file: &Path, live: bool) -> ExitCode {
@@ -135,13 +132,25 @@ fn say(mut to: impl Write, line: fmt::Arguments<'_>) {
     let _ = writeln!(to, "{line}");
 }
 
-fn log_to_stderr(settings: &LogSettings) {
+/// Begins to log; gives what changes the filter.
+fn log_to_stderr(settings: &LogSettings) -> Box<dyn Fn(&str) + Send + Sync> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(&settings.filter))
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
     match settings.format {
-        LogFormat::Text => log.init(),
-        LogFormat::Journal => log.without_time().init(),
+        LogFormat::Text => {
+            let log = log.with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            // An error would say that nobody logs any more.
+            Box::new(move |filter| drop(handle.reload(EnvFilter::new(filter))))
+        }
+        LogFormat::Journal => {
+            let log = log.without_time().with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            Box::new(move |filter| drop(handle.reload(EnvFilter::new(filter))))
+        }
     }
 }

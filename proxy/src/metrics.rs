@@ -149,6 +149,10 @@ metrics! {
     scripts_told: Counter, "Scripts given to a node over a new connection, in front of their first call.";
     scripts_repaired: Counter, "NOSCRIPT replies after which the script was given to the node and called again.";
     functions_repaired: Counter, "Libraries of functions given to a node that lacked them.";
+    clients_revoked: Counter, "Clients closed because a reload of the settings took their login away.";
+    config_generation: Gauge, "Number of the settings in force, counted from 1 at the start.";
+    config_reloads: Counter, "Times the settings were read again and applied.";
+    config_reload_failures: Counter, "Times the settings were read again and were not valid, or could not be applied; the old ones stay.";
     tenants_contended: Gauge, "Whether several tenants ask, so that each has its share of what may be under way.";
     tenants_waited: Counter, "Times a client's requests waited because its tenant had its share.";
     tenants_window: Gauge, "Bytes that may be under way at the backends while several tenants ask.";

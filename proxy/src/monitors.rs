@@ -15,7 +15,7 @@ pub struct Monitors {
     tenants: ArcSwap<Vec<Arc<str>>>,
     workers: Box<[Watching]>,
     /// Bytes that may be on their way to a worker.
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 #[derive(Default, Debug)]
@@ -33,8 +33,13 @@ impl Monitors {
     /// Nobody watches.
     #[must_use]
     pub fn new(workers: usize, limit: usize) -> Self {
-        let (all, tenants) = (AtomicUsize::new(0), ArcSwap::default());
+        let (all, tenants, limit) = (AtomicUsize::new(0), ArcSwap::default(), AtomicUsize::new(limit));
         Self { all, tenants, workers: (0..workers).map(|_| Watching::default()).collect(), limit }
+    }
+
+    /// From here on so many bytes may be on their way to a worker.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Whether anybody watches: one load, for every request.
@@ -70,7 +75,7 @@ impl Monitors {
         if watching.monitors.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        if watching.backlog.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit {
+        if watching.backlog.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit.load(Ordering::Relaxed) {
             watching.backlog.fetch_sub(bytes, Ordering::Relaxed);
             watching.missed.store(true, Ordering::Relaxed);
             return false;

@@ -4,8 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
-
 use crate::backend::handshake::ServerIdentity;
 use crate::backend::logins::Logins;
 use crate::client::session::Login;
@@ -18,18 +16,23 @@ use crate::tenant::directory::Directory;
 use crate::tenant::logins::FailedLogins;
 use crate::tenant::script::Names;
 
-/// Shared by all workers of all clusters; built once.
+/// Shared by all workers of all clusters. What a reload changes is of one generation; the rest is the same in all.
+#[derive(Clone)]
 pub struct Process {
     /// As checked.
     pub settings: Settings,
-    /// Who may log in, as of the last reload.
-    pub tenants: ArcSwap<Directory>,
+    /// Counts the settings that were applied, from 1.
+    pub generation: u64,
+    /// When these were, in microseconds since 1970.
+    pub applied_at: u64,
+    /// Who may log in.
+    pub tenants: Arc<Directory>,
     /// The users that tenants are at the backends.
     pub logins: Arc<Logins>,
     /// Where logins failed lately.
-    pub failed_logins: FailedLogins,
+    pub failed_logins: Arc<FailedLogins>,
     /// What scripts of namespaces are called there and at the servers.
-    pub script_names: Names,
+    pub script_names: Arc<Names>,
     /// New with each process: what the servers call run_id, and our node id.
     pub node_id: NodeId,
     /// How many private connections there may be.
@@ -40,6 +43,12 @@ pub struct Process {
     pub memory: fn() -> Memory,
     /// What each cluster's backends look like now.
     topologies: Vec<Arc<Topology>>,
+    counts: Arc<Counts>,
+}
+
+/// What is counted over all generations.
+#[derive(Debug)]
+struct Counts {
     next_client_id: AtomicU64,
     /// By how much the process is above its memory limit, and the number of the measurement that said so.
     memory_excess: (AtomicU64, AtomicU64),
@@ -73,45 +82,70 @@ impl Process {
         Self {
             topologies,
             caps: Arc::new(Caps::new(settings.private.max_connections, settings.private.max_per_node)),
-            tenants: ArcSwap::from_pointee(Directory::new(&settings.tenants, &settings.clusters, &logins)),
+            tenants: Arc::new(Directory::new(&settings.tenants, &settings.clusters, &logins)),
             logins,
-            failed_logins: FailedLogins::default(),
-            script_names: Names::default(),
+            failed_logins: Arc::default(),
+            script_names: Arc::default(),
             node_id: NodeId(surroundings.node_id),
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
-            next_client_id: AtomicU64::new(1),
-            memory_excess: Default::default(),
+            counts: Arc::new(Counts { next_client_id: AtomicU64::new(1), memory_excess: Default::default() }),
+            generation: 1,
+            applied_at: (surroundings.wall_clock)(),
             settings,
+        }
+    }
+
+    /// The next generation, with these settings. What a reload can't change has to be as it is, see
+    /// [`crate::config::changes`].
+    #[must_use]
+    pub fn next(&self, settings: Settings) -> Self {
+        let tenants = if settings.tenants == self.settings.tenants {
+            Arc::clone(&self.tenants)
+        } else {
+            Arc::new(self.tenants.succeeded_by(&settings.tenants, &settings.clusters, &self.logins))
+        };
+        let (generation, applied_at) = (self.generation + 1, (self.wall_clock)());
+        Self { generation, applied_at, tenants, settings, ..self.clone() }
+    }
+
+    /// Has what outlives the generations keep this one's limits.
+    pub fn take_over(&self) {
+        self.caps.set_limits(self.settings.private.max_connections, self.settings.private.max_per_node);
+        if self.settings.clients.memory_limit.is_none() {
+            self.counts.memory_excess.0.store(0, Ordering::Relaxed);
         }
     }
 
     /// A number that no other client of this process has.
     pub fn next_client_id(&self) -> u64 {
-        self.next_client_id.fetch_add(1, Ordering::Relaxed)
+        self.counts.next_client_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Measures the process's memory against its limit, for [`Self::memory_excess`]. One thread calls this.
     pub fn measure_memory(&self) {
         let Some(limit) = self.settings.clients.memory_limit else { return };
         let excess = (self.memory)().allocated.saturating_sub(limit as u64);
-        self.memory_excess.0.store(excess, Ordering::Relaxed);
-        self.memory_excess.1.fetch_add(1, Ordering::Release);
+        self.counts.memory_excess.0.store(excess, Ordering::Relaxed);
+        self.counts.memory_excess.1.fetch_add(1, Ordering::Release);
     }
 
     /// What one thread has to give back, and the number of the measurement, by which the thread knows
     /// whether it already has.
     #[must_use]
     pub fn memory_excess(&self) -> (u64, u64) {
-        let measurement = self.memory_excess.1.load(Ordering::Acquire);
-        (self.memory_excess.0.load(Ordering::Relaxed).div_ceil(self.settings.threads as u64), measurement)
+        let measurement = self.counts.memory_excess.1.load(Ordering::Acquire);
+        (
+            self.counts.memory_excess.0.load(Ordering::Relaxed).div_ceil(self.settings.threads as u64),
+            measurement,
+        )
     }
 
     /// How a client begins: logged in where no users are set, or the default user needs no password; who came in by a
     /// door of `tenant`'s own as that tenant.
     #[must_use]
     pub fn first_login(&self, tenant: Option<&str>) -> Login {
-        self.tenants.load().unnamed(tenant).cloned().map_or(Login::Needed, Login::As)
+        self.tenants.unnamed(tenant).cloned().map_or(Login::Needed, Login::As)
     }
 
     /// Whether a client may be of another cluster than it is served by.

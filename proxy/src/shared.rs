@@ -12,7 +12,9 @@ use crate::cluster::id::ClusterId;
 use crate::cluster::published::Topology;
 use crate::command::local::cluster::OwnNode;
 use crate::config::limits::Limit;
-use crate::config::settings::{BackendKind, ClusterSettings, CrossSlot, CrossSlotTransactions, ReadFrom};
+use crate::config::settings::{
+    BackendKind, ClientSettings, ClusterSettings, CrossSlot, CrossSlotTransactions, ReadFrom,
+};
 use crate::metrics::Metrics;
 use crate::monitors::Monitors;
 use crate::process::Process;
@@ -20,7 +22,8 @@ use crate::resp::scan::RequestLimits;
 use crate::route::split::Together;
 use crate::scripts::store::Store;
 
-/// Shared by all workers of one cluster; built once.
+/// Shared by all workers of one cluster. What a reload changes is of one generation.
+#[derive(Clone)]
 pub struct Shared {
     /// What all clusters share.
     pub process: Arc<Process>,
@@ -47,10 +50,16 @@ pub struct Shared {
     /// How large requests may be of a client that has logged in.
     request_limits: RequestLimits,
     /// Who says MONITOR: of this cluster's clients, who are shown nobody else's requests.
-    pub monitors: Monitors,
+    pub monitors: Arc<Monitors>,
     /// Scripts that went through.
     pub scripts: Arc<Store>,
-    /// Counts commands that take functions away from the servers.
+    counts: Arc<Counts>,
+}
+
+/// What is counted over all generations.
+#[derive(Default, Debug)]
+struct Counts {
+    /// Commands that take functions away from the servers.
     removed_functions: AtomicU64,
     /// When a server was last given functions that it lacked, by the wall clock in microseconds.
     gave_functions: AtomicU64,
@@ -74,29 +83,32 @@ impl Shared {
             connections_per_node: cluster.connections_per_node as u16,
             together,
             databases,
-            marks: Watermarks {
-                pending: clients.max_pending,
-                output: clients.reply_high_watermark,
-                output_limit: clients.reply_limit,
-                pubsub_hard: clients.pubsub_output_hard,
-                pubsub_soft: clients.pubsub_output_soft,
-                pubsub_soft_time: clients.pubsub_output_soft_time.as_millis() as u64,
-            },
-            request_limits: RequestLimits {
-                value: usize::MAX,
-                args: clients.max_args,
-                bulk: clients.max_bulk_bytes,
-                frame: clients.max_request_bytes,
-            },
+            marks: marks(clients),
+            request_limits: request_limits(clients),
             topology,
             metrics,
-            monitors: Monitors::new(process.settings.threads, clients.pubsub_output_hard),
+            monitors: Arc::new(Monitors::new(process.settings.threads, clients.pubsub_output_hard)),
             scripts: Arc::new(Store::new(cluster.script_cache)),
-            removed_functions: AtomicU64::new(0),
-            gave_functions: AtomicU64::new(0),
+            counts: Arc::default(),
             id,
             cluster,
             process,
+        }
+    }
+
+    /// The same cluster in the next generation of the process.
+    #[must_use]
+    pub fn next(&self, process: Arc<Process>) -> Self {
+        let cluster = process.settings.clusters[self.id.place()].clone();
+        let clients = &process.settings.clients;
+        self.monitors.set_limit(clients.pubsub_output_hard);
+        Self {
+            command_timeout: cluster.command_timeout.as_millis() as u64,
+            marks: marks(clients),
+            request_limits: request_limits(clients),
+            cluster,
+            process,
+            ..self.clone()
         }
     }
 
@@ -114,25 +126,26 @@ impl Shared {
 
     /// A client has functions removed: what is being copied from one server to another may be among them.
     pub fn note_removed_functions(&self) {
-        self.removed_functions.fetch_add(1, Ordering::AcqRel);
+        self.counts.removed_functions.fetch_add(1, Ordering::AcqRel);
     }
 
     /// How often that was.
     #[must_use]
     pub fn removed_functions(&self) -> u64 {
-        self.removed_functions.load(Ordering::Acquire)
+        self.counts.removed_functions.load(Ordering::Acquire)
     }
 
     /// A server is given functions that it lacked.
     pub fn note_given_functions(&self) {
-        self.gave_functions.store((self.process.wall_clock)(), Ordering::Release);
+        self.counts.gave_functions.store((self.process.wall_clock)(), Ordering::Release);
     }
 
     /// Whether that was within the time of a command: a server may have said that it lacks a function which it has
     /// by now.
     #[must_use]
     pub fn gave_functions_lately(&self) -> bool {
-        let since = (self.process.wall_clock)().saturating_sub(self.gave_functions.load(Ordering::Acquire));
+        let since =
+            (self.process.wall_clock)().saturating_sub(self.counts.gave_functions.load(Ordering::Acquire));
         since < self.command_timeout.saturating_mul(1_000)
     }
 
@@ -173,5 +186,25 @@ impl Shared {
     #[must_use]
     pub fn own_node(&self, local: SocketAddr) -> OwnNode {
         OwnNode { id: self.process.node_id, address: local }
+    }
+}
+
+fn marks(clients: &ClientSettings) -> Watermarks {
+    Watermarks {
+        pending: clients.max_pending,
+        output: clients.reply_high_watermark,
+        output_limit: clients.reply_limit,
+        pubsub_hard: clients.pubsub_output_hard,
+        pubsub_soft: clients.pubsub_output_soft,
+        pubsub_soft_time: clients.pubsub_output_soft_time.as_millis() as u64,
+    }
+}
+
+fn request_limits(clients: &ClientSettings) -> RequestLimits {
+    RequestLimits {
+        value: usize::MAX,
+        args: clients.max_args,
+        bulk: clients.max_bulk_bytes,
+        frame: clients.max_request_bytes,
     }
 }

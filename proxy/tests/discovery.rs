@@ -85,6 +85,22 @@ async fn one_password_opens_and_another_does_not() {
     let map = first_map(right.topology()).await;
     assert_eq!(map.primaries()[0].endpoint, endpoint("localhost", nodes[0].port));
     assert!(!wrong.topology().is_ready());
+    // Told a better one it asks at once, however often it has failed.
+    wrong.follow(&with("right"));
+    assert!(first_map(wrong.topology()).await.is_complete());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_seeds_are_asked_from_then_on() {
+    if !have_server() {
+        return println!("SKIPPED: redis-server is not in PATH");
+    }
+    let nodes = form_cluster(1, &[]).await;
+    let discovery = discover(cluster(vec![endpoint("127.0.0.1", free_port())]));
+    sleep(Duration::from_millis(100)).await;
+    assert!(!discovery.topology().is_ready(), "nobody is there");
+    discovery.follow(&cluster(vec![endpoint("127.0.0.1", nodes[0].port)]));
+    assert!(first_map(discovery.topology()).await.is_complete());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

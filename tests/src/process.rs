@@ -79,6 +79,12 @@ impl Process {
         kilobytes * 1024
     }
 
+    /// All of its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// The last lines of its log.
     #[must_use]
     pub fn log_tail(&self) -> String {

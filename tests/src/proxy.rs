@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::thread::panicking;
 use std::time::Duration;
@@ -27,7 +27,14 @@ pub struct Proxy {
     /// Taken by a test that ends the process itself.
     ended: bool,
     port: Port,
-    _dir: Dir,
+    dir: Dir,
+}
+
+/// The settings file in the proxy's directory.
+const CONFIG: &str = "slotway.toml";
+
+fn listen_line(port: u16) -> String {
+    format!("listen = [\"127.0.0.1:{port}\"]\n")
 }
 
 /// How a proxy is to be started.
@@ -37,6 +44,8 @@ pub struct Options {
     config: Option<String>,
     /// Serve without waiting for the backends.
     eager: bool,
+    /// The file says where clients connect, so that it can be changed.
+    listens_by_file: bool,
 }
 
 impl Options {
@@ -80,6 +89,13 @@ impl Options {
         self
     }
 
+    /// The file and no flag says where clients connect; [`Proxy::rewrite`] says so too.
+    #[must_use]
+    pub fn listen_by_file(mut self) -> Self {
+        self.listens_by_file = true;
+        self
+    }
+
     /// Do not wait until a PING of a key's owner is answered: the backends are down, or are fakes that
     /// count what they are sent.
     #[must_use]
@@ -97,19 +113,22 @@ impl Options {
     pub fn start(mut self) -> Proxy {
         let (port, dir) = (Port::lease(), Dir::new("proxy"));
         if let Some(config) = &self.config {
-            let file = dir.path().join("slotway.toml");
-            fs::write(&file, config).expect("a writable directory");
+            let listen = if self.listens_by_file { listen_line(port.number()) } else { String::new() };
+            let file = dir.path().join(CONFIG);
+            fs::write(&file, listen + config).expect("a writable directory");
             self.args.extend(["--config".to_owned(), file.display().to_string()]);
         }
         if !self.args.iter().any(|arg| arg == "--threads") {
             // Two, so that what clients of different workers share is tested too.
             self.args.extend(["--threads".to_owned(), "2".to_owned()]);
         }
-        self.args.extend(["--listen".to_owned(), format!("127.0.0.1:{}", port.number())]);
+        if !self.listens_by_file {
+            self.args.extend(["--listen".to_owned(), format!("127.0.0.1:{}", port.number())]);
+        }
         let mut command = Command::new(binary());
         command.args(&self.args).env("RUST_BACKTRACE", "1");
         let process = Process::start(&mut command, &dir.path().join("log"));
-        let mut proxy = Proxy { process, ended: false, port, _dir: dir };
+        let mut proxy = Proxy { process, ended: false, port, dir };
         proxy.wait_until_it_serves(self.eager);
         proxy
     }
@@ -153,6 +172,35 @@ impl Proxy {
         let mut rows = text.lines().filter_map(|line| line.trim().split_once(':'));
         let found = rows.find_map(|(row, value)| (row == name).then(|| value.parse().ok())?);
         found.unwrap_or_else(|| panic!("no number {name} in {text}"))
+    }
+
+    /// A directory of its own, where the settings file is.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Puts another settings file in the place of the one that it was started with. The proxy sees that by itself, or
+    /// is told with [`Self::hang_up`].
+    ///
+    /// # Panics
+    /// Where the directory can't be written.
+    #[track_caller]
+    pub fn rewrite(&self, toml: &str) {
+        let new = self.dir().join("new.toml");
+        fs::write(&new, toml).expect("a writable directory");
+        fs::rename(new, self.dir().join(CONFIG)).expect("a writable directory");
+    }
+
+    /// The line that says where its clients connect, for [`Options::listen_by_file`].
+    #[must_use]
+    pub fn listen_line(&self) -> String {
+        listen_line(self.port.number())
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        self.process.signal(Signal::HUP);
     }
 
     /// Sends SIGTERM; the test sees what happens with [`Self::wait`].

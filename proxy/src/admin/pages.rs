@@ -22,7 +22,7 @@ pub fn metrics(clusters: &[Arc<Shared>]) -> Result<String, fmt::Error> {
     registry.register_collector(Box::new(Workers(clusters.iter().map(Numbers::of).collect())));
     registry.register_collector(Box::new(Gauges::of(clusters)));
     if let Some(shared) = clusters.first() {
-        registry.register_collector(Box::new(Tenants(shared.process.tenants.load_full())));
+        registry.register_collector(Box::new(Tenants(shared.process.tenants.clone())));
     }
     let mut page = String::new();
     prometheus_client::encoding::text::encode(&mut page, &registry)?;

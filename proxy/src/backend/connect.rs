@@ -10,7 +10,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,7 +31,7 @@ use crate::socket;
 
 /// Opens connections to the nodes of one cluster.
 pub struct Connector {
-    settings: ClusterSettings,
+    settings: ArcSwap<ClusterSettings>,
     resolver: Arc<Resolver>,
     logins: Arc<Logins>,
 }
@@ -67,13 +69,26 @@ impl Connector {
     /// For the nodes of the cluster that these settings describe.
     #[must_use]
     pub fn new(settings: ClusterSettings, resolver: Arc<Resolver>, logins: Arc<Logins>) -> Self {
-        Self { settings, resolver, logins }
+        Self { settings: ArcSwap::from_pointee(settings), resolver, logins }
+    }
+
+    /// From here on connections are opened by these settings; those there are stay.
+    pub fn follow(&self, settings: &ClusterSettings) {
+        if **self.settings.load() != *settings {
+            self.settings.store(Arc::new(settings.clone()));
+        }
+    }
+
+    /// How long a connection may take.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        self.settings.load().connect_timeout
     }
 
     /// The pauses between attempts.
     #[must_use]
     pub fn backoff(&self) -> Backoff {
-        let (first, largest) = self.settings.reconnect_backoff;
+        let (first, largest) = self.settings.load().reconnect_backoff;
         Backoff::new(first, largest)
     }
 
@@ -101,8 +116,9 @@ impl Connector {
     }
 
     fn handshake(&self, lane: Lane) -> Result<Handshake, ConnectError> {
-        let user = self.settings.user.as_deref();
-        let handshake = Handshake::new(lane.protocol, user, self.settings.password.as_ref(), lane.database);
+        let settings = self.settings.load();
+        let (user, password) = (settings.user.as_deref(), settings.password.as_ref());
+        let handshake = Handshake::new(lane.protocol, user, password, lane.database);
         let handshake = if lane.reads() { handshake.reading_from_replica() } else { handshake };
         Ok(match lane.login {
             LoginId::PROXY => handshake,
@@ -138,11 +154,12 @@ impl Connector {
         handshake: &Handshake,
     ) -> Result<(TcpStream, Handshake), ConnectError> {
         let mut last = ConnectError::TimedOut;
+        let limit = self.connect_timeout();
         // The resolver bounds its own time, and gives at least one address. Each has its time: one that drops
         // packets must not keep the next from being tried.
         for address in self.resolver.lookup(&endpoint.host).await? {
             let address = SocketAddr::new(address, endpoint.port);
-            match timeout(self.settings.connect_timeout, connect(address, handshake.clone())).await {
+            match timeout(limit, connect(address, handshake.clone())).await {
                 Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = ConnectError::TimedOut,

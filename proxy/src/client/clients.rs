@@ -126,6 +126,15 @@ impl Clients {
         }
     }
 
+    /// Takes over a new generation's limits.
+    pub fn follow(&mut self, shared: &Shared) {
+        self.marks = shared.marks;
+        self.plans.set_limit(shared.cluster.cross_slot_memory);
+        self.read_time_kept_back = shared.read_time_kept_back();
+        // New limits of time hold at once.
+        self.next_sweep = 0;
+    }
+
     /// Adds a client; returns its key and generation.
     pub fn insert(&mut self, mut client: Box<Client>) -> (u32, u32) {
         let generation = self.next_generation;
@@ -209,7 +218,7 @@ impl Clients {
     /// every `interval` milliseconds.
     pub fn sweep(&mut self, now: u64, interval: u64, shared: &Shared) {
         let settings = &shared.process.settings.clients;
-        let must_log_in = shared.process.tenants.load().wants_logins();
+        let must_log_in = shared.process.tenants.wants_logins();
         if now < self.next_sweep || (settings.idle_timeout.is_none() && !must_log_in) {
             return;
         }

@@ -113,6 +113,7 @@ impl Patience {
 /// Open ──QUIT, EOF, protocol error──▶ Closing ──all replies written──▶ gone
 ///   ├──logged in at another cluster──▶ Leaving ──▶ Open, in another worker
 ///   ├──the proxy ends──▶ Draining ──what had arrived was read──▶ Closing
+///   ├──a reload took its login──▶ Revoked ──all replies written──▶ gone
 ///   └──killed, socket error, too slow──▶ Broken ──▶ gone
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,6 +126,8 @@ pub(super) enum State {
     Leaving,
     /// No further request is read; what is in flight is still answered.
     Closing,
+    /// The same, and a blocking command does not wait any longer: nothing is taken from a server for it any more.
+    Revoked,
     /// To be closed at once.
     Broken,
 }
@@ -340,7 +343,7 @@ impl Client {
     pub(super) fn is_over(&self) -> bool {
         match self.state {
             State::Open | State::Draining => false,
-            State::Closing => self.replies.is_empty() && self.output.is_empty(),
+            State::Closing | State::Revoked => self.replies.is_empty() && self.output.is_empty(),
             State::Leaving | State::Broken => true,
         }
     }
@@ -378,6 +381,19 @@ impl Client {
         self.rest = None;
         self.stopped = false;
         self.wake();
+    }
+
+    /// It may not be here any more: no further request is handled, those under way are answered, a blocking command
+    /// ends. False where it is leaving already.
+    pub fn revoke(&mut self) -> bool {
+        if matches!(self.state, State::Revoked | State::Broken) {
+            return false;
+        }
+        self.state = State::Revoked;
+        self.rest = None;
+        self.stopped = false;
+        self.wake();
+        true
     }
 
     /// Reads what has arrived, then closes behind its replies: the proxy ends.

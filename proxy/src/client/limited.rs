@@ -76,8 +76,20 @@ impl Limited {
             limits.usage().note_acted(Limit::Clients);
             return Err(Refusal::MaxClients);
         }
-        Ok(Some(Box::new(Self {
-            share: shares.of(limits),
+        Ok(Some(Box::new(Self::new(shares.of(limits), answered))))
+    }
+
+    /// The same of a client that is there already: new limits close nobody's connection.
+    fn stay(login: &Login, answered: u32, shares: &mut Quotas) -> Option<Box<Self>> {
+        let limits = login.member()?.tenant.limits()?;
+        limits.usage().add(Used::Clients, 1);
+        Some(Box::new(Self::new(shares.of(limits), answered)))
+    }
+
+    /// Counted by its tenant already.
+    fn new(share: Rc<Share>, answered: u32) -> Self {
+        Self {
+            share,
             place: None,
             requests: VecDeque::new(),
             request_bytes: 0,
@@ -86,22 +98,24 @@ impl Limited {
             is_admitted: false,
             refusals: 0,
             told: Told::default(),
-        })))
+        }
     }
 
     /// Takes notice of the requests that were begun and answered since the last time; how many were answered.
     fn follow(&mut self, (answered, opened): (u32, u32)) -> (usize, usize) {
-        let begun = opened.wrapping_sub(self.answered.wrapping_add(self.requests.len() as u32));
+        // Those that were under way when it came are not its own, and may not be answered yet.
+        let ahead = |of: u32, than: u32| u32::try_from(of.wrapping_sub(than) as i32).unwrap_or(0);
+        let begun = ahead(opened, self.answered.wrapping_add(self.requests.len() as u32));
         for place in 0..begun {
             let bytes = if place == 0 { self.last } else { 0 };
             self.requests.push_back(bytes);
             self.request_bytes += bytes as usize;
         }
-        let done = answered.wrapping_sub(self.answered);
+        let done = ahead(answered, self.answered);
         for _ in 0..done {
             self.request_bytes -= self.requests.pop_front().unwrap_or(0) as usize;
         }
-        self.answered = answered;
+        self.answered = self.answered.wrapping_add(done);
         if self.requests.is_empty() && self.requests.capacity() > KEPT_REQUESTS {
             self.requests = VecDeque::new();
         }
@@ -355,6 +369,22 @@ impl Client {
         self.is_limited = limited.is_some();
         self.session.limit(limited);
         Ok(())
+    }
+
+    /// Its tenant has other limits from here on. Where it waits at one of the old ones it goes on, and may have to wait
+    /// again.
+    pub(super) fn take_limits(&mut self, shares: &mut Quotas) {
+        self.session.limit(None);
+        let (_, opened) = self.replies.ends();
+        let limited = Limited::stay(self.session.login(), opened, shares);
+        self.is_limited = limited.is_some();
+        self.session.limit(limited);
+        if matches!(self.wait, Wait::Tenant | Wait::Own) {
+            self.let_go();
+        }
+        self.tell_tenant(0);
+        // It may wait for a private connection.
+        self.wake();
     }
 
     /// Tells its tenant what it uses now, and that so much was written to it. Lets it go on where it was at a limit of

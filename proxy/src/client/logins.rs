@@ -46,7 +46,7 @@ pub(super) fn log_in(
     turn: &Turn<'_>,
 ) -> Result<Login, Refusal> {
     let source = Source::of(session.peer.ip());
-    let directory = turn.shared.process.tenants.load();
+    let directory = &turn.shared.process.tenants;
     let failed = match directory.log_in(session.door.tenant.as_deref(), user, password) {
         Ok(member) => {
             turn.shared.process.failed_logins.note_success(source);

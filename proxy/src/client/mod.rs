@@ -38,3 +38,4 @@ pub mod replies;
 pub mod retry;
 pub mod spares;
 mod subscriber;
+mod succession;

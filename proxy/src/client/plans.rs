@@ -61,6 +61,11 @@ impl Plans {
         Self { running: Slab::new(), outbox: Vec::new(), next_ticket: 0, held: 0, limit, torn: 0 }
     }
 
+    /// From here on they may hold so much.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Begins a plan, whose calls go over `lane` and whose end answers `asker`.
     pub fn start(&mut self, asker: Origin, lane: Lane, (plan, calls): Begun) {
         debug_assert!(!calls.is_empty(), "a plan begins with a call");

@@ -110,7 +110,7 @@ fn poll_client(
     if client.private.is_some() {
         drive::poll(client, turn, scratch, cx);
     }
-    if client.state == State::Closing
+    if matches!(client.state, State::Closing | State::Revoked)
         && let Poll::Ready(Err(_)) = poll_discard(client, scratch, cx)
     {
         client.state = State::Broken;

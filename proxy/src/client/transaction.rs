@@ -1,6 +1,9 @@
 //! MULTI to EXEC: commands are kept here until EXEC sends them all at once, so that nobody else's command can
 //! come between them on a shared connection.
 
+use std::collections::HashSet;
+use std::num::NonZeroU16;
+
 use super::connection::Client;
 use super::dispatch::{self, Flow, Turn};
 use super::exec;
@@ -37,6 +40,8 @@ pub struct Transaction {
     pub(super) selected: Option<u16>,
     /// Which names the replies tell, of a client in a namespace: one for each that is queued.
     pub(super) tells: Vec<Tells>,
+    /// The numbers of the commands among them, each once: rules may change before they run.
+    said: Vec<NonZeroU16>,
 }
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -104,6 +109,11 @@ impl Transaction {
         let mut shares = self.shares.map(|shares| *shares).unwrap_or_default();
         shares.writes = writes;
         shares
+    }
+
+    /// Whether one of these commands is among them.
+    pub(super) fn has_any(&self, commands: &HashSet<NonZeroU16>) -> bool {
+        self.said.iter().any(|number| commands.contains(number))
     }
 
     /// As one request.
@@ -273,6 +283,8 @@ pub(super) fn queue(
         transaction.add(place, frame, turn);
     }
     transaction.queued += 1;
+    let new = spec.number.filter(|number| !transaction.said.contains(number));
+    transaction.said.extend(new);
     transaction.writes |= !only_reads(spec);
     transaction.selected = selected.or(transaction.selected);
     client.answer(b"+QUEUED\r\n", turn.spares);

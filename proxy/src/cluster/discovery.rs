@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{Instrument, debug, info, warn};
@@ -38,6 +39,7 @@ use crate::resp::value::Value;
 /// The running task; dropping this ends it. The published map stays readable.
 pub struct Discovery {
     topology: Arc<Topology>,
+    settings: watch::Sender<ClusterSettings>,
     task: JoinHandle<()>,
 }
 
@@ -52,9 +54,22 @@ impl Discovery {
         control: &Handle,
     ) -> Self {
         let topology = Arc::new(Topology::new(commands));
-        let task = Task::new(settings, resolver, Arc::clone(&topology)).run();
+        let (sender, news) = watch::channel(settings.clone());
+        let task = Task::new(news, resolver, Arc::clone(&topology)).run();
         let task = control.spawn(task.instrument(log_span(&settings.name)));
-        Self { topology, task }
+        Self { topology, settings: sender, task }
+    }
+
+    /// From here on it asks by these settings, whose backend has to be of the same kind: at once where something
+    /// changed, so that a password that is wrong is soon known.
+    pub fn follow(&self, settings: &ClusterSettings) {
+        self.settings.send_if_modified(|own| {
+            let changed = own != settings;
+            if changed {
+                own.clone_from(settings);
+            }
+            changed
+        });
     }
 
     /// What it publishes.
@@ -72,6 +87,8 @@ impl Drop for Discovery {
 
 struct Task {
     settings: ClusterSettings,
+    /// New ones.
+    news: watch::Receiver<ClusterSettings>,
     is_cluster: bool,
     resolver: Arc<Resolver>,
     topology: Arc<Topology>,
@@ -135,7 +152,12 @@ const MAX_COMMANDS: usize = 4 << 20;
 const COMMANDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Task {
-    fn new(settings: &ClusterSettings, resolver: Arc<Resolver>, topology: Arc<Topology>) -> Self {
+    fn new(
+        mut news: watch::Receiver<ClusterSettings>,
+        resolver: Arc<Resolver>,
+        topology: Arc<Topology>,
+    ) -> Self {
+        let settings = news.borrow_and_update().clone();
         let (seeds, shards) = match &settings.backend {
             BackendKind::Cluster { seeds } => (seeds.clone(), Vec::new()),
             BackendKind::Standalone { endpoint, .. } => {
@@ -159,7 +181,8 @@ impl Task {
             backoff: Backoff::new(first, largest),
             protocol: Protocol::Resp3,
             shards,
-            settings: settings.clone(),
+            settings,
+            news,
         }
     }
 
@@ -200,6 +223,10 @@ impl Task {
             let next = learning.map_or(refresh, |learning| learning.min(refresh));
             tokio::select! {
                 () = sleep_until(next.into()) => return,
+                Ok(()) = self.news.changed() => {
+                    self.follow();
+                    return;
+                }
                 () = self.topology.commands_requested() => self.learning.on_request(),
                 () = self.topology.refresh_requested() => {
                     // Where nothing can change a reason is none.
@@ -208,6 +235,18 @@ impl Task {
                     }
                 }
             }
+        }
+    }
+
+    /// Takes over new settings.
+    fn follow(&mut self) {
+        self.settings = self.news.borrow_and_update().clone();
+        let ClusterSettings { refresh_interval, refresh_min_interval, .. } = self.settings;
+        self.schedule.set_pauses(refresh_interval, refresh_min_interval, Instant::now().into_std());
+        let (first, largest) = self.settings.reconnect_backoff;
+        self.backoff = Backoff::new(first, largest);
+        if let BackendKind::Cluster { seeds } = &self.settings.backend {
+            self.candidates.set_seeds(seeds);
         }
     }
 

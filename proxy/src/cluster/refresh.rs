@@ -28,6 +28,12 @@ impl Schedule {
         Self { interval, min_interval, due: now, began: None, wanted: false }
     }
 
+    /// From here on with these pauses: the next refresh is due after the new interval at the latest.
+    pub fn set_pauses(&mut self, interval: Duration, min_interval: Duration, now: Instant) {
+        self.due = self.due.min(now + interval);
+        (self.interval, self.min_interval) = (interval, min_interval);
+    }
+
     /// There is a reason to refresh.
     pub fn on_request(&mut self) {
         self.wanted = true;
@@ -93,6 +99,14 @@ impl Candidates {
         let mut candidates = Self { seeds: seeds.to_vec(), all: Vec::new(), turn: 0 };
         candidates.learn(&[]);
         candidates
+    }
+
+    /// From here on these are the seeds.
+    pub fn set_seeds(&mut self, seeds: &[Endpoint]) {
+        self.seeds = seeds.to_vec();
+        let nodes: Vec<_> = self.all.iter().filter(|node| node.origin == Origin::Topology).collect();
+        let nodes: Vec<_> = nodes.into_iter().map(|node| node.endpoint.clone()).collect();
+        self.learn(&nodes);
     }
 
     /// Takes over the nodes of a new topology; what is known of a node that stays is kept.

@@ -33,7 +33,10 @@ use crate::resp::value::Value;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The running task; dropping this ends it.
-pub struct Watch(JoinHandle<()>);
+pub struct Watch {
+    connector: Arc<Connector>,
+    task: JoinHandle<()>,
+}
 
 impl Watch {
     /// Begins to watch on the runtime `control`; `None` where every read goes to a primary.
@@ -49,22 +52,27 @@ impl Watch {
             return None;
         }
         let max_lag = settings.max_replica_lag.map(|bytes| bytes as u64);
+        let connector = Arc::new(Connector::new(settings.clone(), resolver, Arc::default()));
         let task = Task {
             survey: Survey::new(settings.read_from, max_lag),
-            limit: settings.connect_timeout,
-            connector: Arc::new(Connector::new(settings.clone(), resolver, Arc::default())),
+            connector: Arc::clone(&connector),
             topology,
             metrics,
             connections: HashMap::new(),
             busy: HashSet::new(),
         };
-        Some(Self(control.spawn(task.run().instrument(log_span(&settings.name)))))
+        Some(Self { connector, task: control.spawn(task.run().instrument(log_span(&settings.name))) })
+    }
+
+    /// From here on it connects by these settings. Who may be read from is as it was.
+    pub fn follow(&self, settings: &ClusterSettings) {
+        self.connector.follow(settings);
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -72,8 +80,6 @@ type Connection = Link<TcpStream>;
 
 struct Task {
     survey: Survey,
-    /// How long a node may take to answer.
-    limit: Duration,
     connector: Arc<Connector>,
     topology: Arc<Topology>,
     metrics: Arc<Metrics>,
@@ -125,7 +131,8 @@ impl Task {
                     let connection = self.connections.remove(&node);
                     (node, connection)
                 });
-                asked.spawn(ask_shard(self.connector.clone(), self.limit, nodes.collect()));
+                let limit = self.connector.connect_timeout();
+                asked.spawn(ask_shard(self.connector.clone(), limit, nodes.collect()));
             }
         }
         self.publish();

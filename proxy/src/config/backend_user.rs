@@ -37,7 +37,7 @@ impl BackendUserFile {
     }
 
     pub(super) fn read_password_file(&mut self, entry: &mut Entry<'_>) {
-        self.file = entry.text().map(PathBuf::from);
+        self.file = entry.file();
         self.broken |= self.file.is_none();
     }
 

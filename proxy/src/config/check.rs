@@ -24,6 +24,7 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
         admin: file.admin,
         threads: file.threads.unwrap_or_else(cores),
         grace_period: file.grace_period,
+        reload: file.reload,
         clients: file.clients,
         tenants,
         private: file.private,

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(super) struct Entry<'a> {
     /// `"off"` is allowed too.
     optional: bool,
     errors: &'a mut Vec<ConfigError>,
+    /// Files that the settings name: what stands in them is a part of the settings.
+    files: &'a mut Vec<PathBuf>,
 }
 
 /// How much of a value an error may show.
@@ -65,8 +68,9 @@ impl<'a> Entry<'a> {
         value: &'a Value,
         source: &'a Arc<str>,
         errors: &'a mut Vec<ConfigError>,
+        files: &'a mut Vec<PathBuf>,
     ) -> Self {
-        Self { path: path.to_owned(), value, source, shown: Shown::All, optional: false, errors }
+        Self { path: path.to_owned(), value, source, shown: Shown::All, optional: false, errors, files }
     }
 
     /// The same, but its value is never shown.
@@ -139,6 +143,13 @@ impl<'a> Entry<'a> {
     /// A text that is not empty.
     pub(super) fn text(&mut self) -> Option<String> {
         self.parse("a text that is not empty", |text| (!text.is_empty()).then(|| text.to_owned()))
+    }
+
+    /// The path of a file that is read with the settings, and again when it changes.
+    pub(super) fn file(&mut self) -> Option<PathBuf> {
+        let path = PathBuf::from(self.text()?);
+        self.files.push(path.clone());
+        Some(path)
     }
 
     /// A text that `parse` takes; what it takes is said in `allowed`.
@@ -296,7 +307,15 @@ impl<'a> Entry<'a> {
     }
 
     fn inner<'b>(&'b mut self, path: String, value: &'b Value) -> Entry<'b> {
-        Entry { path, value, source: self.source, shown: self.shown, optional: false, errors: self.errors }
+        Entry {
+            path,
+            value,
+            source: self.source,
+            shown: self.shown,
+            optional: false,
+            errors: self.errors,
+            files: self.files,
+        }
     }
 
     fn place(&self) -> Place {

@@ -13,7 +13,7 @@ use super::entry::{Entry, Key, is_name, put};
 use super::error::ConfigError;
 use super::settings::{
     AtLimit, ClientSettings, CrossSlot, CrossSlotTransactions, DEFAULT_CLUSTER, DnsSettings, LogFormat,
-    LogSettings, PrivateSettings, ReadFrom, Secret,
+    LogSettings, PrivateSettings, ReadFrom, ReloadOn, Secret,
 };
 use super::tenant_file::{read_tenant, read_user};
 use super::tenants::{TenantSettings, User};
@@ -27,6 +27,7 @@ pub(super) struct File {
     /// `None`: as many as there are cores.
     pub(super) threads: Option<usize>,
     pub(super) grace_period: Duration,
+    pub(super) reload: ReloadOn,
     pub(super) clients: ClientSettings,
     pub(super) users: Vec<User>,
     pub(super) tenants: Vec<TenantSettings>,
@@ -98,6 +99,7 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("admin", |file, entry| put(&mut file.admin, entry.or_off(|entry| entry.address()))),
     row("threads", |file, entry| put(&mut file.threads, entry.whole(THREADS).map(Some))),
     row("grace_period", |file, entry| put(&mut file.grace_period, entry.duration(Duration::ZERO..=HOUR))),
+    row("reload", |file, entry| put(&mut file.reload, read_reload(entry))),
     // [clients]
     row("clients.max_clients", |file, entry| {
         put(&mut file.clients.max_clients, entry.whole(1..=10_000_000));
@@ -202,7 +204,7 @@ pub(super) const CLUSTER_KEYS: &[Key<ClusterFile>] = &[
         put(&mut cluster.login.password, entry.hidden().text().map(Secret::new).map(Some));
     }),
     row("password_file", |cluster, entry| {
-        put(&mut cluster.login.password_file, entry.text().map(PathBuf::from).map(Some));
+        put(&mut cluster.login.password_file, entry.file().map(Some));
     }),
     row("password_env", |cluster, entry| {
         put(&mut cluster.login.password_env, entry.text().map(Some));
@@ -277,6 +279,15 @@ fn read_format(entry: &mut Entry<'_>) -> Option<LogFormat> {
     })
 }
 
+fn read_reload(entry: &mut Entry<'_>) -> Option<ReloadOn> {
+    entry.parse("\"watch\", \"signal\" or \"off\"", |text| match text {
+        "watch" => Some(ReloadOn::Watch),
+        "signal" => Some(ReloadOn::Signal),
+        "off" => Some(ReloadOn::Off),
+        _ => None,
+    })
+}
+
 fn read_at_limit(entry: &mut Entry<'_>) -> Option<AtLimit> {
     entry.parse("\"wait\" or \"refuse\"", |text| match text {
         "wait" => Some(AtLimit::Wait),
@@ -334,6 +345,8 @@ impl Default for File {
             admin: None,
             threads: None,
             grace_period: 10 * SECOND,
+            // Passwords and settings that an orchestrator mounts change without a signal.
+            reload: ReloadOn::Watch,
             clients: ClientSettings::default(),
             users: Vec::new(),
             tenants: Vec::new(),

@@ -20,6 +20,9 @@ mod check;
 mod cluster_check;
 pub mod limits;
 pub mod settings;
+
+pub mod changes;
+pub mod reading;
 pub mod tenants;
 
 pub mod error;

@@ -18,6 +18,8 @@ pub struct Settings {
     pub threads: usize,
     /// How long a graceful end waits for what is in flight.
     pub grace_period: Duration,
+    /// When the settings are read again.
+    pub reload: ReloadOn,
     /// What clients may do.
     pub clients: ClientSettings,
     /// Backend connections that belong to one client for a while.
@@ -32,6 +34,17 @@ pub struct Settings {
     pub dns: DnsSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+}
+
+/// When the settings are read again while the proxy runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReloadOn {
+    /// When a file that they were read from has changed, and at SIGHUP.
+    Watch,
+    /// At SIGHUP only.
+    Signal,
+    /// Never.
+    Off,
 }
 
 /// Limits and socket options of client connections.

@@ -82,7 +82,7 @@ pub(super) const USER_KEYS: &[Key<UserFile>] = &[
     row("passwords_sha256", |user, entry| {
         user.passwords = Some(entry.hidden().list(|entry| entry.sha256()).unwrap_or_default());
     }),
-    row("passwords_file", |user, entry| put(&mut user.file, entry.text().map(PathBuf::from).map(Some))),
+    row("passwords_file", |user, entry| put(&mut user.file, entry.file().map(Some))),
     row("passwords_env", |user, entry| put(&mut user.env, entry.text().map(Some))),
     row("nopass", |user, entry| put(&mut user.nopass, entry.flag())),
 ];

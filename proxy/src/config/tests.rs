@@ -139,7 +139,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_their_lines() {
     assert_eq!(lines[0], "f.toml:1: threads is 0, must be a whole number from 1 to 1024");
     assert_eq!(
         lines[1],
-        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, clients, users, tenants, private, cluster, clusters, dns, log"
+        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, reload, clients, users, tenants, private, cluster, clusters, dns, log"
     );
     assert_eq!(
         lines[2],

@@ -3,7 +3,7 @@
 //! Nothing stops at a mistake. [`Written::check`] gives the settings, or every mistake of every source.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::de::DeTable;
@@ -12,6 +12,7 @@ use super::check::check;
 use super::entry::Entry;
 use super::error::{ConfigError, ConfigErrors, Place};
 use super::file::{BackendFile, File, KEYS, LoginFile};
+use super::reading::Reading;
 use super::settings::{DEFAULT_CLUSTER, Settings};
 use super::value::Value;
 
@@ -23,11 +24,14 @@ const MAX_FILE_BYTES: usize = 16 << 20;
 pub struct Written {
     file: File,
     errors: Vec<ConfigError>,
+    /// Every file that was read, or named to be.
+    files: Vec<PathBuf>,
 }
 
 impl Written {
     /// Reads the file at `path`.
     pub fn read_file(&mut self, path: &Path) {
+        self.files.push(path.to_owned());
         let name = path.display().to_string();
         let reason = match fs::read_to_string(path) {
             Ok(text) if text.len() <= MAX_FILE_BYTES => return self.read_text(&name, &text),
@@ -52,7 +56,7 @@ impl Written {
                 .push(ConfigError::Syntax { place: Place { source: Arc::clone(&source), line }, reason });
         }
         let document = Value::from_document(document.get_ref(), &line_of);
-        Entry::new("", &document, &source, &mut self.errors).table(KEYS, &mut self.file);
+        Entry::new("", &document, &source, &mut self.errors, &mut self.files).table(KEYS, &mut self.file);
     }
 
     /// Sets `key` to the text `value`, as the flag `flag` says.
@@ -74,7 +78,7 @@ impl Written {
     fn set(&mut self, flag: &str, key: &str, value: Value) {
         let source: Arc<str> = Arc::from(flag);
         let document = key.rsplit('.').fold(value, |value, name| Value::section(name, value));
-        Entry::new("", &document, &source, &mut self.errors).table(KEYS, &mut self.file);
+        Entry::new("", &document, &source, &mut self.errors, &mut self.files).table(KEYS, &mut self.file);
     }
 
     /// Takes the backend out: flags that name one replace the file's, whichever kind that was.
@@ -91,6 +95,13 @@ impl Written {
             url.user = None;
             url.password = None;
         }
+    }
+
+    /// The settings that were written, and the files that they depend on.
+    #[must_use]
+    pub fn read(mut self) -> Reading {
+        let files = std::mem::take(&mut self.files);
+        Reading { settings: self.check(), files }
     }
 
     /// The settings that were written.

@@ -61,7 +61,7 @@ async fn story(flags: &DevFlags) -> Result<(), DevError> {
     let seeds: Vec<String> = ports.iter().map(|port| format!("redis://127.0.0.1:{port}")).collect();
     let settings =
         flags.settings(&listen, admin.as_deref(), &seeds, env::var(LOG_VARIABLE).ok().as_deref())?;
-    crate::log_to_stderr(&settings.log);
+    drop(crate::log_to_stderr(&settings.log));
 
     let mut nodes = Nodes::new(&program)?;
     let started = tokio::select! {
@@ -99,7 +99,8 @@ async fn serve_until_the_end(
     let (show, counters) = oneshot::channel();
     let proxy = move || {
         // The receivers are gone when a node died: then the process is about to end anyway.
-        let outcome = server::run_with(settings, |started| drop(show.send(started.shared.metrics.clone())));
+        let outcome =
+            server::run_with(settings, None, |started| drop(show.send(started.shared.metrics.clone())));
         let _ = tell.send(outcome);
     };
     thread::Builder::new().name("proxy".to_owned()).spawn(proxy).map_err(DevError::System)?;

@@ -11,7 +11,7 @@ use crate::cluster::slot_map::Endpoint;
 #[derive(Debug)]
 pub struct Caps {
     process: Arc<Count>,
-    per_node: usize,
+    per_node: AtomicUsize,
     // Asked once a node and worker, never on the path of a command.
     nodes: Mutex<HashMap<Endpoint, Arc<NodeCap>>>,
 }
@@ -20,7 +20,8 @@ pub struct Caps {
 #[derive(Debug)]
 struct Count {
     used: AtomicUsize,
-    limit: usize,
+    /// May be lowered below what is used: then nobody is admitted until enough have left.
+    limit: AtomicUsize,
     /// Clients that wait for a place.
     waiting: AtomicUsize,
 }
@@ -44,7 +45,19 @@ impl Caps {
     /// At most `limit` connections in all, at most `per_node` to a node.
     #[must_use]
     pub fn new(limit: usize, per_node: usize) -> Self {
-        Self { process: Arc::new(Count::new(limit)), per_node, nodes: Mutex::default() }
+        Self {
+            process: Arc::new(Count::new(limit)),
+            per_node: AtomicUsize::new(per_node),
+            nodes: Mutex::default(),
+        }
+    }
+
+    /// From here on at most `limit` connections in all, at most `per_node` to a node. Those there are stay.
+    pub fn set_limits(&self, limit: usize, per_node: usize) {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        self.process.limit.store(limit, Ordering::Relaxed);
+        self.per_node.store(per_node, Ordering::Relaxed);
+        nodes.values().for_each(|cap| cap.node.limit.store(per_node, Ordering::Relaxed));
     }
 
     /// This node's share, the same for all workers.
@@ -54,7 +67,8 @@ impl Caps {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         // Nodes that left and that nobody speaks of any more.
         nodes.retain(|_, cap| Arc::strong_count(cap) > 1);
-        let cap = || NodeCap { node: Count::new(self.per_node), process: self.process.clone() };
+        let limit = self.per_node.load(Ordering::Relaxed);
+        let cap = || NodeCap { node: Count::new(limit), process: self.process.clone() };
         nodes.entry(endpoint.clone()).or_insert_with(|| Arc::new(cap())).clone()
     }
 }
@@ -97,11 +111,12 @@ impl NodeCap {
 
 impl Count {
     fn new(limit: usize) -> Self {
-        Self { used: AtomicUsize::new(0), limit, waiting: AtomicUsize::new(0) }
+        Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit), waiting: AtomicUsize::new(0) }
     }
 
     fn admit(&self) -> bool {
-        let more = |used| (used < self.limit).then_some(used + 1);
+        let limit = self.limit.load(Ordering::Relaxed);
+        let more = |used| (used < limit).then_some(used + 1);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
@@ -110,7 +125,7 @@ impl Count {
     }
 
     fn room(&self) -> usize {
-        self.limit.saturating_sub(self.used.load(Ordering::Relaxed))
+        self.limit.load(Ordering::Relaxed).saturating_sub(self.used.load(Ordering::Relaxed))
     }
 }
 
@@ -163,6 +178,25 @@ mod tests {
         drop(waiting);
         assert!(!a.is_wanted() && !b.is_wanted());
         drop(other);
+    }
+
+    #[test]
+    fn limits_that_are_lowered_cost_no_connection_that_there_is() {
+        let caps = Caps::new(3, 3);
+        let a = caps.node(&endpoint(1));
+        let places = [a.admit(), a.admit()];
+        caps.set_limits(3, 1);
+        assert!(places.iter().all(Option::is_some) && a.admit().is_none());
+        assert_eq!(a.room(), 0);
+        drop(places);
+        let place = a.admit();
+        assert!(place.is_some() && a.admit().is_none(), "by the new limit");
+        let b = caps.node(&endpoint(2));
+        assert!(b.admit().is_some(), "another node's");
+        caps.set_limits(1, 1);
+        assert!(b.admit().is_none(), "the process's");
+        caps.set_limits(9, 9);
+        assert!(a.admit().is_some() && b.admit().is_some());
     }
 
     #[test]

@@ -118,6 +118,17 @@ impl PrivatePool {
         }
     }
 
+    /// From here on by these settings; connections that there are stay.
+    pub fn follow(&mut self, settings: &PrivateSettings) {
+        self.settings = settings.clone();
+        // More than may be idle now.
+        for node in self.nodes.values_mut() {
+            let excess = node.idle.len().saturating_sub(settings.idle_per_node);
+            node.idle.drain(..excess);
+            self.metrics.private_idle.sub(excess as u64);
+        }
+    }
+
     /// Whether a command is refused at a limit, and does not wait.
     #[must_use]
     pub fn refuses_at_limit(&self) -> bool {

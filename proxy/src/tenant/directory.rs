@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::limits::{Limits, Usage};
 use super::namespace::Namespace;
+use super::proof::Proof;
 use super::shares::Account;
 use crate::backend::lane::LoginId;
 use crate::backend::logins::Logins;
@@ -15,13 +16,14 @@ use crate::command::access::Access;
 use crate::command::spec::Spec;
 use crate::command::table::Table;
 use crate::config::settings::ClusterSettings;
-use crate::config::tenants::{Connections, TenantSettings, User};
+use crate::config::tenants::{Connections, TenantSettings};
 
 /// All tenants of the proxy and their users.
 #[derive(Debug)]
 pub struct Directory {
     tenants: Vec<Arc<Tenant>>,
-    users: HashMap<String, (User, Arc<Member>)>,
+    /// Each user, once for each way to show that one is it; never none.
+    users: HashMap<String, Vec<Arc<Member>>>,
     /// Who a client is that has not said AUTH; `None`: it has to.
     unnamed: Option<Arc<Member>>,
     /// Of tenants with doors of their own, by name.
@@ -43,6 +45,8 @@ pub struct Member {
     pub user: Box<str>,
     /// Whose limits, namespace and rules hold for it.
     pub tenant: Arc<Tenant>,
+    /// What it was let in by.
+    pub proof: Proof,
 }
 
 /// Applications that share what one tenant has: its keys, rules and limits.
@@ -83,7 +87,8 @@ impl Directory {
         Self::of(settings, clusters, logins, None)
     }
 
-    /// The directory of new settings: tenants that are in both go on with what they use.
+    /// The directory of these tenants in the place of this one. Tenants that are in both go on with what they use; one
+    /// whose settings are the same is the same one.
     #[must_use]
     pub fn succeeded_by(
         &self,
@@ -107,27 +112,39 @@ impl Directory {
         // Those above 65,536 share an account.
         let mut free = (0..=u16::MAX).map(Account).filter(|account| !taken.contains(account));
         let tenant = |tenant: &TenantSettings| {
-            let known = kept(&tenant.name).map(|old| (old.usage.clone(), old.account));
-            let (usage, account) =
-                known.unwrap_or_else(|| (Arc::default(), free.next().unwrap_or(Account(u16::MAX))));
-            Arc::new(Tenant::new((tenant, clusters), account, &table, logins, usage))
+            let before = kept(&tenant.name);
+            if let Some(same) = before.filter(|before| before.settings == *tenant) {
+                return Arc::clone(same);
+            }
+            let account = before.map(|before| before.account);
+            let account = account.unwrap_or_else(|| free.next().unwrap_or(Account(u16::MAX)));
+            Arc::new(Tenant::new((tenant, clusters), account, &table, logins, before.map(Arc::as_ref)))
         };
         let tenants: Vec<_> = settings.iter().map(tenant).collect();
         let mut users = HashMap::new();
         for tenant in &tenants {
             for user in &tenant.settings.users {
-                let member = Member { user: user.name.as_str().into(), tenant: Arc::clone(tenant) };
-                users.insert(user.name.clone(), (user.clone(), Arc::new(member)));
+                let member = |proof| {
+                    let (user, tenant) = (user.name.as_str().into(), Arc::clone(tenant));
+                    Arc::new(Member { user, tenant, proof })
+                };
+                users.insert(user.name.clone(), Proof::all_of(user).map(member).collect());
             }
         }
-        let unnamed = match users.get("default") {
-            Some((user, member)) => user.passwords.is_empty().then(|| Arc::clone(member)),
-            None if users.is_empty() => tenants.first().map(default_of),
-            None => None,
-        };
+        let unnamed = Self::find_unnamed(&users, &tenants);
         let doors = tenants.iter().filter(|tenant| !tenant.settings.listen.is_empty());
         let doors = doors.map(|tenant| (Arc::clone(tenant.name()), Entrance::of(tenant, &users))).collect();
         Self { tenants, users, unnamed, doors }
+    }
+
+    fn find_unnamed(
+        users: &HashMap<String, Vec<Arc<Member>>>,
+        tenants: &[Arc<Tenant>],
+    ) -> Option<Arc<Member>> {
+        if let Some(members) = users.get("default") {
+            return members.iter().find(|member| member.proof == Proof::Unneeded).cloned();
+        }
+        tenants.first().filter(|_| users.is_empty()).map(default_of)
     }
 
     /// Who a client is before it says AUTH; `None` where it has to. By a door of `tenant`'s own it is that one's.
@@ -160,6 +177,18 @@ impl Directory {
         &self.tenants
     }
 
+    /// The tenant of this name.
+    #[must_use]
+    pub fn tenant(&self, name: &str) -> Option<&Arc<Tenant>> {
+        self.tenants.iter().find(|tenant| **tenant.name() == *name)
+    }
+
+    /// A user, once for each way to show that one is it.
+    #[must_use]
+    pub fn user(&self, name: &str) -> &[Arc<Member>] {
+        self.users.get(name).map_or(&[], Vec::as_slice)
+    }
+
     /// Who this user is, if the password is one of his; by a door of `tenant`'s own only if he is that one's. How long
     /// it takes does not tell how much was right.
     ///
@@ -177,22 +206,24 @@ impl Directory {
             return unnamed.ok_or(LoginError::UnknownUser);
         }
         let digest: [u8; 32] = Sha256::digest(password).into();
-        let known = std::str::from_utf8(user).ok().and_then(|user| self.users.get(user));
-        let (known, member) = known.ok_or(LoginError::UnknownUser)?;
-        let fits = known.passwords.iter().fold(false, |any, own| any | same(own, &digest));
-        if tenant.is_some_and(|tenant| &**member.tenant.name() != tenant) {
+        let members = std::str::from_utf8(user).ok().and_then(|user| self.users.get(user));
+        let members = members.ok_or(LoginError::UnknownUser)?;
+        let found =
+            members.iter().fold(None, |found, own| if own.proof.fits(&digest) { Some(own) } else { found });
+        let is_let_in = |member: &Arc<Member>| tenant.is_none_or(|name| **member.tenant.name() == *name);
+        if !members.iter().all(is_let_in) {
             return Err(LoginError::UnknownUser);
         }
-        (fits || known.passwords.is_empty()).then_some(member).ok_or(LoginError::WrongPassword)
+        found.ok_or(LoginError::WrongPassword)
     }
 }
 
 impl Entrance {
-    fn of(tenant: &Arc<Tenant>, users: &HashMap<String, (User, Arc<Member>)>) -> Self {
+    fn of(tenant: &Arc<Tenant>, users: &HashMap<String, Vec<Arc<Member>>>) -> Self {
         let own = &tenant.settings.users;
         let open = own.iter().find(|user| user.name == "default" && user.passwords.is_empty());
-        let unnamed = match open.and_then(|user| users.get(&user.name)) {
-            Some((_, member)) => Some(Arc::clone(member)),
+        let unnamed = match open.and_then(|user| users.get(&user.name)?.first()) {
+            Some(member) => Some(Arc::clone(member)),
             None => own.is_empty().then(|| default_of(tenant)),
         };
         Self { unnamed, has_users: !own.is_empty() }
@@ -201,16 +232,17 @@ impl Entrance {
 
 /// The user that nobody has to log in as, of a tenant without users.
 fn default_of(tenant: &Arc<Tenant>) -> Arc<Member> {
-    Arc::new(Member { user: "default".into(), tenant: Arc::clone(tenant) })
+    Arc::new(Member { user: "default".into(), tenant: Arc::clone(tenant), proof: Proof::Unneeded })
 }
 
 impl Tenant {
+    /// As the settings have it, in the place of what it was before.
     fn new(
         (settings, clusters): (&TenantSettings, &[ClusterSettings]),
         account: Account,
         table: &Table,
         logins: &Logins,
-        usage: Arc<Usage>,
+        before: Option<&Self>,
     ) -> Self {
         // The check has seen to it that there is one of this name.
         let cluster =
@@ -221,8 +253,13 @@ impl Tenant {
             settings.backend.as_ref().map_or(LoginId::PROXY, |backend| logins.number(&backend.login));
         let namespace = settings.namespace.map(Namespace::new);
         let name = settings.name.as_str().into();
-        let limits = (!settings.limits.is_empty()).then(|| Limits::new(settings.limits, usage.clone()));
-        let (limits, settings) = (limits.map(Arc::new), settings.clone());
+        let usage = before.map(|before| before.usage.clone()).unwrap_or_default();
+        let limits = match before {
+            Some(before) if before.settings.limits == settings.limits => before.limits.clone(),
+            _ if settings.limits.is_empty() => None,
+            _ => Some(Arc::new(Limits::new(settings.limits, usage.clone()))),
+        };
+        let settings = settings.clone();
         Self { name, cluster, account, access, namespace, backend, limits, usage, settings }
     }
 
@@ -302,15 +339,10 @@ impl Tenant {
     }
 }
 
-/// Compares in constant time: how much of a password's digest was right must not be measurable.
-fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tenants::DEFAULT_TENANT;
+    use crate::config::tenants::{DEFAULT_TENANT, User};
 
     fn tenant(name: &str, users: &[(&str, &[&str])]) -> TenantSettings {
         let user = |(name, passwords): &(&str, &[&str])| User {

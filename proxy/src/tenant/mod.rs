@@ -3,7 +3,9 @@
 pub mod directory;
 pub mod limits;
 pub mod logins;
+pub mod proof;
 pub mod rate;
+pub mod succession;
 
 pub mod namespace;
 pub mod rights;

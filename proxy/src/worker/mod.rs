@@ -8,6 +8,7 @@
 )]
 
 mod functions;
+mod generations;
 mod leases;
 pub mod message;
 mod monitoring;
@@ -46,6 +47,7 @@ use crate::client::share::Quotas;
 use crate::cluster::id::ClusterId;
 use crate::command::table::Table;
 use crate::dns::resolver::Resolver;
+use crate::latest::Latest;
 use crate::metrics::WorkerMetrics;
 use crate::permit::Permit;
 use crate::private::pool::PrivatePool;
@@ -109,7 +111,7 @@ pub struct Part {
 }
 
 /// Runs a worker for each cluster on thread `index`, until all were told to drain and have.
-pub fn run(index: usize, parts: Vec<Part>, resolver: Arc<Resolver>) {
+pub fn run(index: usize, parts: Vec<Part>, latest: &Latest, resolver: Arc<Resolver>) {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
     let runtime = match built {
         Ok(runtime) => runtime,
@@ -126,6 +128,7 @@ pub fn run(index: usize, parts: Vec<Part>, resolver: Arc<Resolver>) {
         for Part { shared, peers, inbox } in parts {
             let worker = Worker::new(index, shared, resolver.clone(), peers, siblings.clone(), started);
             siblings.add(&worker);
+            spawn_local(generations::follow(worker.clone(), latest.watch()));
             spawn_local(follow_topology(worker.clone()));
             spawn_local(tick(worker.clone()));
             spawn_local(turns(worker.clone()));
@@ -355,7 +358,7 @@ impl Worker {
             self.pool.follow_readers(self.shared.topology.readers());
         }
         self.pool.tick(now);
-        self.clients.tick_shares(self.shared.process.tenants.load().tenants().len(), now);
+        self.clients.tick_shares(self.shared.process.tenants.tenants().len(), now);
         let due = self.clients.retries.take_due(now);
         self.resend(due);
         self.clients.tick_subscriptions(now);

@@ -93,6 +93,7 @@ fn server(turn: &Turn<'_>) -> Rows {
         ("tcp_port", turn.shared.process.port().to_string()),
         ("uptime_in_seconds", uptime.to_string()),
         ("uptime_in_days", (uptime / 86_400).to_string()),
+        ("slotway_config_generation", turn.shared.process.generation.to_string()),
     ]);
     rows
 }

@@ -42,7 +42,7 @@ fn step(client: &mut Client, turn: &mut Turn<'_>, scratch: &mut [u8], cx: &mut C
     if client.state == State::Broken {
         return false;
     }
-    let drains = client.state == State::Draining;
+    let drains = matches!(client.state, State::Draining | State::Revoked);
     let Some(job) = client.job_mut() else { return false };
     if drains && job.blocked && job.ending.is_none() {
         job.ending = Some(Ending::Close);

@@ -17,6 +17,8 @@ impl Clients {
     ) -> Option<Box<PrivateConnection>> {
         let Some(client) = self.waits_for(asker, connection.node) else { return Some(connection) };
         if !client.speaks(connection.lane) {
+            // It is somebody else at the backends than when this was asked for.
+            self.go_on(asker);
             return Some(connection);
         }
         client.private_mut().table.insert(connection, buckets);
