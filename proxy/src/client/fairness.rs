@@ -4,7 +4,7 @@
 use super::clients::Clients;
 use super::connection::Client;
 use super::dispatch::Turn;
-use crate::backend::in_flight::{Charge, Pending};
+use crate::backend::in_flight::Charge;
 use crate::tenant::shares::{Account, Shares};
 
 /// Where a client stands among those of its tenant, while several tenants ask.
@@ -31,6 +31,13 @@ pub(super) enum Place {
 /// A client's turn begins.
 #[inline]
 pub(super) fn begin(client: &mut Client, turn: &mut Turn<'_>) {
+    if turn.shares.has_several {
+        enter(client, turn);
+    }
+}
+
+#[inline(never)]
+fn enter(client: &mut Client, turn: &mut Turn<'_>) {
     let session = &client.session;
     turn.contended = turn.shares.enter(session.account(), || session.weight(), turn.now);
     if client.place != Place::Free {
@@ -39,6 +46,7 @@ pub(super) fn begin(client: &mut Client, turn: &mut Turn<'_>) {
 }
 
 #[cold]
+#[inline(never)]
 fn resume(client: &mut Client, turn: &mut Turn<'_>) {
     if client.place == Place::Called {
         turn.shares.come(client.session.account());
@@ -50,14 +58,15 @@ fn resume(client: &mut Client, turn: &mut Turn<'_>) {
 
 /// A client's turn is over.
 #[inline]
-pub(super) fn end(client: &mut Client) {
-    if client.place != Place::Queued {
+pub(super) fn end(client: &mut Client, turn: &Turn<'_>) {
+    if turn.contended && client.place != Place::Queued {
         client.place = Place::Free;
     }
 }
 
 /// Whether the next request of a client may be handled; if not, the client is queued. Only while several tenants ask.
 #[cold]
+#[inline(never)]
 pub(super) fn admit(client: &mut Client, turn: &mut Turn<'_>) -> bool {
     let account = client.session.account();
     let in_front = match client.place {
@@ -77,14 +86,15 @@ pub(super) fn admit(client: &mut Client, turn: &mut Turn<'_>) -> bool {
 
 /// What a request is charged that is about to be queued on a link.
 #[cold]
-pub(super) fn charge(client: &Client, mut pending: Pending, frame: &[u8], turn: &mut Turn<'_>) -> Pending {
+#[inline(never)]
+pub(super) fn charge(client: &Client, frame: &[u8], turn: &mut Turn<'_>) -> Charge {
     let account = client.session.account();
-    pending.charge = Charge { account: account.0, cost: turn.shares.charge(account, frame.len()) };
-    pending
+    Charge { account: account.0, cost: turn.shares.charge(account, frame.len()) }
 }
 
 /// Gives back what was charged for a request that is over.
 #[cold]
+#[inline(never)]
 pub(super) fn settle(shares: &mut Shares, Charge { account, cost }: Charge) {
     shares.settle(Account(account), cost);
 }
@@ -92,6 +102,7 @@ pub(super) fn settle(shares: &mut Shares, Charge { account, cost }: Charge) {
 impl Clients {
     /// Takes note of a reply, or a piece of it, to a request that was charged.
     #[cold]
+    #[inline(never)]
     pub(super) fn on_charged_reply(&mut self, charge: Charge, bytes: usize, more: bool) {
         self.shares.note_reply(Account(charge.account), bytes, more);
         if !more {
@@ -101,6 +112,7 @@ impl Clients {
 
     /// Has those go on whose tenants have room again.
     #[cold]
+    #[inline(never)]
     pub fn call_waiting(&mut self) {
         while let Some((account, (key, generation))) = self.shares.next_call() {
             let client = self.records.get_mut(key as usize);
@@ -117,8 +129,9 @@ impl Clients {
         self.metrics.tenants_window.set(self.shares.window.bytes());
     }
 
-    /// Looks whether several tenants still ask.
-    pub fn tick_shares(&mut self, now: u64) {
+    /// Looks whether several of so many tenants still ask.
+    pub fn tick_shares(&mut self, tenants: usize, now: u64) {
+        self.shares.has_several = tenants > 1 || self.shares.are_contended();
         for (key, generation) in self.shares.tick(now) {
             let client = self.records.get_mut(key as usize);
             if let Some(client) = client.filter(|client| client.generation == generation) {

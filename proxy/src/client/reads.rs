@@ -8,7 +8,7 @@ use super::connection::Client;
 use super::dispatch::Turn;
 use super::fairness;
 use super::retry::{Parked, Target};
-use crate::backend::in_flight::{Origin, Pending};
+use crate::backend::in_flight::{Charge, Origin, Pending};
 use crate::backend::lane::Lane;
 use crate::cluster::slot::Slot;
 use crate::command::spec::Spec;
@@ -35,8 +35,9 @@ pub(super) fn send_part(
 ) -> bool {
     let lane = turn.lane(client);
     let kept_back = turn.shared.read_time_kept_back();
-    let pending = Pending::new(origin, slot, turn.now + turn.shared.command_timeout - kept_back);
-    let pending = if turn.contended { fairness::charge(client, pending, frame, turn) } else { pending };
+    let mut pending = Pending::new(origin, slot, turn.now + turn.shared.command_timeout - kept_back);
+    let charge = if turn.contended { fairness::charge(client, frame, turn) } else { Charge::default() };
+    pending.charge = charge;
     let Some(bytes) = turn.pool.send_read(lane, client.session.id, turn.now, pending, frame) else {
         fairness::settle(turn.shares, pending.charge);
         return false;

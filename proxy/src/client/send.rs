@@ -7,7 +7,7 @@ use super::fairness;
 use super::reads;
 use super::replies::{Expect, Piece};
 use super::retry::{Parked, Target};
-use crate::backend::in_flight::{Origin, Pending};
+use crate::backend::in_flight::{Charge, Origin, Pending};
 use crate::backend::lane::Lane;
 use crate::backend::pool::Sent;
 use crate::cluster::slot::Slot;
@@ -203,14 +203,15 @@ pub(super) fn send_part(
 pub(super) fn send_pending(
     client: &mut Client,
     origin: Origin,
-    pending: Pending,
+    mut pending: Pending,
     lane: Lane,
     frame: &[u8],
     turn: &mut Turn<'_>,
 ) {
     client.routed_by = turn.pool.generation();
     turn.metrics.backend_requests.add(1);
-    let pending = if turn.contended { fairness::charge(client, pending, frame, turn) } else { pending };
+    let charge = if turn.contended { fairness::charge(client, frame, turn) } else { Charge::default() };
+    pending.charge = charge;
     match turn.pool.send(lane, pending, frame) {
         Sent::Queued { bytes } => {
             client.congested |= bytes > turn.shared.cluster.backend_high_watermark;

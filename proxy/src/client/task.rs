@@ -70,7 +70,7 @@ impl Future for ClientTask {
         let was_stuck = client.stuck;
         fairness::begin(client, &mut turn);
         let polled = poll_client(client, &mut turn, scratch, cx);
-        fairness::end(client);
+        fairness::end(client, &turn);
         if polled.is_ready() {
             client.end_private(&mut turn);
         }

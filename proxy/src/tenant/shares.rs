@@ -25,6 +25,8 @@ pub type Waiter = (u32, u32);
 /// Every tenant's account on a worker.
 #[derive(Default, Debug)]
 pub struct Shares {
+    /// Whether there are several tenants that could ask.
+    pub has_several: bool,
     askers: Askers,
     books: Vec<Book>,
     /// The accounts that asked of late; only told while several do.

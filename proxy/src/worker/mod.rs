@@ -355,7 +355,7 @@ impl Worker {
             self.pool.follow_readers(self.shared.topology.readers());
         }
         self.pool.tick(now);
-        self.clients.tick_shares(now);
+        self.clients.tick_shares(self.shared.process.tenants.load().tenants().len(), now);
         let due = self.clients.retries.take_due(now);
         self.resend(due);
         self.clients.tick_subscriptions(now);
@@ -402,6 +402,7 @@ impl Worker {
 
     /// Has clients go on whose tenants have room again.
     #[cold]
+    #[inline(never)]
     fn settle_shares(&mut self) {
         self.clients.call_waiting();
         if self.clients.shares.has_spent() {
