@@ -25,7 +25,7 @@ pub struct Window {
 /// Bytes of a unit of cost. A request costs 65,535 of them at most, 4 MiB.
 pub const UNIT: u64 = 64;
 // What may be under way in any case, in units.
-const LEAST: u64 = 192 * 1024 / UNIT;
+const LEAST: u64 = 256 * 1024 / UNIT;
 // What may be under way while the shortest round trip is looked for.
 const CLOSED: u64 = 16 * 1024 / UNIT;
 // No queue is worth more than this.
