@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::permit::{Load, Permit};
 use crate::refusal::Refusal;
 use crate::socket;
-use crate::worker::message::{Message, WorkerHandle};
+use crate::worker::message::{Message, Transport, WorkerHandle};
 
 /// The workers, with how many clients each has.
 #[derive(Clone, Debug)]
@@ -48,13 +48,14 @@ const PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_millis(50);
 /// Accepts for ever.
 pub async fn run(
     listener: TcpListener,
+    transport: Transport,
     workers: Workers,
     settings: Arc<ClientSettings>,
     metrics: Arc<Metrics>,
 ) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => admit(stream, &workers, &settings, &metrics),
+            Ok((stream, _)) => admit(stream, transport, &workers, &settings, &metrics),
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
                 warn!(%error, "cannot accept clients");
@@ -64,11 +65,20 @@ pub async fn run(
     }
 }
 
-fn admit(stream: TcpStream, workers: &Workers, settings: &ClientSettings, metrics: &Metrics) {
+fn admit(
+    stream: TcpStream,
+    transport: Transport,
+    workers: &Workers,
+    settings: &ClientSettings,
+    metrics: &Metrics,
+) {
     if workers.clients() >= settings.max_clients {
         metrics.control().clients_refused.add(1);
-        // Best effort, as the servers do: a fresh socket has room for a line.
-        let _ = stream.try_write(&Refusal::MaxClients.reply());
+        if transport == Transport::Plain {
+            // Best effort, as the servers do: a fresh socket has room for a line. To shake hands first would cost
+            // what the limit is there to bound.
+            let _ = stream.try_write(&Refusal::MaxClients.reply());
+        }
         return;
     }
     // A client that has gone meanwhile fails here; there is nobody to tell.
@@ -76,7 +86,7 @@ fn admit(stream: TcpStream, workers: &Workers, settings: &ClientSettings, metric
         return;
     }
     if let (Ok(stream), Some((worker, permit))) = (stream.into_std(), workers.least_loaded()) {
-        worker.tell(Message::Client(stream, permit));
+        worker.tell(Message::Client(stream, permit, transport));
     }
 }
 

@@ -21,20 +21,27 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::admin::http;
+use crate::backend::dial::Dialer;
 use crate::cluster::discovery::Discovery;
 use crate::cluster::watch::Watch;
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, TlsSettings};
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
 use crate::listener::{self, Workers};
 use crate::metrics::Metrics;
 use crate::shared::{Memory, Shared, Surroundings};
 use crate::socket;
+use crate::tls::acceptor::ServerFiles;
+use crate::tls::certificates::Certificates;
+use crate::tls::connector::ClientFiles;
 use crate::worker;
-use crate::worker::message::{self, Message, WorkerHandle};
+use crate::worker::message::{self, Message, Transport, WorkerHandle};
 
 // A client on a fast network adds some 20 MiB in this time; reading the numbers takes some microseconds.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
+
+// Files are replaced days apart; a look costs a system call a file.
+const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(2);
 
 // Backend connections, listeners, the runtimes' own: what a proxy needs beside its clients.
 const OWN_FILES: u64 = 256;
@@ -58,17 +65,21 @@ pub fn run_with(settings: Settings, on_started: impl FnOnce(&Started)) -> io::Re
     raise_open_files(settings.clients.max_clients);
     let listeners = bind(&control, &settings)?;
     let resolver = Resolver::new(&settings.dns, control.handle().clone()).map_err(io::Error::other)?;
-    let discovery = Discovery::start(&settings.cluster, resolver.clone(), control.handle());
     let metrics = Arc::new(Metrics::new(settings.threads));
+    let certificates = certificates(&settings, &metrics)?;
+    let dialer = Dialer::load(settings.cluster.tls.as_ref(), &metrics)?;
+    let discovery = Discovery::start(&settings.cluster, resolver.clone(), dialer.clone(), control.handle());
     let topology = discovery.topology().clone();
     let watch = Watch::start(
         &settings.cluster,
         resolver.clone(),
+        dialer.clone(),
         topology.clone(),
         metrics.clone(),
         control.handle(),
     );
-    let shared = Arc::new(Shared::new(settings, topology, metrics, surroundings()));
+    control.spawn(follow_certificates(certificates.clone(), dialer.certificates()));
+    let shared = Arc::new(Shared::new(settings, topology, metrics, surroundings(certificates, dialer)));
     let drain = Drain::default();
 
     let (handles, threads) = start_workers(&shared, &resolver)?;
@@ -112,20 +123,20 @@ fn raise_open_files(max_clients: usize) {
 
 /// A proxy that serves.
 pub struct Started {
-    /// Where clients connect: the ports that were bound, also where the settings left the choice to the kernel.
+    /// Where clients connect, plain listeners first: the ports that were bound, also where the settings left the choice to the kernel.
     pub clients: Vec<SocketAddr>,
     /// Its numbers and its topology.
     pub shared: Arc<Shared>,
 }
 
 struct Listeners {
-    clients: Vec<TcpListener>,
+    clients: Vec<(TcpListener, Transport)>,
     admin: Option<TcpListener>,
 }
 
 impl Listeners {
     fn addresses(&self) -> Vec<SocketAddr> {
-        self.clients.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.clients.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect()
     }
 }
 
@@ -136,7 +147,10 @@ fn bind(control: &Runtime, settings: &Settings) -> io::Result<Listeners> {
         socket::listen(address, settings.clients.backlog)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
     };
-    let clients = settings.listen.iter().copied().map(listen).collect::<io::Result<Vec<_>>>()?;
+    let plain = settings.listen.iter().map(|address| (*address, Transport::Plain));
+    let tls = settings.tls.iter().flat_map(|tls| &tls.listen).map(|address| (*address, Transport::Tls));
+    let clients = plain.chain(tls).map(|(address, transport)| Ok((listen(address)?, transport)));
+    let clients = clients.collect::<io::Result<Vec<_>>>()?;
     let admin = settings.admin.map(listen).transpose()?;
     Ok(Listeners { clients, admin })
 }
@@ -170,11 +184,12 @@ fn serve(
     if settings.memory_limit.is_some() {
         control.spawn(watch_memory(shared.clone()));
     }
-    for listener in listeners.clients {
+    for (listener, transport) in listeners.clients {
         if let Ok(address) = listener.local_addr() {
-            info!(%address, "serving clients");
+            info!(%address, ?transport, "serving clients");
         }
-        let run = listener::run(listener, workers.clone(), settings.clone(), shared.metrics.clone());
+        let run =
+            listener::run(listener, transport, workers.clone(), settings.clone(), shared.metrics.clone());
         accepting.push(control.spawn(run));
     }
     if let Some(listener) = listeners.admin {
@@ -189,6 +204,18 @@ fn serve(
         });
     }
     accepting
+}
+
+/// Looks at the files of certificates, for as long as the process runs.
+async fn follow_certificates(
+    clients: Option<Arc<Certificates<ServerFiles>>>,
+    backends: Option<Arc<Certificates<ClientFiles>>>,
+) {
+    while clients.is_some() || backends.is_some() {
+        sleep(CERTIFICATES_INTERVAL).await;
+        clients.iter().for_each(|certificates| certificates.look());
+        backends.iter().for_each(|certificates| certificates.look());
+    }
 }
 
 /// Measures what the process has allocated, for as long as it runs.
@@ -217,10 +244,19 @@ async fn wait_for_end() -> io::Result<()> {
     }
 }
 
-fn surroundings() -> Surroundings {
+/// What TLS clients are served by. The settings' check has read the same files a moment ago.
+fn certificates(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+) -> io::Result<Option<Arc<Certificates<ServerFiles>>>> {
+    let load = |tls: &TlsSettings| Certificates::load(tls.files.clone(), metrics.clone()).map(Arc::new);
+    settings.tls.as_ref().map(load).transpose().map_err(io::Error::other)
+}
+
+fn surroundings(certificates: Option<Arc<Certificates<ServerFiles>>>, dialer: Dialer) -> Surroundings {
     let mut random = [0; 20];
     random.fill_with(|| fastrand::u8(..));
-    Surroundings { node_id: random, wall_clock, memory }
+    Surroundings { node_id: random, wall_clock, memory, dialer, certificates }
 }
 
 fn wall_clock() -> u64 {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use crate::backend::dial::Dialer;
 use crate::backend::handshake::ServerIdentity;
 use crate::backend::logins::Logins;
 use crate::client::connection::Watermarks;
@@ -23,6 +24,8 @@ use crate::scripts::store::Store;
 use crate::tenant::directory::Directory;
 use crate::tenant::logins::FailedLogins;
 use crate::tenant::script::Names;
+use crate::tls::acceptor::ServerFiles;
+use crate::tls::certificates::Certificates;
 
 /// Shared by all workers of the process; built once.
 pub struct Shared {
@@ -60,6 +63,10 @@ pub struct Shared {
     pub wall_clock: fn() -> u64,
     /// What the allocator says.
     pub memory: fn() -> Memory,
+    /// How backends are connected to.
+    pub dialer: Dialer,
+    /// What TLS clients are served by; `None` where no listener speaks TLS.
+    pub certificates: Option<Arc<Certificates<ServerFiles>>>,
     /// Who says MONITOR.
     pub monitors: Monitors,
     /// Scripts that went through.
@@ -93,6 +100,10 @@ pub struct Surroundings {
     pub wall_clock: fn() -> u64,
     /// See [`Shared::memory`].
     pub memory: fn() -> Memory,
+    /// See [`Shared::dialer`].
+    pub dialer: Dialer,
+    /// See [`Shared::certificates`].
+    pub certificates: Option<Arc<Certificates<ServerFiles>>>,
 }
 
 impl Shared {
@@ -137,6 +148,8 @@ impl Shared {
             node_id: NodeId(surroundings.node_id),
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
+            dialer: surroundings.dialer,
+            certificates: surroundings.certificates,
             monitors: Monitors::new(settings.threads, settings.clients.pubsub_output_hard),
             script_names: Names::default(),
             scripts: Arc::new(Store::new(settings.cluster.script_cache)),
@@ -261,6 +274,7 @@ impl Shared {
     /// The port of the first listener.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.settings.listen.first().map_or(0, SocketAddr::port)
+        let tls = self.settings.tls.iter().flat_map(|tls| &tls.listen);
+        self.settings.listen.iter().chain(tls).next().map_or(0, SocketAddr::port)
     }
 }

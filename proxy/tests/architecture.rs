@@ -9,7 +9,20 @@ use std::path::Path;
 const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
-        &["admin", "cluster", "config", "dns", "drain", "listener", "metrics", "shared", "socket", "worker"],
+        &[
+            "admin",
+            "backend::dial",
+            "cluster",
+            "config",
+            "dns",
+            "drain",
+            "listener",
+            "metrics",
+            "shared",
+            "socket",
+            "tls",
+            "worker",
+        ],
     ),
     ("admin", &["config", "drain", "metrics", "shared", "tenant"]),
     ("listener", &["config", "metrics", "permit", "refusal", "socket", "worker"]),
@@ -35,6 +48,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "route",
             "scripts",
             "shared",
+            "stream",
+            "tls",
         ],
     ),
     (
@@ -56,13 +71,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "scripts",
             "shared",
             "tenant",
+            "stream",
+            "tls::identity",
         ],
     ),
     (
         "scripts",
         &["backend::lane", "backend::told", "cluster::slot_map", "command", "metrics", "resp", "route"],
     ),
-    ("private", &["backend", "cluster::slot_map", "config", "metrics", "resp"]),
+    ("private", &["backend", "cluster::slot_map", "config", "metrics", "resp", "stream"]),
     // Who asked and which link: carried, never looked into.
     ("pubsub", &["backend::in_flight", "backend::pool", "command::spec", "moment", "resp"]),
     ("moment", &[]),
@@ -80,6 +97,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "route",
             "scripts",
             "tenant",
+            "tls::acceptor",
+            "tls::certificates",
         ],
     ),
     ("route", &["cluster::slot", "cluster::slot_map", "command::spec", "resp"]),
@@ -98,14 +117,33 @@ const ARROWS: &[(&str, &[&str])] = &[
             "metrics",
             "resp",
             "socket",
+            "stream",
+            "tls::certificates",
+            "tls::connector",
+            "tls::failure",
+            "tls::handshake",
         ],
     ),
-    ("cluster", &["backoff", "config", "dns", "resp"]),
+    ("cluster", &["backoff", "config", "dns", "resp", "stream"]),
     ("dns", &["config"]),
     // An endpoint in the settings is the endpoint that connections go to.
-    ("config", &["cluster::slot_map", "command::access", "command::table"]),
-    ("live", &["backend", "cluster", "command", "config", "dns", "resp", "tenant"]),
+    // Files of certificates are checked with the settings that name them.
+    (
+        "config",
+        &[
+            "cluster::slot_map",
+            "command::access",
+            "command::table",
+            "tls::acceptor",
+            "tls::connector",
+            "tls::credentials",
+            "tls::error",
+        ],
+    ),
+    ("live", &["backend", "cluster", "command", "config", "dns", "metrics", "resp", "stream", "tenant"]),
     ("tenant", &["cluster::slot", "command", "config", "resp"]),
+    ("stream", &["receive", "tls"]),
+    ("tls", &["metrics", "receive"]),
     ("socket", &["config"]),
     // A limit has one name, in settings, metrics and errors.
     ("refusal", &["config::limits", "resp"]),
@@ -113,6 +151,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("backoff", &[]),
     ("drain", &[]),
+    ("receive", &[]),
     ("permit", &[]),
 ];
 
@@ -129,6 +168,7 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
         "backend::handshake",
         "tells what the backends call themselves, as the handshake learned it",
     ),
+    ("shared.rs", "backend::dial", "how backends are connected to is one for all workers"),
     ("shared.rs", "private::caps", "the limits of private connections count over all workers"),
     ("cluster/published.rs", "command::table", "publishes the commands with the slot map"),
     (
@@ -140,6 +180,8 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
     ("cluster/published.rs", "backend::handshake", "publishes that identity with the slot map"),
     ("cluster/learning.rs", "backend::handshake", "asks again when that identity changes"),
     ("cluster/discovery.rs", "backend::handshake", "its connections begin as all connections to backends do"),
+    ("cluster/watch.rs", "backend::dial", "its connections begin as all connections to backends do"),
+    ("cluster/discovery.rs", "backend::dial", "its connections begin as all connections to backends do"),
     ("cluster/watch.rs", "backend::connect", "its connections begin as all connections to backends do"),
     ("cluster/watch.rs", "backend::lane", "for the kind of connection that it opens"),
     ("cluster/watch.rs", "metrics", "tells how many replicas are read from, and why others are not"),
@@ -261,6 +303,7 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "client::connection",
         "a part of the record's own methods: queues bytes, touches no socket",
     ),
+    ("shared.rs", "backend::dial", "hands it to the workers, which connect"),
     ("shared.rs", "client::connection", "for the type of the watermarks only"),
     ("worker/monitoring.rs", "worker", "a part of the worker's own methods: queues bytes, touches no socket"),
     (
@@ -272,9 +315,11 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
 
 /// ◆ files that need no banned type or method by name.
 const IO_WITHOUT_OPT_OUT: &[(&str, &str)] = &[
+    ("client/connection.rs", "owns a client's connection, whose kinds are told apart elsewhere"),
     ("main.rs", "prints, and starts what does the rest"),
     ("live/survey.rs", "waits for the answers that another file asks for"),
     ("client/private/drive.rs", "polls the sockets that the client's record owns"),
+    ("private/connection.rs", "owns a connection, whose kinds are told apart elsewhere"),
     ("private/open.rs", "waits for the connection that another file opens"),
     ("client/task.rs", "polls the socket that the client's record owns"),
     ("worker/question.rs", "waits for what the workers send back"),

@@ -231,7 +231,11 @@ pub fn run_with_file(arguments: &[&str], config: &str) -> Output {
 }
 
 /// The proxy's binary: `SLOTWAY_BIN`, or the one that cargo built beside this test.
-fn binary() -> PathBuf {
+///
+/// # Panics
+/// Where there is none.
+#[must_use]
+pub fn binary() -> PathBuf {
     if let Some(named) = env::var_os("SLOTWAY_BIN") {
         return named.into();
     }

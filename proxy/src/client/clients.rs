@@ -106,16 +106,22 @@ impl Clients {
     pub fn insert(&mut self, make: impl FnOnce(u32) -> Client) -> (u32, u32) {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let key = self.records.insert(Box::new(make(generation)));
+        let client = make(generation);
+        if client.stream.is_tls() {
+            self.metrics.tls_clients.add(1);
+        }
+        let key = self.records.insert(Box::new(client));
         self.metrics.clients.set(self.records.len() as u64);
         (key as u32, generation)
     }
 
     /// Forgets a client. Replies that are still under way to it will be swallowed.
     pub fn remove(&mut self, key: u32) {
-        if let Some(client) = self.records.try_remove(key as usize)
-            && let Some(mut subscriptions) = client.subscriptions
-        {
+        let client = self.records.try_remove(key as usize);
+        if client.as_ref().is_some_and(|client| client.stream.is_tls()) {
+            self.metrics.tls_clients.sub(1);
+        }
+        if let Some(mut subscriptions) = client.and_then(|client| client.subscriptions) {
             self.pubsub.leave(&mut subscriptions, key);
             if subscriptions.monitors {
                 self.feed.monitors.retain(|other| *other != key);

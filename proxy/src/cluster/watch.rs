@@ -10,7 +10,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -22,11 +21,13 @@ use super::readers::{Counts, Heard, Survey};
 use super::replication::Replication;
 use super::slot_map::{Endpoint, NodeIndex, SlotMap};
 use crate::backend::connect::Connector;
+use crate::backend::dial::Dialer;
 use crate::backend::lane::Lane;
 use crate::config::settings::{ClusterSettings, ReadFrom};
 use crate::dns::resolver::Resolver;
 use crate::metrics::Metrics;
 use crate::resp::value::Value;
+use crate::stream::Stream;
 
 /// How often each node is asked: what bounds how long a replica that is not well any more is still read from.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -40,6 +41,7 @@ impl Watch {
     pub fn start(
         settings: &ClusterSettings,
         resolver: Arc<Resolver>,
+        dialer: Dialer,
         topology: Arc<Topology>,
         metrics: Arc<Metrics>,
         control: &Handle,
@@ -51,7 +53,7 @@ impl Watch {
         let task = Task {
             survey: Survey::new(settings.read_from, max_lag),
             limit: settings.connect_timeout,
-            connector: Arc::new(Connector::new(settings.clone(), resolver, Arc::default())),
+            connector: Arc::new(Connector::new(settings.clone(), resolver, dialer, Arc::default())),
             topology,
             metrics,
             connections: HashMap::new(),
@@ -67,7 +69,7 @@ impl Drop for Watch {
     }
 }
 
-type Connection = Link<TcpStream>;
+type Connection = Link<Stream>;
 
 struct Task {
     survey: Survey,

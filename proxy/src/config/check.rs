@@ -11,6 +11,7 @@ use super::file::{BackendFile, ClusterFile, File, LoginFile};
 use super::quantity::{Size, Span};
 use super::settings::{BackendKind, ClusterSettings, ReadFrom, Secret, Settings};
 use super::tenant_file;
+use super::tls::{check_backend_tls, check_tls};
 use super::url::BackendUrl;
 
 /// The settings that `file` means; `None` when something is wrong with it, which is then in `errors`.
@@ -19,6 +20,7 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
     check_addresses(&file, errors);
     let tenants = tenant_file::check(file.users, file.tenants, errors);
     let cluster = check_cluster(file.cluster, errors);
+    let tls = check_tls(file.tls, errors);
     Some(Settings {
         listen: file.listen,
         admin: file.admin,
@@ -26,6 +28,7 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
         grace_period: file.grace_period,
         clients: file.clients,
         tenants,
+        tls,
         private: file.private,
         cluster: cluster?,
         dns: file.dns,
@@ -95,7 +98,11 @@ fn check_orders(file: &File, errors: &mut Vec<ConfigError>) {
 fn check_addresses(file: &File, errors: &mut Vec<ConfigError>) {
     let mut seen = HashSet::new();
     let listen = file.listen.iter().map(|address| ("listen", address));
+    let listen = listen.chain(file.tls.listen.iter().map(|address| ("tls.listen", address)));
     let tenants = file.tenants.iter().flat_map(|tenant| &tenant.listen);
+    if file.listen.is_empty() && file.tls.listen.is_empty() {
+        errors.push(ConfigError::NoListener);
+    }
     let others = file.admin.iter().map(|address| ("admin", address));
     for (key, address) in listen.chain(others).chain(tenants.map(|address| ("tenants.listen", address))) {
         if address.port() != 0 && !seen.insert(address) {
@@ -107,11 +114,13 @@ fn check_addresses(file: &File, errors: &mut Vec<ConfigError>) {
 fn check_cluster(file: ClusterFile, errors: &mut Vec<ConfigError>) -> Option<ClusterSettings> {
     check_read_from(&file, errors);
     let (user, password) = check_login(&file.backend, file.login, errors);
+    let tls = check_backend_tls(file.tls, &file.backend, errors);
     let backend = check_backend(file.backend, errors);
     Some(ClusterSettings {
         backend: backend?,
         user,
         password,
+        tls,
         connect_timeout: file.connect_timeout,
         command_timeout: file.command_timeout,
         refresh_interval: file.refresh_interval,

@@ -11,6 +11,7 @@ use super::expected::{Expected, Verdict, askable, words};
 use super::node::{Node, NodeError};
 use super::report::Report;
 use crate::backend::connect::Connector;
+use crate::backend::dial::Dialer;
 use crate::backend::handshake::ServerIdentity;
 use crate::backend::lane::LoginId;
 use crate::backend::logins::Logins;
@@ -22,6 +23,7 @@ use crate::command::spec::{Flags, Spec};
 use crate::command::table::Table;
 use crate::config::settings::{BackendKind, Settings};
 use crate::dns::resolver::Resolver;
+use crate::metrics::Metrics;
 use crate::resp::value::Value;
 
 /// The oldest server whose ACL has all that the plan uses.
@@ -35,8 +37,9 @@ pub fn run(settings: &Settings) -> io::Result<Report> {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let resolver = Resolver::new(&settings.dns, runtime.handle().clone()).map_err(io::Error::other)?;
     let logins = Arc::<Logins>::default();
+    let dialer = Dialer::load(settings.cluster.tls.as_ref(), &Arc::new(Metrics::new(0)))?;
     let table = Table::builtin();
-    let connector = Connector::new(settings.cluster.clone(), resolver, logins.clone());
+    let connector = Connector::new(settings.cluster.clone(), resolver, dialer, logins.clone());
     let expected = Expected::all(settings, &table);
     let survey = Survey { settings, connector, logins, expected };
     let mut report = Report::default();
@@ -59,6 +62,10 @@ enum Role {
 }
 
 impl Survey<'_> {
+    fn over_tls(&self) -> bool {
+        self.settings.cluster.tls.is_some()
+    }
+
     async fn go(&self, report: &mut Report) {
         let shards = match &self.settings.cluster.backend {
             BackendKind::Cluster { seeds } => self.find(seeds, report).await,
@@ -77,7 +84,9 @@ impl Survey<'_> {
     async fn find(&self, seeds: &[Endpoint], report: &mut Report) -> Vec<Shard> {
         let mut found: Option<Vec<Shard>> = None;
         for seed in seeds {
-            let asked = async { topology(&mut self.connect(seed, LoginId::PROXY).await?, seed).await };
+            let asked = async {
+                topology(&mut self.connect(seed, LoginId::PROXY).await?, seed, self.over_tls()).await
+            };
             match asked.await {
                 Ok(Ok(shards)) => found = found.or(Some(shards)),
                 Ok(Err(error)) => report.problem(seed, format_args!("tells no topology: {error}")),
@@ -110,7 +119,7 @@ impl Survey<'_> {
         let mut node = self.connect(endpoint, LoginId::PROXY).await?;
         identify(&mut node, endpoint, role, report).await?;
         if matches!(self.settings.cluster.backend, BackendKind::Cluster { .. }) {
-            match topology(&mut node, endpoint).await? {
+            match topology(&mut node, endpoint, self.over_tls()).await? {
                 Ok(view) if layout(&view) == layout(shards) => {}
                 Ok(_) => report.problem(endpoint, "sees the cluster otherwise than the first seed"),
                 Err(error) => report.problem(endpoint, format_args!("tells no topology: {error}")),
@@ -198,8 +207,9 @@ async fn identify(
 async fn topology(
     node: &mut Node,
     endpoint: &Endpoint,
+    over_tls: bool,
 ) -> Result<Result<Vec<Shard>, TopologyError>, NodeError> {
-    let shards = parse_shards(&node.ask(&[b"CLUSTER", b"SHARDS"]).await?, &endpoint.host);
+    let shards = parse_shards(&node.ask(&[b"CLUSTER", b"SHARDS"]).await?, &endpoint.host, over_tls);
     if !matches!(shards, Err(TopologyError::Refused(_))) {
         return Ok(shards);
     }

@@ -8,6 +8,7 @@
 )]
 
 mod functions;
+mod handshakes;
 mod leases;
 pub mod message;
 mod monitoring;
@@ -17,7 +18,6 @@ mod resend;
 mod subscriptions;
 
 use std::cell::RefCell;
-use std::io::Write;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
-use self::message::{Inbox, Message, WorkerHandle};
+use self::message::{Inbox, Message, Transport, WorkerHandle};
 use self::question::ask_all;
 use crate::backend::connect::Connector;
 use crate::backend::owner::{Owner, Replies};
@@ -48,6 +48,7 @@ use crate::metrics::WorkerMetrics;
 use crate::permit::Permit;
 use crate::private::pool::PrivatePool;
 use crate::shared::Shared;
+use crate::stream::Stream;
 
 /// One thread's state. Borrowed whole by whichever task runs: the tasks of a thread take turns.
 pub struct Worker {
@@ -74,6 +75,8 @@ pub struct Worker {
     index: usize,
     /// Whose monitors the others believe it to have, a tenant for each.
     watching: Vec<Arc<str>>,
+    /// The process ends: nobody new is served.
+    drains: bool,
     /// When links for subscriptions are next asked for a sign of life.
     next_pulse: u64,
     /// The memory measurement that clients were last closed by.
@@ -133,7 +136,7 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
         match message {
             None => return,
             Some(Message::Client(..)) if drain_until.is_some() => {}
-            Some(Message::Client(stream, permit)) => worker.accept(stream, permit),
+            Some(Message::Client(stream, permit, transport)) => worker.accept(stream, permit, transport),
             // An asker that has gone needs no answer.
             Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
             Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
@@ -150,6 +153,7 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
             Some(Message::CloseMonitors) => worker.clients.close_monitors(),
             Some(Message::Drain(grace)) => {
                 drain_until = Some(Instant::now() + grace);
+                worker.drains = true;
                 worker.clients.iter_mut().for_each(Client::drain);
             }
         }
@@ -204,8 +208,12 @@ impl Worker {
     ) -> Rc<RefCell<Self>> {
         let metrics = shared.metrics.worker(index).clone();
         let wake_tick = Rc::<Notify>::default();
-        let connector =
-            Rc::new(Connector::new(shared.settings.cluster.clone(), resolver, shared.logins.clone()));
+        let connector = Rc::new(Connector::new(
+            shared.settings.cluster.clone(),
+            resolver,
+            shared.dialer.clone(),
+            shared.logins.clone(),
+        ));
         Rc::new_cyclic(|this| {
             RefCell::new(Self {
                 clients: Clients::new(&shared, metrics.clone()),
@@ -226,6 +234,7 @@ impl Worker {
                 wake_tick,
                 index,
                 watching: Vec::new(),
+                drains: false,
                 next_pulse: 0,
                 shed_by: 0,
                 this: this.clone(),
@@ -235,24 +244,36 @@ impl Worker {
         })
     }
 
-    fn accept(&mut self, stream: std::net::TcpStream, permit: Permit) {
+    fn accept(&mut self, stream: std::net::TcpStream, permit: Permit, transport: Transport) {
+        // A client that is gone before it was served is nobody's error.
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        match transport {
+            Transport::Plain => self.admit(Stream::Plain(stream), permit),
+            Transport::Tls => self.shake_hands(stream, permit),
+        }
+    }
+
+    /// Serves a client that can speak RESP from here on.
+    fn admit(&mut self, mut stream: Stream, permit: Permit) {
+        let (Ok(peer), Ok(local)) = (stream.tcp().peer_addr(), stream.tcp().local_addr()) else { return };
+        let Some(this) = self.this.upgrade() else { return };
         let login = self.shared.first_login();
         let limited = match Limited::enter(&login, 0, &mut self.limits) {
             Ok(limited) => limited,
             Err(refusal) => {
                 self.metrics.clients_refused.add(1);
                 // Best effort, as at the limit of all clients.
-                let _ = (&stream).write(&refusal.reply());
+                let _ = stream.try_write(&refusal.reply());
+                stream.close();
                 return;
             }
         };
-        // A client that is gone before it was served is nobody's error.
-        let Ok(stream) = TcpStream::from_std(stream) else { return };
-        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-        let Some(this) = self.this.upgrade() else { return };
         let local = self.clients.own_addresses.share(local);
         let mut session = Session::new(self.shared.next_client_id(), peer, local, login, self.now());
-        debug!(client.addr = %peer, client.id = session.id, "client connected");
+        match stream.peer_identity() {
+            None => debug!(client.addr = %peer, client.id = session.id, "client connected"),
+            Some(tls) => debug!(client.addr = %peer, client.id = session.id, %tls, "client connected"),
+        }
         session.limit(limited);
         self.metrics.clients_accepted.add(1);
         let (key, generation) =
