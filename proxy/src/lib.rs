@@ -43,5 +43,8 @@ pub mod permit;
 pub mod backoff;
 pub mod drain;
 pub mod moment;
+pub mod receive;
 pub mod refusal;
 pub mod socket;
+pub mod stream;
+pub mod tls;

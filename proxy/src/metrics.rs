@@ -80,6 +80,18 @@ metrics! {
     clients: Gauge, "Clients connected now.";
     clients_accepted: Counter, "Clients that connected.";
     clients_refused: Counter, "Clients refused because of the client limit.";
+    tls_clients: Gauge, "Clients connected over TLS now.";
+    tls_handshaking: Gauge, "Connections that are shaking hands for TLS now.";
+    tls_handshakes: Counter, "TLS handshakes that succeeded.";
+    tls_failed_not_tls: Counter, "Connections to a TLS listener that did not speak TLS.";
+    tls_failed_incompatible: Counter, "TLS handshakes that failed because no version, cipher or signature was in common.";
+    tls_failed_certificate: Counter, "TLS handshakes that failed because the client's certificate was missing or not believed.";
+    tls_failed_refused: Counter, "TLS handshakes that clients broke off, mostly because they do not believe our certificate.";
+    tls_failed_protocol: Counter, "TLS handshakes that failed because the client broke the protocol's rules.";
+    tls_failed_lost: Counter, "TLS handshakes that failed because the connection was lost.";
+    tls_failed_timeout: Counter, "TLS handshakes that failed because they took too long.";
+    tls_reloads: Counter, "Times that certificates were loaded anew.";
+    tls_reload_failures: Counter, "Times that changed certificates could not be used, and those in use stayed.";
     commands: Counter, "Requests received from clients.";
     commands_local: Counter, "Requests answered by the proxy itself.";
     commands_learned: Gauge, "Commands known from the backends only.";

@@ -15,6 +15,8 @@ use crate::private::caps::Caps;
 use crate::tenant::directory::Directory;
 use crate::tenant::logins::FailedLogins;
 use crate::tenant::script::Names;
+use crate::tls::acceptor::ServerFiles;
+use crate::tls::certificates::Certificates;
 
 /// Shared by all workers of all clusters. What a reload changes is of one generation; the rest is the same in all.
 #[derive(Clone)]
@@ -33,6 +35,8 @@ pub struct Process {
     pub failed_logins: Arc<FailedLogins>,
     /// What scripts of namespaces are called there and at the servers.
     pub script_names: Arc<Names>,
+    /// What TLS clients are served by; `None` where no listener speaks TLS.
+    pub certificates: Option<Arc<Certificates<ServerFiles>>>,
     /// New with each process: what the servers call run_id, and our node id.
     pub node_id: NodeId,
     /// How many private connections there may be.
@@ -72,6 +76,8 @@ pub struct Surroundings {
     pub wall_clock: fn() -> u64,
     /// See [`Process::memory`].
     pub memory: fn() -> Memory,
+    /// See [`Process::certificates`].
+    pub certificates: Option<Arc<Certificates<ServerFiles>>>,
 }
 
 impl Process {
@@ -86,6 +92,7 @@ impl Process {
             logins,
             failed_logins: Arc::default(),
             script_names: Arc::default(),
+            certificates: surroundings.certificates,
             node_id: NodeId(surroundings.node_id),
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
@@ -167,6 +174,7 @@ impl Process {
     /// The port of the first listener.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.settings.listen.first().map_or(0, SocketAddr::port)
+        let tls = self.settings.tls.iter().flat_map(|tls| &tls.listen);
+        self.settings.listen.iter().chain(tls).next().map_or(0, SocketAddr::port)
     }
 }

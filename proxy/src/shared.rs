@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::backend::dial::Dialer;
 use crate::backend::handshake::ServerIdentity;
 use crate::client::connection::Watermarks;
 use crate::client::session::Session;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub marks: Watermarks,
     /// How large requests may be of a client that has logged in.
     request_limits: RequestLimits,
+    /// How its backends are connected to.
+    pub dialer: Dialer,
     /// Who says MONITOR: of this cluster's clients, who are shown nobody else's requests.
     pub monitors: Arc<Monitors>,
     /// Scripts that went through.
@@ -68,7 +71,12 @@ struct Counts {
 impl Shared {
     /// Derives what is derived, for the cluster `id` of the process.
     #[must_use]
-    pub fn new(process: Arc<Process>, id: ClusterId, topology: Arc<Topology>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        process: Arc<Process>,
+        id: ClusterId,
+        (topology, dialer): (Arc<Topology>, Dialer),
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let cluster = process.settings.clusters[id.place()].clone();
         let (together, databases) = match &cluster.backend {
             BackendKind::Cluster { .. } => (Together::Slot, 1),
@@ -86,6 +94,7 @@ impl Shared {
             marks: marks(clients),
             request_limits: request_limits(clients),
             topology,
+            dialer,
             metrics,
             monitors: Arc::new(Monitors::new(process.settings.threads, clients.pubsub_output_hard)),
             scripts: Arc::new(Store::new(cluster.script_cache)),

@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "server",
         &[
             "admin",
+            "backend::dial",
             "cluster",
             "command::table",
             "config",
@@ -23,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "reload",
             "shared",
             "socket",
+            "tls",
             "worker",
         ],
     ),
@@ -55,6 +57,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "route",
             "scripts",
             "shared",
+            "stream",
+            "tls",
         ],
     ),
     (
@@ -77,13 +81,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "scripts",
             "shared",
             "tenant",
+            "stream",
+            "tls::identity",
         ],
     ),
     (
         "scripts",
         &["backend::lane", "backend::told", "cluster::slot_map", "command", "metrics", "resp", "route"],
     ),
-    ("private", &["backend", "cluster::slot_map", "config", "metrics", "resp"]),
+    ("private", &["backend", "cluster::slot_map", "config", "metrics", "resp", "stream"]),
     // Who asked and which link: carried, never looked into.
     ("pubsub", &["backend::in_flight", "backend::pool", "command::spec", "moment", "resp"]),
     ("moment", &[]),
@@ -120,14 +126,33 @@ const ARROWS: &[(&str, &[&str])] = &[
             "metrics",
             "resp",
             "socket",
+            "stream",
+            "tls::certificates",
+            "tls::connector",
+            "tls::failure",
+            "tls::handshake",
         ],
     ),
-    ("cluster", &["backoff", "config", "dns", "resp"]),
+    ("cluster", &["backoff", "config", "dns", "resp", "stream"]),
     ("dns", &["config"]),
     // An endpoint in the settings is the endpoint that connections go to.
-    ("config", &["cluster::slot_map", "command::access", "command::table"]),
-    ("live", &["backend", "cluster", "command", "config", "dns", "resp", "tenant"]),
+    // Files of certificates are checked with the settings that name them.
+    (
+        "config",
+        &[
+            "cluster::slot_map",
+            "command::access",
+            "command::table",
+            "tls::acceptor",
+            "tls::connector",
+            "tls::credentials",
+            "tls::error",
+        ],
+    ),
+    ("live", &["backend", "cluster", "command", "config", "dns", "metrics", "resp", "stream", "tenant"]),
     ("tenant", &["cluster::id", "cluster::slot", "command", "config", "resp"]),
+    ("stream", &["receive", "tls"]),
+    ("tls", &["metrics", "receive"]),
     ("socket", &["config"]),
     // A limit has one name, in settings, metrics and errors.
     ("refusal", &["config::limits", "resp"]),
@@ -135,6 +160,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("backoff", &[]),
     ("drain", &[]),
+    ("receive", &[]),
     ("permit", &[]),
 ];
 
@@ -154,6 +180,9 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
     ),
     ("process.rs", "backend::handshake", "has that identity of each cluster"),
     ("process.rs", "private::caps", "the limits of private connections count over all workers"),
+    ("shared.rs", "backend::dial", "how a cluster's backends are connected to is one for all workers"),
+    ("process.rs", "tls::acceptor", "what TLS clients are served by, the same for all workers"),
+    ("process.rs", "tls::certificates", "what TLS clients are served by, the same for all workers"),
     ("cluster/published.rs", "command::table", "publishes the commands with the slot map"),
     (
         "cluster/discovery.rs",
@@ -165,6 +194,8 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
     ("cluster/published.rs", "backend::handshake", "publishes that identity with the slot map"),
     ("cluster/learning.rs", "backend::handshake", "asks again when that identity changes"),
     ("cluster/discovery.rs", "backend::handshake", "its connections begin as all connections to backends do"),
+    ("cluster/watch.rs", "backend::dial", "its connections begin as all connections to backends do"),
+    ("cluster/discovery.rs", "backend::dial", "its connections begin as all connections to backends do"),
     ("cluster/watch.rs", "backend::connect", "its connections begin as all connections to backends do"),
     ("cluster/watch.rs", "backend::lane", "for the kind of connection that it opens"),
     ("cluster/watch.rs", "metrics", "tells how many replicas are read from, and why others are not"),
@@ -297,6 +328,7 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
         "client::connection",
         "a part of the record's own methods: queues bytes, touches no socket",
     ),
+    ("shared.rs", "backend::dial", "hands it to the workers, which connect"),
     ("shared.rs", "client::connection", "for the type of the watermarks only"),
     ("worker/monitoring.rs", "worker", "a part of the worker's own methods: queues bytes, touches no socket"),
     (
@@ -308,10 +340,12 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
 
 /// ◆ files that need no banned type or method by name.
 const IO_WITHOUT_OPT_OUT: &[(&str, &str)] = &[
+    ("client/connection.rs", "owns a client's connection, whose kinds are told apart elsewhere"),
     ("main.rs", "prints, and starts what does the rest"),
     ("server/backends.rs", "starts the tasks of other files"),
     ("live/survey.rs", "waits for the answers that another file asks for"),
     ("client/private/drive.rs", "polls the sockets that the client's record owns"),
+    ("private/connection.rs", "owns a connection, whose kinds are told apart elsewhere"),
     ("private/open.rs", "waits for the connection that another file opens"),
     ("client/task.rs", "polls the socket that the client's record owns"),
     ("worker/question.rs", "waits for what the workers send back"),

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{env, fs, process};
 
+use slotway::backend::dial::Dialer;
 use slotway::cluster::discovery::Discovery;
 use slotway::cluster::published::Topology;
 use slotway::cluster::slot::Slot;
@@ -146,7 +147,8 @@ fn discover(settings: ClusterSettings) -> Discovery {
         timeout: Duration::from_secs(5),
     };
     let resolver = Resolver::new(&dns, Handle::current()).unwrap();
-    Discovery::start(&settings, Arc::new(Table::builtin()), resolver, &Handle::current())
+    let commands = Arc::new(Table::builtin());
+    Discovery::start(&settings, commands, resolver, Dialer::default(), &Handle::current())
 }
 
 fn cluster(seeds: Vec<Endpoint>) -> ClusterSettings {
@@ -155,6 +157,7 @@ fn cluster(seeds: Vec<Endpoint>) -> ClusterSettings {
         backend: BackendKind::Cluster { seeds },
         user: None,
         password: None,
+        tls: None,
         connect_timeout: Duration::from_secs(1),
         command_timeout: Duration::from_secs(5),
         refresh_interval: Duration::from_secs(60),

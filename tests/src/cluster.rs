@@ -1,9 +1,11 @@
 //! A real cluster: primaries and replicas on loopback, formed over RESP, and what an operator does to one.
 
+use std::path::Path;
 use std::time::Duration;
 
 use slotway::cluster::slot::{SLOT_COUNT, Slot};
 
+use crate::certs::{Authority, Issued};
 use crate::poll::{eventually, try_eventually};
 use crate::ports::Port;
 use crate::raw::Raw;
@@ -34,6 +36,8 @@ struct Node {
     server: Server,
     id: String,
     bus: Port,
+    /// Where it speaks TLS, too.
+    tls: Option<Port>,
 }
 
 impl Cluster {
@@ -50,7 +54,21 @@ impl Cluster {
     #[track_caller]
     #[must_use]
     pub fn with(kind: Kind, primaries: usize, replicas: usize) -> Self {
-        let nodes = (0..primaries + replicas).map(|_| Node::launch(kind)).collect();
+        Self::of((0..primaries + replicas).map(|_| Node::launch(kind)).collect(), primaries)
+    }
+
+    /// The same, whose nodes speak TLS with each other, and with whoever shows a certificate of `authority`. They
+    /// listen without TLS, too, for the tests.
+    #[track_caller]
+    #[must_use]
+    pub fn over_tls(kind: Kind, primaries: usize, replicas: usize, authority: &Authority) -> Self {
+        let certificate = authority.server("node", &["127.0.0.1", "node.internal"]);
+        let launch = |_| Node::launch_tls(kind, authority, &certificate);
+        Self::of((0..primaries + replicas).map(launch).collect(), primaries)
+    }
+
+    #[track_caller]
+    fn of(nodes: Vec<Node>, primaries: usize) -> Self {
         let mut cluster = Self { nodes, primaries };
         cluster.introduce();
         cluster.share_slots();
@@ -87,6 +105,13 @@ impl Cluster {
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.nodes[..self.primaries].iter().map(|node| format!("redis://{}", node.server.addr())).collect()
+    }
+
+    /// `rediss://host:port` of each primary that speaks TLS.
+    #[must_use]
+    pub fn tls_urls(&self) -> Vec<String> {
+        let ports = self.nodes[..self.primaries].iter().filter_map(|node| node.tls.as_ref());
+        ports.map(|port| format!("rediss://127.0.0.1:{}", port.number())).collect()
     }
 
     /// The index of the primary that served `slot` when the cluster was formed.
@@ -244,6 +269,28 @@ impl Cluster {
 
 impl Node {
     fn launch(kind: Kind) -> Self {
+        Self::launch_with(kind, &[], None)
+    }
+
+    fn launch_tls(kind: Kind, authority: &Authority, certificate: &Issued) -> Self {
+        let port = Port::lease();
+        let number = port.number().to_string();
+        let file = |path: &Path| path.display().to_string();
+        let (own, key) = (file(&certificate.certificate), file(&certificate.key));
+        let authority = file(&authority.file);
+        let settings = [
+            ("tls-port", number.as_str()),
+            ("tls-cert-file", own.as_str()),
+            ("tls-key-file", key.as_str()),
+            ("tls-ca-cert-file", authority.as_str()),
+            ("tls-auth-clients", "yes"),
+            ("tls-cluster", "yes"),
+            ("tls-replication", "yes"),
+        ];
+        Self::launch_with(kind, &settings, Some(port))
+    }
+
+    fn launch_with(kind: Kind, more: &[(&str, &str)], tls: Option<Port>) -> Self {
         let bus = Port::lease();
         let bus_port = bus.number().to_string();
         let settings = [
@@ -256,7 +303,8 @@ impl Node {
             // A dead shard is that shard's matter.
             ("cluster-require-full-coverage", "no"),
         ];
-        Self { server: Server::launch(kind, &settings), id: String::new(), bus }
+        let settings: Vec<_> = settings.iter().chain(more).copied().collect();
+        Self { server: Server::launch(kind, &settings), id: String::new(), bus, tls }
     }
 
     fn meeting(&self) -> String {

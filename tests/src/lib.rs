@@ -16,6 +16,10 @@ pub mod argv;
 
 pub mod raw;
 
+pub mod certs;
+
+pub mod tls;
+
 pub mod process;
 
 pub mod server;

@@ -292,7 +292,11 @@ pub fn plan(tenants: &str) -> Vec<String> {
 }
 
 /// The proxy's binary: `SLOTWAY_BIN`, or the one that cargo built beside this test.
-fn binary() -> PathBuf {
+///
+/// # Panics
+/// Where there is none.
+#[must_use]
+pub fn binary() -> PathBuf {
     if let Some(named) = env::var_os("SLOTWAY_BIN") {
         return named.into();
     }

@@ -83,6 +83,26 @@ impl Kind {
         file.canonicalize().map_err(|error| format!("{}: {error}", file.display()))
     }
 
+    /// Whether it was built with TLS; a word where it was not. Looks by starting one that has TLS to speak, and no
+    /// certificate for it.
+    ///
+    /// # Panics
+    /// Where there is no binary.
+    #[must_use]
+    #[allow(clippy::print_stdout, reason = "a test says what it skips")]
+    pub fn has_tls(self) -> bool {
+        let (binary, port) = (self.binary().unwrap_or_else(|reason| panic!("{reason}")), Port::lease());
+        let mut command = Command::new(&binary);
+        command.args(["--port", "0", "--save", "", "--tls-port", &port.number().to_string()]);
+        let said = command.current_dir(env::temp_dir()).output().expect("it runs");
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let has = !said.contains("TLS support") && said.contains("TLS");
+        if !has {
+            println!("skipped: {} was built without TLS", binary.display());
+        }
+        has
+    }
+
     /// Whether there is one. Where there is none the test is to be skipped, which this says; where
     /// `SLOTWAY_NO_SKIP` is set, as `tests/run.sh` does, it fails.
     ///

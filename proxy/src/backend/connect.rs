@@ -1,11 +1,6 @@
-//! ◆ Opens a backend connection: name to address, TCP, socket options, handshake; each address within one
-//! timeout.
+//! ◆ Opens a backend connection: name to address, socket, handshake; each address within one timeout.
 
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "I/O: opens backend sockets and limits how long that takes"
-)]
+#![expect(clippy::disallowed_methods, reason = "I/O: opens backend sockets and limits how long that takes")]
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,10 +10,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::dial::{DialError, Dialer};
 use super::handshake::{Handshake, HandshakeError, Progress};
 use super::lane::{Lane, LoginId};
 use super::logins::Logins;
@@ -27,13 +22,14 @@ use crate::cluster::slot_map::Endpoint;
 use crate::config::settings::ClusterSettings;
 use crate::dns::resolver::{DnsError, Resolver};
 use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
-use crate::socket;
+use crate::stream::Stream;
 
 /// Opens connections to the nodes of one cluster.
 pub struct Connector {
     settings: ArcSwap<ClusterSettings>,
     resolver: Arc<Resolver>,
     logins: Arc<Logins>,
+    dialer: Dialer,
 }
 
 /// Why a backend connection did not come up.
@@ -42,7 +38,10 @@ pub enum ConnectError {
     /// Its name has no address.
     #[error("{0}")]
     Dns(#[from] DnsError),
-    /// TCP failed.
+    /// TCP or TLS failed.
+    #[error("{0}")]
+    Dial(#[from] DialError),
+    /// The connection broke.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// It refused what we said first.
@@ -68,8 +67,13 @@ const HANDSHAKE_LIMIT: usize = 64 * 1024;
 impl Connector {
     /// For the nodes of the cluster that these settings describe.
     #[must_use]
-    pub fn new(settings: ClusterSettings, resolver: Arc<Resolver>, logins: Arc<Logins>) -> Self {
-        Self { settings: ArcSwap::from_pointee(settings), resolver, logins }
+    pub fn new(
+        settings: ClusterSettings,
+        resolver: Arc<Resolver>,
+        dialer: Dialer,
+        logins: Arc<Logins>,
+    ) -> Self {
+        Self { settings: ArcSwap::from_pointee(settings), resolver, dialer, logins }
     }
 
     /// From here on connections are opened by these settings; those there are stay.
@@ -96,7 +100,7 @@ impl Connector {
     ///
     /// # Errors
     /// A [`ConnectError`]; the connection, if there was one, is closed.
-    pub async fn open(&self, endpoint: &Endpoint, lane: Lane) -> Result<TcpStream, ConnectError> {
+    pub async fn open(&self, endpoint: &Endpoint, lane: Lane) -> Result<Stream, ConnectError> {
         let (stream, _) = self.open_with(endpoint, lane, &self.handshake(lane)?).await?;
         Ok(stream)
     }
@@ -109,7 +113,7 @@ impl Connector {
         &self,
         endpoint: &Endpoint,
         lane: Lane,
-    ) -> Result<(TcpStream, u64), ConnectError> {
+    ) -> Result<(Stream, u64), ConnectError> {
         let handshake = self.handshake(lane)?.asking_id();
         let (stream, handshake) = self.open_with(endpoint, lane, &handshake).await?;
         Ok((stream, handshake.id().unwrap_or_default()))
@@ -131,7 +135,7 @@ impl Connector {
         endpoint: &Endpoint,
         lane: Lane,
         handshake: &Handshake,
-    ) -> Result<(TcpStream, Handshake), ConnectError> {
+    ) -> Result<(Stream, Handshake), ConnectError> {
         let opened = self.try_open(endpoint, handshake).await;
         match &opened {
             // Once, not for each node and worker: the settings and the servers have to be made to agree.
@@ -152,20 +156,32 @@ impl Connector {
         &self,
         endpoint: &Endpoint,
         handshake: &Handshake,
-    ) -> Result<(TcpStream, Handshake), ConnectError> {
+    ) -> Result<(Stream, Handshake), ConnectError> {
         let mut last = ConnectError::TimedOut;
         let limit = self.connect_timeout();
         // The resolver bounds its own time, and gives at least one address. Each has its time: one that drops
         // packets must not keep the next from being tried.
         for address in self.resolver.lookup(&endpoint.host).await? {
             let address = SocketAddr::new(address, endpoint.port);
-            match timeout(limit, connect(address, handshake.clone())).await {
+            let connected = self.connect(address, &endpoint.host, handshake.clone());
+            match timeout(limit, connected).await {
                 Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = ConnectError::TimedOut,
             }
         }
         Err(last)
+    }
+
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        host: &str,
+        mut handshake: Handshake,
+    ) -> Result<(Stream, Handshake), ConnectError> {
+        let mut stream = self.dialer.dial(address, host).await?;
+        shake_hands(&mut stream, &mut handshake).await?;
+        Ok((stream, handshake))
     }
 }
 
@@ -177,17 +193,7 @@ impl ConnectError {
     }
 }
 
-async fn connect(
-    address: SocketAddr,
-    mut handshake: Handshake,
-) -> Result<(TcpStream, Handshake), ConnectError> {
-    let mut stream = TcpStream::connect(address).await?;
-    socket::configure_backend(&stream)?;
-    shake_hands(&mut stream, &mut handshake).await?;
-    Ok((stream, handshake))
-}
-
-async fn shake_hands(stream: &mut TcpStream, handshake: &mut Handshake) -> Result<(), ConnectError> {
+async fn shake_hands(stream: &mut Stream, handshake: &mut Handshake) -> Result<(), ConnectError> {
     let mut bytes = Vec::new();
     handshake.request(&mut bytes);
     stream.write_all(&bytes).await?;

@@ -14,4 +14,5 @@ pub mod prefer;
 pub mod told;
 
 pub mod connect;
+pub mod dial;
 pub mod task;

@@ -1,11 +1,7 @@
 //! ◆ Drives one link: connects, shakes hands, writes what was queued once a turn, passes replies on, and
 //! begins again when the connection ends.
 
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "I/O: owns the backend socket and its reconnect timer"
-)]
+#![expect(clippy::disallowed_methods, reason = "I/O: owns the backend socket and its reconnect timer")]
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -16,8 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
@@ -29,6 +24,7 @@ use super::link::{Closing, Link};
 use super::owner::{Owner, Replies, Subscription, Unanswered};
 use super::pool::LinkKey;
 use crate::backoff::Backoff;
+use crate::stream::Stream;
 
 /// Keeps the link up until the pool retires it; then forgets it.
 pub async fn run<O: Owner>(owner: Rc<RefCell<O>>, key: LinkKey, connector: Rc<Connector>) {
@@ -173,7 +169,7 @@ async fn pause<O: Owner>(owner: &RefCell<O>, key: LinkKey, backoff: &mut Backoff
     .await
 }
 
-async fn serve<O: Owner>(owner: &RefCell<O>, key: LinkKey, stream: TcpStream) -> End {
+async fn serve<O: Owner>(owner: &RefCell<O>, key: LinkKey, stream: Stream) -> End {
     if with_link(owner, key, Link::on_up).is_none() {
         return End::Closed(Closing::Retired);
     }
@@ -188,7 +184,7 @@ async fn serve<O: Owner>(owner: &RefCell<O>, key: LinkKey, stream: TcpStream) ->
 
 /// An open connection and what it read so far of the next reply.
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     incoming: Incoming,
     gathered: Gathered,
     /// Measures a round trip, while askers wait for each other.
@@ -252,9 +248,7 @@ impl Connection {
             let kept = self.incoming.kept().len();
             scratch[..kept].copy_from_slice(self.incoming.kept());
             let end = if contended { scratch.len().min(kept + CONTENDED_READ) } else { scratch.len() };
-            let mut room = ReadBuf::new(&mut scratch[kept..end]);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
-            let filled = kept + room.filled().len();
+            let filled = kept + ready!(self.stream.poll_fresh(&mut scratch[kept..end], cx))?;
             if filled == kept {
                 return Poll::Ready(Err(LinkError::Eof));
             }

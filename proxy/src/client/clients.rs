@@ -141,6 +141,7 @@ impl Clients {
         self.next_generation = generation.wrapping_add(1);
         client.generation = generation;
         let is_stuck = client.stuck;
+        self.metrics.tls_clients.add(u64::from(client.stream.is_tls()));
         let key = self.records.insert(client) as u32;
         if is_stuck {
             self.note_stuck(key);
@@ -152,6 +153,8 @@ impl Clients {
     /// Takes a client out. Replies that are still under way to it will be swallowed.
     pub fn take(&mut self, key: u32) -> Option<Box<Client>> {
         let mut client = self.records.try_remove(key as usize);
+        let is_tls = client.as_ref().is_some_and(|client| client.stream.is_tls());
+        self.metrics.tls_clients.sub(u64::from(is_tls));
         if let Some(mut subscriptions) = client.as_mut().and_then(|client| client.subscriptions.take()) {
             self.pubsub.leave(&mut subscriptions, key);
             if subscriptions.monitors {

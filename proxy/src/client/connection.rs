@@ -1,12 +1,9 @@
 //! ◆ One client's record: its socket, its session, the replies it waits for and what is still to be written
 //! to it. Everything that grows with traffic is borrowed from the worker and given back.
 
-#![expect(clippy::disallowed_types, reason = "I/O: owns the client socket")]
-
 use std::io;
 use std::task::Waker;
 
-use tokio::net::TcpStream;
 use tracing::info;
 
 use super::delivery::close_subscriber;
@@ -26,11 +23,13 @@ use crate::permit::Permit;
 use crate::pubsub::subscriptions::Subscriptions;
 use crate::refusal::Refusal;
 use crate::resp::scan::RequestScanner;
+use crate::stream::Stream;
+use crate::tls::identity::PeerIdentity;
 
 /// A client of this worker.
 #[derive(Debug)]
 pub struct Client {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// Tells this client from an earlier one in the same place.
     pub(super) generation: u32,
     pub(super) state: State,
@@ -168,7 +167,7 @@ const MOST_RELENTED: u8 = 20;
 impl Client {
     /// A client that has just connected.
     #[must_use]
-    pub fn new(stream: TcpStream, session: Session, permit: Permit) -> Self {
+    pub fn new(stream: Stream, session: Session, permit: Permit) -> Self {
         Self {
             is_limited: session.limited().is_some(),
             stream,
@@ -447,6 +446,13 @@ impl Client {
         matches!(self.state, State::Open | State::Draining)
     }
 
+    /// Who it is by TLS: the name of ours that it asked for, and whom its certificate speaks of; `None` for plain
+    /// clients.
+    #[must_use]
+    pub fn peer_identity(&self) -> Option<&PeerIdentity> {
+        self.stream.peer_identity()
+    }
+
     /// Reply bytes that wait to be written.
     #[must_use]
     pub fn output_bytes(&self) -> usize {
@@ -461,7 +467,14 @@ impl Client {
         let subscriptions = self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.held_bytes());
         let tracked = self.tracking().map_or(0, |tracking| tracking.held.capacity());
         let watched = self.watched_bytes();
-        rest + self.output.capacity() + self.replies.held_bytes() + queued + subscriptions + tracked + watched
+        self.stream.held_bytes()
+            + rest
+            + self.output.capacity()
+            + self.replies.held_bytes()
+            + queued
+            + subscriptions
+            + tracked
+            + watched
     }
 
     /// Closes the connection at once: CLIENT KILL, or the end of the grace period.

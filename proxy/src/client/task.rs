@@ -11,9 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::task::yield_now;
 
 use super::connection::{Client, Rest, State};
@@ -73,6 +71,7 @@ impl Future for ClientTask {
         fairness::end(client, &turn);
         if polled.is_ready() {
             client.end_private(&mut turn);
+            client.stream.close();
         }
         if client.stuck && !was_stuck {
             worker.clients.note_stuck(self.key);
@@ -244,9 +243,7 @@ fn poll_read(
 ) -> Poll<io::Result<usize>> {
     // One branch for both: most clients are neither.
     if !(client.unread | client.is_limited) {
-        let mut room = ReadBuf::new(buf);
-        ready!(Pin::new(&mut client.stream).poll_read(cx, &mut room))?;
-        return Poll::Ready(Ok(room.filled().len()));
+        return client.stream.poll_fresh(buf, cx);
     }
     // Who has nothing to read waits for nobody.
     if !client.unread {
@@ -264,20 +261,7 @@ fn poll_read(
 
 /// Reads from the client; also what the runtime does not know of, see [`Client::unread`].
 fn poll_unread(client: &mut Client, buf: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    if client.unread {
-        match recv(&client.stream, &mut *buf, RecvFlags::DONTWAIT) {
-            Ok((count, _)) => {
-                // Short of what there was room for: the queue is empty, and the runtime knows of what comes next.
-                client.unread = count == buf.len();
-                return Poll::Ready(Ok(count));
-            }
-            Err(Errno::AGAIN) => client.unread = false,
-            Err(error) => return Poll::Ready(Err(error.into())),
-        }
-    }
-    let mut room = ReadBuf::new(buf);
-    ready!(Pin::new(&mut client.stream).poll_read(cx, &mut room))?;
-    Poll::Ready(Ok(room.filled().len()))
+    client.stream.poll_receive(&mut client.unread, buf, cx)
 }
 
 /// Reads into the large request's own buffer.
@@ -294,7 +278,7 @@ fn poll_large(
     }
     let step = if turn.contended { step.min(CONTENDED_READ) } else { step };
     let before = rest.bytes.len();
-    let polled = if client.unread | client.is_limited {
+    let polled = if client.unread | client.is_limited | client.stream.is_tls() {
         let room = step.min(scratch.len());
         poll_read(client, &mut scratch[..room], rest.need, turn, cx)
             .map_ok(|count| rest.bytes.extend_from_slice(&scratch[..count]))
@@ -462,9 +446,7 @@ fn may_go_on(client: &mut Client, turn: &Turn<'_>) -> bool {
 /// that would destroy replies under way. Ready only with an error, or at the end of the stream.
 fn poll_discard(client: &mut Client, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     for _ in 0..READS_PER_TURN {
-        let mut room = ReadBuf::new(scratch);
-        ready!(Pin::new(&mut client.stream).poll_read(cx, &mut room))?;
-        if room.filled().is_empty() {
+        if ready!(poll_unread(client, scratch, cx))? == 0 {
             return Poll::Pending;
         }
     }

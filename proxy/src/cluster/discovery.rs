@@ -7,12 +7,11 @@
     reason = "I/O: owns the connection to a node"
 )]
 
-use std::io;
+use std::net::SocketAddr;
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -26,6 +25,7 @@ use super::published::Topology;
 use super::refresh::{Candidates, Judge, Schedule, Verdict, View};
 use super::slot_map::{Endpoint, Shard};
 use super::topology::{TopologyError, parse_shards, parse_slots, served_slots, static_map};
+use crate::backend::dial::{DialError, Dialer};
 use crate::backend::handshake::{Handshake, HandshakeError, Progress, ServerIdentity};
 use crate::backoff::Backoff;
 use crate::command::learned::{self, LearnError};
@@ -35,6 +35,7 @@ use crate::config::settings::{BackendKind, ClusterSettings};
 use crate::dns::resolver::{DnsError, Resolver};
 use crate::resp::protocol::Protocol;
 use crate::resp::value::Value;
+use crate::stream::Stream;
 
 /// The running task; dropping this ends it. The published map stays readable.
 pub struct Discovery {
@@ -51,11 +52,12 @@ impl Discovery {
         settings: &ClusterSettings,
         commands: Arc<Table>,
         resolver: Arc<Resolver>,
+        dialer: Dialer,
         control: &Handle,
     ) -> Self {
         let topology = Arc::new(Topology::new(commands));
         let (sender, news) = watch::channel(settings.clone());
-        let task = Task::new(news, resolver, Arc::clone(&topology)).run();
+        let task = Task::new(news, resolver, dialer, Arc::clone(&topology)).run();
         let task = control.spawn(task.instrument(log_span(&settings.name)));
         Self { topology, settings: sender, task }
     }
@@ -91,6 +93,7 @@ struct Task {
     news: watch::Receiver<ClusterSettings>,
     is_cluster: bool,
     resolver: Arc<Resolver>,
+    dialer: Dialer,
     topology: Arc<Topology>,
     schedule: Schedule,
     candidates: Candidates,
@@ -127,7 +130,7 @@ enum AskError {
     #[error(transparent)]
     Dns(#[from] DnsError),
     #[error("cannot connect: {0}")]
-    Connect(#[from] io::Error),
+    Connect(#[from] DialError),
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     #[error(transparent)]
@@ -155,6 +158,7 @@ impl Task {
     fn new(
         mut news: watch::Receiver<ClusterSettings>,
         resolver: Arc<Resolver>,
+        dialer: Dialer,
         topology: Arc<Topology>,
     ) -> Self {
         let settings = news.borrow_and_update().clone();
@@ -173,6 +177,7 @@ impl Task {
         Self {
             is_cluster: matches!(settings.backend, BackendKind::Cluster { .. }),
             resolver,
+            dialer,
             topology,
             schedule: Schedule::new(settings.refresh_interval, settings.refresh_min_interval, now),
             candidates: Candidates::new(&seeds),
@@ -313,7 +318,7 @@ impl Task {
     async fn learn(
         &mut self,
         node: &Endpoint,
-        link: &mut Link<TcpStream>,
+        link: &mut Link<Stream>,
         identity: &ServerIdentity,
         shards: &[Shard],
     ) {
@@ -334,7 +339,7 @@ impl Task {
         self.topology.publish_commands(learned.map(|(table, _)| table));
     }
 
-    async fn ask(&mut self, node: &Endpoint) -> Result<(Answer, Link<TcpStream>), AskError> {
+    async fn ask(&mut self, node: &Endpoint) -> Result<(Answer, Link<Stream>), AskError> {
         let (mut link, server) = match self.connect(node).await {
             Err(AskError::Handshake(HandshakeError::Protocol(reason)))
                 if self.protocol == Protocol::Resp3 =>
@@ -348,7 +353,11 @@ impl Task {
         let limit = self.settings.command_timeout.max(self.settings.connect_timeout);
         let questions = async {
             let server = if server.is_some() { server } else { ask_server(&mut link).await? };
-            let topology = if self.is_cluster { Some(ask_topology(&mut link, node).await?) } else { None };
+            let topology = if self.is_cluster {
+                Some(ask_topology(&mut link, node, self.dialer.is_tls()).await?)
+            } else {
+                None
+            };
             Ok(Answer { server, topology })
         };
         let answer = timeout(limit, questions).await.unwrap_or(Err(AskError::Timeout(limit)))?;
@@ -356,13 +365,12 @@ impl Task {
     }
 
     /// Tries the node's addresses in turn.
-    async fn connect(&self, node: &Endpoint) -> Result<(Link<TcpStream>, Option<ServerIdentity>), AskError> {
+    async fn connect(&self, node: &Endpoint) -> Result<(Link<Stream>, Option<ServerIdentity>), AskError> {
         let limit = self.settings.connect_timeout;
         let mut last = AskError::NoNode;
         for address in self.resolver.lookup(&node.host).await?.into_iter().take(MAX_ADDRESSES) {
             let greeted = async {
-                let stream = TcpStream::connect((address, node.port)).await?;
-                stream.set_nodelay(true)?;
+                let stream = self.dialer.dial(SocketAddr::new(address, node.port), &node.host).await?;
                 self.greet(Link::new(stream)).await
             };
             match timeout(limit, greeted).await {
@@ -376,8 +384,8 @@ impl Task {
 
     async fn greet(
         &self,
-        mut link: Link<TcpStream>,
-    ) -> Result<(Link<TcpStream>, Option<ServerIdentity>), AskError> {
+        mut link: Link<Stream>,
+    ) -> Result<(Link<Stream>, Option<ServerIdentity>), AskError> {
         let (user, password) = (self.settings.user.as_deref(), self.settings.password.as_ref());
         let mut handshake = Handshake::new(self.protocol, user, password, 0);
         let mut requests = Vec::new();
@@ -389,7 +397,7 @@ impl Task {
 }
 
 /// For servers whose HELLO did not tell. A refusal is no reason to do without the topology.
-async fn ask_server(link: &mut Link<TcpStream>) -> Result<Option<ServerIdentity>, AskError> {
+async fn ask_server(link: &mut Link<Stream>) -> Result<Option<ServerIdentity>, AskError> {
     link.send(b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n").await?;
     let reply = link.reply().await?;
     let info = Value::parse(&reply).map_err(TopologyError::from)?;
@@ -397,10 +405,14 @@ async fn ask_server(link: &mut Link<TcpStream>) -> Result<Option<ServerIdentity>
 }
 
 /// CLUSTER SHARDS, or CLUSTER SLOTS where the former is refused: unknown before Redis 7, or not allowed.
-async fn ask_topology(link: &mut Link<TcpStream>, node: &Endpoint) -> Result<(Vec<Shard>, View), AskError> {
+async fn ask_topology(
+    link: &mut Link<Stream>,
+    node: &Endpoint,
+    over_tls: bool,
+) -> Result<(Vec<Shard>, View), AskError> {
     link.send(b"*2\r\n$7\r\nCLUSTER\r\n$4\r\nINFO\r\n*2\r\n$7\r\nCLUSTER\r\n$6\r\nSHARDS\r\n").await?;
     let (info, reply) = (link.reply().await?, link.reply().await?);
-    let shards = match parse_shards(&reply, &node.host) {
+    let shards = match parse_shards(&reply, &node.host, over_tls) {
         Err(TopologyError::Refused(reason)) => {
             debug!(%node, reason, "no CLUSTER SHARDS, asking for CLUSTER SLOTS");
             link.send(b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n").await?;
@@ -415,7 +427,7 @@ async fn ask_topology(link: &mut Link<TcpStream>, node: &Endpoint) -> Result<(Ve
 }
 
 /// COMMAND. What comes of it is no reason to do without the topology, so it is asked last.
-async fn ask_commands(link: &mut Link<TcpStream>, limit: Duration) -> Result<Vec<Spec>, LearnFailure> {
+async fn ask_commands(link: &mut Link<Stream>, limit: Duration) -> Result<Vec<Spec>, LearnFailure> {
     let question = async {
         link.send(b"*1\r\n$7\r\nCOMMAND\r\n").await?;
         Ok(learned::read(&link.reply_within(MAX_COMMANDS).await?)?)

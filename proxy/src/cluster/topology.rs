@@ -34,7 +34,7 @@ pub enum TopologyError {
     #[error("bad port in topology: {0}")]
     BadPort(i64),
     /// The node listens for TLS only.
-    #[error("node has a tls-port only, and TLS to backends is not supported")]
+    #[error("node has a tls-port only: rediss:// or cluster.tls.enabled")]
     TlsOnly,
     /// No node serves a slot: a cluster not formed yet.
     #[error("topology has no shard with slots")]
@@ -49,15 +49,15 @@ pub enum TopologyError {
 /// A node's `endpoint` is what the cluster wants clients to use (its own choice of address or host name);
 /// none or an empty one means the host that was asked, with the node's port. Shards without slots are left
 /// out, and so are those without a primary: servers that share no shard ids list a lone replica with its
-/// primary's slots. Replicas count only while `online`.
+/// primary's slots. Replicas count only while `online`. `over_tls`: the nodes' ports for TLS are wanted.
 ///
 /// # Errors
 /// Where the reply is an error, not of the documented shape, or names no shard with slots.
-pub fn parse_shards(reply: &[u8], asked_host: &str) -> Result<Vec<Shard>, TopologyError> {
+pub fn parse_shards(reply: &[u8], asked_host: &str, over_tls: bool) -> Result<Vec<Shard>, TopologyError> {
     let reply = Value::parse(reply)?;
     let mut shards = Vec::new();
     for shard in items(&reply, "list of shards")? {
-        shards.extend(read_shard(shard, asked_host)?);
+        shards.extend(read_shard(shard, asked_host, over_tls)?);
     }
     in_order(shards)
 }
@@ -108,7 +108,7 @@ pub fn served_slots(shards: &[Shard]) -> u16 {
 }
 
 /// `None` for a shard that serves nothing or has no primary.
-fn read_shard(shard: &Value<'_>, asked_host: &str) -> Result<Option<Shard>, TopologyError> {
+fn read_shard(shard: &Value<'_>, asked_host: &str, over_tls: bool) -> Result<Option<Shard>, TopologyError> {
     let bounds = items(shard.field("slots").unwrap_or(&Value::Null), "list of slots")?;
     if bounds.len() % 2 != 0 {
         return Err(TopologyError::Shape("slot range"));
@@ -124,14 +124,18 @@ fn read_shard(shard: &Value<'_>, asked_host: &str) -> Result<Option<Shard>, Topo
         (has(node, "health", "online"), offset)
     });
     let Some(primary) = primary.filter(|_| !slots.is_empty()) else { return Ok(None) };
-    let primary = read_shards_node(primary, asked_host)?;
+    let primary = read_shards_node(primary, asked_host, over_tls)?;
     let replicas = replicas.into_iter().filter(|node| has(node, "health", "online"));
-    let replicas = replicas.map(|node| read_shards_node(node, asked_host)).collect::<Result<Vec<_>, _>>()?;
+    let replicas =
+        replicas.map(|node| read_shards_node(node, asked_host, over_tls)).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(Shard { primary, replicas, slots }))
 }
 
-fn read_shards_node(node: &Value<'_>, asked_host: &str) -> Result<Endpoint, TopologyError> {
-    let port = match (node.field("port").and_then(Value::integer), node.field("tls-port")) {
+/// A node says both of its ports. Over TLS one that does not know of any is behind something that has it in its place.
+fn read_shards_node(node: &Value<'_>, asked_host: &str, over_tls: bool) -> Result<Endpoint, TopologyError> {
+    let port = |field| node.field(field).and_then(Value::integer);
+    let port = match (port("port"), port("tls-port").filter(|&port| port != 0)) {
+        (_, tls @ Some(_)) if over_tls => read_port(tls)?,
         (None | Some(0), Some(_)) => return Err(TopologyError::TlsOnly),
         (port, _) => read_port(port)?,
     };
@@ -289,7 +293,7 @@ mod tests {
             shard((host, 21002), &[(host, 21005)], &[(10923, 16383)]),
         ];
         for reply in [REDIS_SHARDS_2, REDIS_SHARDS_3] {
-            assert_eq!(parse_shards(reply, "seed"), Ok(expected.clone()));
+            assert_eq!(parse_shards(reply, "seed", false), Ok(expected.clone()));
         }
         for reply in [REDIS_SLOTS_2, REDIS_SLOTS_3] {
             assert_eq!(parse_slots(reply, "seed"), Ok(expected.clone()));
@@ -305,7 +309,7 @@ mod tests {
             shard(("node2.example", 21102), &[], &[(10923, 16383)]),
         ];
         for reply in [VALKEY_SHARDS_2, VALKEY_SHARDS_3] {
-            assert_eq!(parse_shards(reply, "seed"), Ok(expected.clone()));
+            assert_eq!(parse_shards(reply, "seed", false), Ok(expected.clone()));
         }
         for reply in [VALKEY_SLOTS_2, VALKEY_SLOTS_3] {
             assert_eq!(parse_slots(reply, "seed"), Ok(expected.clone()));
@@ -318,11 +322,11 @@ mod tests {
             shards.unwrap().iter().map(|shard| shard.primary.to_string()).collect::<Vec<_>>()
         };
         let expected = ["seed:21200", "seed:21201", "seed:21202"];
-        assert_eq!(primaries(parse_shards(UNKNOWN_SHARDS_2, "seed")), expected);
-        assert_eq!(primaries(parse_shards(UNKNOWN_SHARDS_3, "seed")), expected);
+        assert_eq!(primaries(parse_shards(UNKNOWN_SHARDS_2, "seed", false)), expected);
+        assert_eq!(primaries(parse_shards(UNKNOWN_SHARDS_3, "seed", false)), expected);
         assert_eq!(primaries(parse_slots(UNKNOWN_SLOTS_2, "seed")), expected);
         assert_eq!(primaries(parse_slots(UNKNOWN_SLOTS_3, "seed")), expected);
-        assert!(parse_shards(UNKNOWN_SHARDS_2, "seed").unwrap()[0].replicas.is_empty(), "loading");
+        assert!(parse_shards(UNKNOWN_SHARDS_2, "seed", false).unwrap()[0].replicas.is_empty(), "loading");
     }
 
     #[test]
@@ -337,7 +341,7 @@ mod tests {
     #[test]
     fn a_cluster_without_slots_is_no_topology() {
         for reply in [FRESH_SHARDS_2, FRESH_SHARDS_3] {
-            assert_eq!(parse_shards(reply, "seed"), Err(TopologyError::NoShards));
+            assert_eq!(parse_shards(reply, "seed", false), Err(TopologyError::NoShards));
         }
         assert_eq!(parse_slots(FRESH_SLOTS_2, "seed"), Err(TopologyError::NoShards));
     }
@@ -379,7 +383,7 @@ mod tests {
 
     fn shards_of(nodes: &[&str]) -> Result<Vec<Shard>, TopologyError> {
         let reply = shards_reply(nodes).replace("+nodes\r\n", &format!("+nodes\r\n*{}\r\n", nodes.len()));
-        parse_shards(reply.as_bytes(), "seed")
+        parse_shards(reply.as_bytes(), "seed", false)
     }
 
     #[test]
@@ -412,7 +416,7 @@ mod tests {
     fn an_error_reply_keeps_its_text() {
         let refused = TopologyError::Refused("ERR This instance has cluster support disabled".into());
         let reply = b"-ERR This instance has cluster support disabled\r\n";
-        assert_eq!(parse_shards(reply, "seed"), Err(refused.clone()));
+        assert_eq!(parse_shards(reply, "seed", false), Err(refused.clone()));
         assert_eq!(parse_slots(reply, "seed"), Err(refused));
     }
 
@@ -422,8 +426,8 @@ mod tests {
             for at in 0..reply.len() {
                 let mut flipped = reply.to_vec();
                 flipped[at] ^= 0x11;
-                let _ = (parse_shards(&flipped, "seed"), parse_slots(&flipped, "seed"));
-                assert!(parse_shards(&reply[..at], "seed").is_err());
+                let _ = (parse_shards(&flipped, "seed", false), parse_slots(&flipped, "seed"));
+                assert!(parse_shards(&reply[..at], "seed", true).is_err());
                 assert!(parse_slots(&reply[..at], "seed").is_err());
             }
         }

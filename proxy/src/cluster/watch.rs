@@ -10,7 +10,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -23,11 +22,13 @@ use super::readers::{Counts, Heard, Survey};
 use super::replication::Replication;
 use super::slot_map::{Endpoint, NodeIndex, SlotMap};
 use crate::backend::connect::Connector;
+use crate::backend::dial::Dialer;
 use crate::backend::lane::Lane;
 use crate::config::settings::{ClusterSettings, ReadFrom};
 use crate::dns::resolver::Resolver;
 use crate::metrics::Metrics;
 use crate::resp::value::Value;
+use crate::stream::Stream;
 
 /// How often each node is asked: what bounds how long a replica that is not well any more is still read from.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -44,6 +45,7 @@ impl Watch {
     pub fn start(
         settings: &ClusterSettings,
         resolver: Arc<Resolver>,
+        dialer: Dialer,
         topology: Arc<Topology>,
         metrics: Arc<Metrics>,
         control: &Handle,
@@ -52,7 +54,7 @@ impl Watch {
             return None;
         }
         let max_lag = settings.max_replica_lag.map(|bytes| bytes as u64);
-        let connector = Arc::new(Connector::new(settings.clone(), resolver, Arc::default()));
+        let connector = Arc::new(Connector::new(settings.clone(), resolver, dialer, Arc::default()));
         let task = Task {
             survey: Survey::new(settings.read_from, max_lag),
             connector: Arc::clone(&connector),
@@ -76,7 +78,7 @@ impl Drop for Watch {
     }
 }
 
-type Connection = Link<TcpStream>;
+type Connection = Link<Stream>;
 
 struct Task {
     survey: Survey,

@@ -64,6 +64,8 @@ rows! {
     "clients.pubsub_output_soft": Now, clients.pubsub_output_soft;
     "clients.pubsub_output_soft_time": Now, clients.pubsub_output_soft_time;
     "clients.memory_limit": Now, clients.memory_limit;
+    // Certificates that are replaced are taken up without a reload.
+    "tls": Restart, tls;
     "private.max_connections": Now, private.max_connections;
     "private.max_per_node": Now, private.max_per_node;
     "private.idle_per_node": Now, private.idle_per_node;
@@ -84,6 +86,7 @@ rows! {
     CLUSTER_ROWS of ClusterSettings:
     "user": Later, user;
     "password": Later, password;
+    "tls": Restart, tls;
     "connect_timeout": Now, connect_timeout;
     "command_timeout": Now, command_timeout;
     "refresh_interval": Now, refresh_interval;

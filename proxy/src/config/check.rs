@@ -11,6 +11,7 @@ use super::file::File;
 use super::quantity::{Size, Span};
 use super::settings::Settings;
 use super::tenant_file;
+use super::tls::check_tls;
 
 /// The settings that `file` means; `None` when something is wrong with it, which is then in `errors`.
 pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Settings> {
@@ -19,6 +20,7 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
     let names: Vec<String> = file.clusters.keys().cloned().collect();
     let tenants = tenant_file::check(file.users, file.tenants, &names, errors);
     let clusters = cluster_check::check(file.clusters, errors);
+    let tls = check_tls(file.tls, errors);
     Some(Settings {
         listen: file.listen,
         admin: file.admin,
@@ -27,6 +29,7 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
         reload: file.reload,
         clients: file.clients,
         tenants,
+        tls,
         private: file.private,
         clusters,
         dns: file.dns,
@@ -79,7 +82,11 @@ pub(super) fn check_order<V: PartialOrd + Display>(
 fn check_addresses(file: &File, errors: &mut Vec<ConfigError>) {
     let mut seen = HashSet::new();
     let listen = file.listen.iter().map(|address| ("listen", address));
+    let listen = listen.chain(file.tls.listen.iter().map(|address| ("tls.listen", address)));
     let tenants = file.tenants.iter().flat_map(|tenant| &tenant.listen);
+    if file.listen.is_empty() && file.tls.listen.is_empty() {
+        errors.push(ConfigError::NoListener);
+    }
     let others = file.admin.iter().map(|address| ("admin", address));
     for (key, address) in listen.chain(others).chain(tenants.map(|address| ("tenants.listen", address))) {
         if address.port() != 0 && !seen.insert(address) {

@@ -10,6 +10,7 @@ use super::error::ConfigError;
 use super::file::{BackendFile, ClusterFile, LoginFile};
 use super::quantity::Span;
 use super::settings::{BackendKind, ClusterSettings, DEFAULT_CLUSTER, ReadFrom, Secret};
+use super::tls::check_backend_tls;
 use super::url::BackendUrl;
 
 /// The settings of all clusters, that of `[cluster]` first; those that are wrong are left out.
@@ -71,12 +72,14 @@ fn check_cluster(
     check_orders(&section, &file, errors);
     check_read_from(&section, &file, errors);
     let (user, password) = check_login(&section, &file.backend, file.login, errors);
+    let tls = check_backend_tls(&section.key("tls"), file.tls, &file.backend, errors);
     let backend = check_backend(&section, file.backend, errors);
     Some(ClusterSettings {
         backend: backend?,
         name: section.name,
         user,
         password,
+        tls,
         connect_timeout: file.connect_timeout,
         command_timeout: file.command_timeout,
         refresh_interval: file.refresh_interval,

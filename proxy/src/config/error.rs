@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::settings::ReadFrom;
 use super::url::UrlError;
 use crate::command::access::RulesError;
+use crate::tls::error::CertificateError;
 
 /// Every mistake of one start, in the order of their places. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -170,15 +171,54 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
-    /// One address twice among `listen` and `admin`.
+    /// One address twice among all listeners.
     #[error(
-        "{key}: the address {address} stands more than once in listen, admin and tenants, must be unique"
+        "{key}: the address {address} stands more than once in listen, tls.listen, admin and tenants, must be unique"
     )]
     DuplicateAddress {
         /// The key of the second one.
         key: &'static str,
         /// The address.
         address: String,
+    },
+    /// Nowhere to connect.
+    #[error("listen is \"off\", must be a list of addresses where tls.listen is not written")]
+    NoListener,
+    /// A key that another one needs.
+    #[error("{lacks} is not written, must be where {why}")]
+    TlsLacks {
+        /// The key.
+        lacks: String,
+        /// Because of what.
+        why: String,
+    },
+    /// Backends with and without TLS.
+    #[error("{key}: the URLs have both redis:// and rediss://, must be one of them for all backends")]
+    SchemesDiffer {
+        /// The key of the URLs.
+        key: &'static str,
+    },
+    /// A name of TLS without its certificate.
+    #[error("{place}: {key} must have name, certificate and key")]
+    TlsName {
+        /// Where the name is written.
+        place: Place,
+        /// Which: `tls.names[1]`.
+        key: String,
+    },
+    /// Two certificates for one name.
+    #[error("tls.names: the name {name:?} stands more than once, must be unique")]
+    DuplicateTlsName {
+        /// The name.
+        name: String,
+    },
+    /// A file of certificates or keys that can't be used.
+    #[error("{section}: {error}")]
+    Certificate {
+        /// The section that names it.
+        section: String,
+        /// What is wrong.
+        error: CertificateError,
     },
     /// One server twice among the shards.
     #[error("{key}: {shard} stands more than once, must be unique")]
@@ -296,6 +336,7 @@ impl ConfigError {
             | Self::BadValue { place, .. }
             | Self::BadUrl { place, .. }
             | Self::UserLogin { place, .. }
+            | Self::TlsName { place, .. }
             | Self::Passwords { place, .. }
             | Self::TenantName { place, .. }
             | Self::ClusterName { place, .. }

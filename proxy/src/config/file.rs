@@ -17,6 +17,9 @@ use super::settings::{
 };
 use super::tenant_file::{read_tenant, read_user};
 use super::tenants::{TenantSettings, User};
+use super::tls::{
+    BackendTlsFile, TlsFile, read_client_auth, read_name, read_path, read_server_name, read_versions,
+};
 use super::url::BackendUrl;
 
 /// Everything that can be written, with its default where it has one.
@@ -29,6 +32,7 @@ pub(super) struct File {
     pub(super) grace_period: Duration,
     pub(super) reload: ReloadOn,
     pub(super) clients: ClientSettings,
+    pub(super) tls: TlsFile,
     pub(super) users: Vec<User>,
     pub(super) tenants: Vec<TenantSettings>,
     pub(super) private: PrivateSettings,
@@ -43,6 +47,7 @@ pub(super) struct File {
 pub(super) struct ClusterFile {
     pub(super) backend: BackendFile,
     pub(super) login: LoginFile,
+    pub(super) tls: BackendTlsFile,
     pub(super) connect_timeout: Duration,
     pub(super) command_timeout: Duration,
     pub(super) refresh_interval: Duration,
@@ -95,7 +100,10 @@ const KEEPALIVE: RangeInclusive<Duration> = SECOND..=Duration::from_secs(9 * 3_6
 
 /// Every key of the file. `deploy/slotway.example.toml` documents each; a test compares the two.
 pub(super) const KEYS: &[Key<File>] = &[
-    row("listen", |file, entry| put(&mut file.listen, entry.list(|entry| entry.address()))),
+    row("listen", |file, entry| {
+        let listen = entry.or_off(|entry| entry.list(|entry| entry.address()));
+        put(&mut file.listen, listen.map(Option::unwrap_or_default));
+    }),
     row("admin", |file, entry| put(&mut file.admin, entry.or_off(|entry| entry.address()))),
     row("threads", |file, entry| put(&mut file.threads, entry.whole(THREADS).map(Some))),
     row("grace_period", |file, entry| put(&mut file.grace_period, entry.duration(Duration::ZERO..=HOUR))),
@@ -144,6 +152,17 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("clients.memory_limit", |file, entry| {
         put(&mut file.clients.memory_limit, entry.or_off(|entry| entry.size(16 * MIB..=1024 * GIB)));
     }),
+    // [tls]
+    row("tls.listen", |file, entry| put(&mut file.tls.listen, entry.list(|entry| entry.address()))),
+    row("tls.certificate", |file, entry| put(&mut file.tls.certificate, read_path(entry).map(Some))),
+    row("tls.key", |file, entry| put(&mut file.tls.key, read_path(entry).map(Some))),
+    row("tls.client_ca", |file, entry| put(&mut file.tls.client_ca, read_path(entry).map(Some))),
+    row("tls.client_auth", |file, entry| put(&mut file.tls.client_auth, read_client_auth(entry))),
+    row("tls.versions", |file, entry| put(&mut file.tls.versions, read_versions(entry))),
+    row("tls.handshake_timeout", |file, entry| {
+        put(&mut file.tls.handshake_timeout, entry.duration(100 * MS..=MINUTE));
+    }),
+    row("tls.names", |file, entry| put(&mut file.tls.names, entry.list(read_name))),
     row("users", |file, entry| put(&mut file.users, entry.list(read_user))),
     row("tenants", |file, entry| put(&mut file.tenants, entry.list(read_tenant))),
     // [private]
@@ -209,6 +228,13 @@ pub(super) const CLUSTER_KEYS: &[Key<ClusterFile>] = &[
     row("password_env", |cluster, entry| {
         put(&mut cluster.login.password_env, entry.text().map(Some));
     }),
+    row("tls.enabled", |cluster, entry| put(&mut cluster.tls.enabled, entry.flag().map(Some))),
+    row("tls.ca", |cluster, entry| put(&mut cluster.tls.ca, read_path(entry).map(Some))),
+    row("tls.server_name", |cluster, entry| {
+        put(&mut cluster.tls.server_name, read_server_name(entry).map(Some));
+    }),
+    row("tls.certificate", |cluster, entry| put(&mut cluster.tls.certificate, read_path(entry).map(Some))),
+    row("tls.key", |cluster, entry| put(&mut cluster.tls.key, read_path(entry).map(Some))),
     row("connect_timeout", |cluster, entry| {
         put(&mut cluster.connect_timeout, entry.duration(10 * MS..=MINUTE));
     }),
@@ -348,6 +374,7 @@ impl Default for File {
             // Passwords and settings that an orchestrator mounts change without a signal.
             reload: ReloadOn::Watch,
             clients: ClientSettings::default(),
+            tls: TlsFile::default(),
             users: Vec::new(),
             tenants: Vec::new(),
             private: PrivateSettings::default(),
@@ -363,6 +390,7 @@ impl Default for ClusterFile {
         Self {
             backend: BackendFile::default(),
             login: LoginFile::default(),
+            tls: BackendTlsFile::default(),
             connect_timeout: SECOND,
             command_timeout: 5 * SECOND,
             refresh_interval: 10 * SECOND,

@@ -9,6 +9,7 @@ mod backend_user;
 mod file;
 mod limit_file;
 mod tenant_file;
+mod tls;
 
 mod entry;
 mod value;

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::tenants::TenantSettings;
 use crate::cluster::slot_map::Endpoint;
+use crate::tls::acceptor::{ClientAuth, ServerFiles};
+use crate::tls::connector::ClientFiles;
 
 /// Everything the proxy is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Where clients connect; at least one address.
+    /// Where clients connect without TLS; empty only where [`Self::tls`] is set.
     pub listen: Vec<SocketAddr>,
     /// Where `/metrics`, `/health` and `/ready` are served; `None` opens no admin port.
     pub admin: Option<SocketAddr>,
@@ -22,6 +24,8 @@ pub struct Settings {
     pub reload: ReloadOn,
     /// What clients may do.
     pub clients: ClientSettings,
+    /// Where and how clients are served over TLS; `None`: nowhere.
+    pub tls: Option<TlsSettings>,
     /// Backend connections that belong to one client for a while.
     pub private: PrivateSettings,
     /// Who may log in, and what as: the tenant of the users that name none first. Where no tenant has users everybody
@@ -85,6 +89,17 @@ pub struct ClientSettings {
     pub memory_limit: Option<usize>,
 }
 
+/// Clients over TLS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsSettings {
+    /// Where they connect; at least one address.
+    pub listen: Vec<SocketAddr>,
+    /// What they are shown and believed by.
+    pub files: ServerFiles,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+}
+
 /// Backend connections that belong to one client for a while: it blocks on one, or watches keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PrivateSettings {
@@ -127,7 +142,9 @@ pub struct ClusterSettings {
     pub user: Option<String>,
     /// Log in to backends with this password; `None`: no AUTH.
     pub password: Option<Secret>,
-    /// How long a TCP connection and its handshake may take.
+    /// Connect over TLS by these; `None`: without.
+    pub tls: Option<ClientFiles>,
+    /// How long a connection and its handshakes may take.
     pub connect_timeout: Duration,
     /// How long a command may take from being read to being answered.
     pub command_timeout: Duration,
@@ -327,7 +344,13 @@ impl Default for LogSettings {
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let admin = self.admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
-        writeln!(f, "listen    {}", joined(&self.listen))?;
+        match self.listen.as_slice() {
+            [] => writeln!(f, "listen    off")?,
+            listen => writeln!(f, "listen    {}", joined(listen))?,
+        }
+        if let Some(tls) = &self.tls {
+            writeln!(f, "tls       {tls}")?;
+        }
         writeln!(f, "admin     {admin}")?;
         writeln!(f, "threads   {}", self.threads)?;
         writeln!(f, "clients   at most {}", self.clients.max_clients)?;
@@ -347,13 +370,26 @@ impl fmt::Display for Settings {
 
 impl fmt::Display for ClusterSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "backend   {}", self.backend)?;
+        let over = if self.tls.is_some() { ", over TLS" } else { "" };
+        writeln!(f, "backend   {}{over}", self.backend)?;
         writeln!(f, "reads     from {}", self.read_from)?;
         match (&self.user, &self.password) {
             (_, None) => writeln!(f, "login     none"),
             (None, Some(_)) => writeln!(f, "login     with a password"),
             (Some(user), Some(_)) => writeln!(f, "login     as {user} with a password"),
         }
+    }
+}
+
+impl fmt::Display for TlsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.files.names.len();
+        let clients = match self.files.client_auth {
+            ClientAuth::Off => "no certificates of clients",
+            ClientAuth::Optional => "certificates of clients optional",
+            ClientAuth::Required => "certificates of clients required",
+        };
+        write!(f, "{}, {} certificates, {clients}", joined(&self.listen), names + 1)
     }
 }
 

@@ -8,6 +8,7 @@ use super::file::{CLUSTER_KEYS, KEYS};
 use super::limit_file::LIMIT_KEYS;
 use super::settings::{BackendKind, LogFormat, ReadFrom, Settings};
 use super::tenant_file::{TENANT_KEYS, USER_KEYS};
+use super::tls::NAME_KEYS;
 use super::url::UrlError;
 use super::written::Written;
 
@@ -127,7 +128,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_their_lines() {
          max_bulk = '1 MiB'\n\
          colour = 'red'\n\
          [cluster]\n\
-         seeds = ['redis://a', 'rediss://b', 'redis://u:hush@c:x']\n\
+         seeds = ['redis://a', 'tls://b', 'redis://u:hush@c:x']\n\
          command_timeout = 5\n\
          [closter]\n\
          [dns]\n\
@@ -139,7 +140,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_their_lines() {
     assert_eq!(lines[0], "f.toml:1: threads is 0, must be a whole number from 1 to 1024");
     assert_eq!(
         lines[1],
-        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, reload, clients, users, tenants, private, cluster, clusters, dns, log"
+        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, reload, clients, tls, users, tenants, private, cluster, clusters, dns, log"
     );
     assert_eq!(
         lines[2],
@@ -147,10 +148,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_their_lines() {
     );
     assert_eq!(lines[3], "f.toml:5: clients.max_bulk is \"1 MiB\", must be a size from \"1KiB\" to \"1GiB\"");
     assert!(lines[4].starts_with("f.toml:6: unknown key clients.colour, known here: max_clients, backlog,"));
-    assert_eq!(
-        lines[5],
-        "f.toml:8: cluster.seeds[1] is \"rediss://b\": TLS to backends is not there yet, only redis:// is"
-    );
+    assert_eq!(lines[5], "f.toml:8: cluster.seeds[1] is \"tls://b\": must start with redis:// or rediss://");
     assert_eq!(
         lines[6],
         "f.toml:8: cluster.seeds[2] is \"redis://***@c:x\": the port must be a number from 1 to 65535"
@@ -626,6 +624,17 @@ fn every_known_key_is_in_the_example_with_its_true_default() {
     for key in LIMIT_KEYS {
         assert!(table["tenants"][0]["limits"].get(key.path).is_some(), "limits: {} is missing", key.path);
     }
+
+    for key in NAME_KEYS {
+        assert!(table["tls"]["names"][0].get(key.path).is_some(), "tls.names: {} is missing", key.path);
+    }
+
+    // What TLS needs has no defaults; the rest of its section is compared where it is off.
+    let text = ["\n[tls]\n", "\n[cluster.tls]\n"].iter().fold(text, |text, section| {
+        let start = text.find(section).expect("it is there");
+        let end = start + text[start..].find("\n\n\n").expect("another section follows");
+        format!("{}{}", &text[..start], &text[end..])
+    });
 
     // These say nothing of a default: they exclude each other, or have none.
     let without = [

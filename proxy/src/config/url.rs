@@ -1,4 +1,4 @@
-//! Where a backend is and how to log in there: `redis://[[user]:password@]host[:port][/0]`.
+//! Where a backend is and how to log in there: `redis[s]://[[user]:password@]host[:port][/0]`.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use crate::cluster::slot_map::Endpoint;
 pub struct BackendUrl {
     /// Where the server listens.
     pub endpoint: Endpoint,
+    /// Whether it is spoken to over TLS.
+    pub tls: bool,
     /// Who to log in as; only with a password.
     pub user: Option<String>,
     /// What to log in with.
@@ -21,11 +23,8 @@ pub struct BackendUrl {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum UrlError {
     /// Another scheme, or none.
-    #[error("must start with redis://")]
+    #[error("must start with redis:// or rediss://")]
     Scheme,
-    /// `rediss://`
-    #[error("TLS to backends is not there yet, only redis:// is")]
-    Tls,
     /// No host name or address.
     #[error("the host is missing")]
     NoHost,
@@ -61,10 +60,8 @@ impl BackendUrl {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
-        if text.starts_with("rediss://") {
-            return Err(UrlError::Tls);
-        }
-        let rest = text.strip_prefix("redis://").ok_or(UrlError::Scheme)?;
+        let tls = text.strip_prefix("rediss://");
+        let rest = tls.or_else(|| text.strip_prefix("redis://")).ok_or(UrlError::Scheme)?;
         if rest.contains(['?', '#']) {
             return Err(UrlError::Options);
         }
@@ -77,7 +74,7 @@ impl BackendUrl {
             None => (None, authority),
         };
         let (user, password) = login.map_or(Ok((None, None)), parse_login)?;
-        Ok(Self { endpoint: parse_endpoint(location)?, user, password })
+        Ok(Self { endpoint: parse_endpoint(location)?, tls: tls.is_some(), user, password })
     }
 
     /// `text` as it may be shown: whatever could be a user or a password is replaced.
@@ -160,6 +157,9 @@ mod tests {
         assert_eq!(endpoint("redis://10.0.0.1:7000/"), "10.0.0.1:7000");
         assert_eq!(endpoint("redis://10.0.0.1/0"), "10.0.0.1:6379");
         assert_eq!(endpoint("redis://[::1]:7000"), "[::1]:7000");
+        assert_eq!(endpoint("rediss://cache:7001"), "cache:7001");
+        assert!(BackendUrl::parse("rediss://cache").unwrap().tls);
+        assert!(!BackendUrl::parse("redis://cache").unwrap().tls);
         assert_eq!(&*BackendUrl::parse("redis://[fd00::2]").unwrap().endpoint.host, "fd00::2");
     }
 
@@ -178,7 +178,7 @@ mod tests {
         for (text, error) in [
             ("h:7000", UrlError::Scheme),
             ("http://h", UrlError::Scheme),
-            ("rediss://h:7000", UrlError::Tls),
+            ("redisss://h:7000", UrlError::Scheme),
             ("redis://", UrlError::NoHost),
             ("redis://:7000", UrlError::NoHost),
             ("redis://a b", UrlError::Host),

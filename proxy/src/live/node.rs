@@ -1,14 +1,12 @@
 //! ◆ One node, asked over a connection of its own.
 
 #![expect(
-    clippy::disallowed_types,
     clippy::disallowed_methods,
     reason = "I/O: owns the connection to a node and limits how long answers may take"
 )]
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::backend::connect::{ConnectError, Connector};
@@ -17,10 +15,11 @@ use crate::cluster::link::{Link, LinkError};
 use crate::cluster::slot_map::Endpoint;
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
+use crate::stream::Stream;
 
 /// A connection that has shaken hands.
 pub(super) struct Node {
-    link: Link<TcpStream>,
+    link: Link<Stream>,
     limit: Duration,
 }
 

@@ -11,6 +11,7 @@ use super::expected::{Expected, Verdict, askable, words};
 use super::node::{Node, NodeError};
 use super::report::Report;
 use crate::backend::connect::Connector;
+use crate::backend::dial::Dialer;
 use crate::backend::handshake::ServerIdentity;
 use crate::backend::lane::LoginId;
 use crate::backend::logins::Logins;
@@ -22,6 +23,7 @@ use crate::command::spec::{Flags, Spec};
 use crate::command::table::Table;
 use crate::config::settings::{BackendKind, ClusterSettings, Settings};
 use crate::dns::resolver::Resolver;
+use crate::metrics::Metrics;
 use crate::resp::value::Value;
 
 /// The oldest server whose ACL has all that the plan uses.
@@ -41,7 +43,8 @@ pub fn run(settings: &Settings) -> io::Result<Report> {
         if settings.clusters.len() > 1 {
             report.lines.push(format!("cluster {}", cluster.name));
         }
-        let connector = Connector::new(cluster.clone(), resolver.clone(), logins.clone());
+        let dialer = Dialer::load(cluster.tls.as_ref(), &Arc::new(Metrics::new(0)))?;
+        let connector = Connector::new(cluster.clone(), resolver.clone(), dialer, logins.clone());
         let expected = Expected::all(settings, cluster, &table);
         let survey = Survey { cluster, connector, logins: logins.clone(), expected };
         runtime.block_on(survey.go(&mut report));
@@ -64,6 +67,10 @@ enum Role {
 }
 
 impl Survey<'_> {
+    fn over_tls(&self) -> bool {
+        self.cluster.tls.is_some()
+    }
+
     async fn go(&self, report: &mut Report) {
         let shards = match &self.cluster.backend {
             BackendKind::Cluster { seeds } => self.find(seeds, report).await,
@@ -82,7 +89,9 @@ impl Survey<'_> {
     async fn find(&self, seeds: &[Endpoint], report: &mut Report) -> Vec<Shard> {
         let mut found: Option<Vec<Shard>> = None;
         for seed in seeds {
-            let asked = async { topology(&mut self.connect(seed, LoginId::PROXY).await?, seed).await };
+            let asked = async {
+                topology(&mut self.connect(seed, LoginId::PROXY).await?, seed, self.over_tls()).await
+            };
             match asked.await {
                 Ok(Ok(shards)) => found = found.or(Some(shards)),
                 Ok(Err(error)) => report.problem(seed, format_args!("tells no topology: {error}")),
@@ -115,7 +124,7 @@ impl Survey<'_> {
         let mut node = self.connect(endpoint, LoginId::PROXY).await?;
         identify(&mut node, endpoint, role, report).await?;
         if matches!(self.cluster.backend, BackendKind::Cluster { .. }) {
-            match topology(&mut node, endpoint).await? {
+            match topology(&mut node, endpoint, self.over_tls()).await? {
                 Ok(view) if layout(&view) == layout(shards) => {}
                 Ok(_) => report.problem(endpoint, "sees the cluster otherwise than the first seed"),
                 Err(error) => report.problem(endpoint, format_args!("tells no topology: {error}")),
@@ -203,8 +212,9 @@ async fn identify(
 async fn topology(
     node: &mut Node,
     endpoint: &Endpoint,
+    over_tls: bool,
 ) -> Result<Result<Vec<Shard>, TopologyError>, NodeError> {
-    let shards = parse_shards(&node.ask(&[b"CLUSTER", b"SHARDS"]).await?, &endpoint.host);
+    let shards = parse_shards(&node.ask(&[b"CLUSTER", b"SHARDS"]).await?, &endpoint.host, over_tls);
     if !matches!(shards, Err(TopologyError::Refused(_))) {
         return Ok(shards);
     }

@@ -1,27 +1,25 @@
 //! ◆ A private connection: a socket to one node on which one request at a time is under way, for one client.
 //! It is polled from that client's own task, so it needs none of its own, and holds no buffer while it waits.
 
-#![expect(clippy::disallowed_types, reason = "I/O: owns a backend socket")]
-
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite;
 
 use super::caps::Place;
 use super::pool::NodeId;
 use crate::backend::framing::{Cut, Framing};
 use crate::backend::lane::Lane;
 use crate::resp::reply::ReplyError;
+use crate::stream::Stream;
 
 /// A connection to one node.
 #[derive(Debug)]
 pub struct PrivateConnection {
-    stream: TcpStream,
+    stream: Stream,
     /// The node it goes to.
     pub node: NodeId,
     /// The protocol and database it was opened with.
@@ -51,7 +49,7 @@ struct Partial {
 impl PrivateConnection {
     /// A connection that has shaken hands and is clean.
     #[must_use]
-    pub fn new(stream: TcpStream, node: NodeId, lane: Lane, id: u64, place: Place) -> Self {
+    pub fn new(stream: Stream, node: NodeId, lane: Lane, id: u64, place: Place) -> Self {
         Self { stream, node, lane, id, tracks: false, skips: false, partial: None, _place: place }
     }
 
@@ -99,9 +97,7 @@ impl PrivateConnection {
             scratch[..kept.len()].copy_from_slice(kept);
             kept.len()
         });
-        let mut room = ReadBuf::new(&mut scratch[kept..]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
-        match room.filled().len() {
+        match ready!(self.stream.poll_fresh(&mut scratch[kept..], cx))? {
             0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             count => Poll::Ready(Ok(kept + count)),
         }
@@ -140,8 +136,8 @@ impl PrivateConnection {
     pub fn is_quiet(&self) -> bool {
         let mut byte = [0_u8];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match recv(&self.stream, &mut byte, flags) {
-            Err(Errno::AGAIN) => self.partial.is_none() || self.tracks,
+        match recv(self.stream.tcp(), &mut byte, flags) {
+            Err(Errno::AGAIN) => (self.partial.is_none() && self.stream.is_empty()) || self.tracks,
             // Pushes wait: they are passed on in front of the answer.
             Ok((count, _)) => self.tracks && count > 0,
             Err(_) => false,

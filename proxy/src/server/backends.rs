@@ -1,10 +1,12 @@
 //! ◆ What asks the backends of themselves, on the control thread: the topology of each cluster, and which replicas may
 //! be read from.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::backend::dial::Dialer;
 use crate::cluster::discovery::Discovery;
 use crate::cluster::published::Topology;
 use crate::cluster::watch::Watch;
@@ -18,6 +20,7 @@ pub(super) struct Backends(Vec<Asking>);
 
 /// What asks one cluster's nodes.
 struct Asking {
+    dialer: Dialer,
     discovery: Discovery,
     watch: Option<Watch>,
     metrics: Arc<Metrics>,
@@ -25,22 +28,35 @@ struct Asking {
 
 impl Backends {
     /// Begins to look for each cluster. None waits for another, nor for an answer.
-    pub(super) fn start(settings: &Settings, resolver: &Arc<Resolver>, control: &Handle) -> Self {
+    ///
+    /// # Errors
+    /// Where what TLS to a cluster needs can't be read.
+    pub(super) fn start(settings: &Settings, resolver: &Arc<Resolver>, control: &Handle) -> io::Result<Self> {
         // One table for all of them, as long as none has commands of its own.
         let commands = Arc::new(Table::builtin());
         let asking = settings.clusters.iter().map(|cluster| {
-            let discovery = Discovery::start(cluster, commands.clone(), resolver.clone(), control);
-            let (topology, metrics) =
-                (discovery.topology().clone(), Arc::new(Metrics::new(settings.threads)));
-            let watch = Watch::start(cluster, resolver.clone(), topology, metrics.clone(), control);
-            Asking { discovery, watch, metrics }
+            let metrics = Arc::new(Metrics::new(settings.threads));
+            let dialer = Dialer::load(cluster.tls.as_ref(), &metrics)?;
+            let (commands, dial) = (commands.clone(), dialer.clone());
+            let discovery = Discovery::start(cluster, commands, resolver.clone(), dial, control);
+            let (topology, dial) = (discovery.topology().clone(), dialer.clone());
+            let watch = Watch::start(cluster, resolver.clone(), dial, topology, metrics.clone(), control);
+            Ok(Asking { dialer, discovery, watch, metrics })
         });
-        Self(asking.collect())
+        asking.collect::<io::Result<_>>().map(Self)
     }
 
-    /// What they publish, and where each counts.
-    pub(super) fn found(&self) -> impl Iterator<Item = (Arc<Topology>, Arc<Metrics>)> {
-        self.0.iter().map(|asking| (asking.discovery.topology().clone(), asking.metrics.clone()))
+    /// What they publish, how each cluster is connected to, and where each counts.
+    pub(super) fn found(&self) -> impl Iterator<Item = (Arc<Topology>, Dialer, Arc<Metrics>)> {
+        let found = |asking: &Asking| {
+            (asking.discovery.topology().clone(), asking.dialer.clone(), asking.metrics.clone())
+        };
+        self.0.iter().map(found)
+    }
+
+    /// Looks whether the files of certificates were replaced.
+    pub(super) fn look_at_certificates(&self) {
+        self.0.iter().filter_map(|asking| asking.dialer.certificates()).for_each(|files| files.look());
     }
 
     /// From here on they ask by these settings.

@@ -22,20 +22,26 @@ use self::backends::Backends;
 use self::ports::{Ports, Serving};
 use self::reload::Reload;
 use crate::cluster::id::ClusterId;
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, TlsSettings};
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
 use crate::latest::Latest;
 use crate::listener::Workers;
+use crate::metrics::Metrics;
 use crate::process::{Memory, Process, Surroundings};
 use crate::reload::origin::Origin;
 use crate::reload::status::Status;
 use crate::shared::Shared;
+use crate::tls::acceptor::ServerFiles;
+use crate::tls::certificates::Certificates;
 use crate::worker::message::{self, Message, WorkerHandle};
 use crate::worker::{self, Part};
 
 // A client on a fast network adds some 20 MiB in this time; reading the numbers takes some microseconds.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
+
+// Files are replaced days apart; a look costs a system call a file.
+const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT; then drains and returns. The settings are read again from `origin`; without one
 /// they stay.
@@ -62,8 +68,9 @@ pub fn run_with(
     let bound = ports::bind(control.handle(), &settings)?;
     let clients = bound.iter().filter_map(ports::Bound::client_address).collect();
     let resolver = Resolver::new(&settings.dns, control.handle().clone()).map_err(io::Error::other)?;
-    let backends = Arc::new(Backends::start(&settings, &resolver, control.handle()));
-    let latest = first(settings, &backends);
+    let backends = Arc::new(Backends::start(&settings, &resolver, control.handle())?);
+    let latest = first(settings, &backends)?;
+    control.spawn(follow_certificates(latest.home().process.certificates.clone(), backends.clone()));
     let drain = Drain::default();
 
     let threads = start_workers(&latest, &resolver)?;
@@ -110,15 +117,18 @@ pub fn run_with(
 }
 
 /// The first generation of what all share.
-fn first(settings: Settings, backends: &Backends) -> Latest {
-    let topologies = backends.found().map(|(topology, _)| topology).collect();
-    let process = Arc::new(Process::new(settings, topologies, surroundings()));
-    let shared = (0..).zip(backends.found()).map(|(id, (topology, metrics))| {
-        Arc::new(Shared::new(process.clone(), ClusterId(id), topology, metrics))
+fn first(settings: Settings, backends: &Backends) -> io::Result<Latest> {
+    let topologies = backends.found().map(|(topology, ..)| topology).collect();
+    let metrics =
+        backends.found().next().map(|(.., metrics)| metrics).unwrap_or_else(|| Arc::new(Metrics::new(0)));
+    let certificates = certificates(&settings, &metrics)?;
+    let process = Arc::new(Process::new(settings, topologies, surroundings(certificates)));
+    let shared = (0..).zip(backends.found()).map(|(id, (topology, dialer, metrics))| {
+        Arc::new(Shared::new(process.clone(), ClusterId(id), (topology, dialer), metrics))
     });
     let latest = Latest::new(shared.collect());
     latest.home().metrics.control().config_generation.set(process.generation);
-    latest
+    Ok(latest)
 }
 
 /// A proxy that serves.
@@ -193,10 +203,28 @@ async fn wait_for_end(reloads: bool) -> io::Result<()> {
     }
 }
 
-fn surroundings() -> Surroundings {
+/// What TLS clients are served by. The settings' check has read the same files a moment ago.
+fn certificates(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+) -> io::Result<Option<Arc<Certificates<ServerFiles>>>> {
+    let load = |tls: &TlsSettings| Certificates::load(tls.files.clone(), metrics.clone()).map(Arc::new);
+    settings.tls.as_ref().map(load).transpose().map_err(io::Error::other)
+}
+
+/// Looks at the files of certificates, for as long as the process runs.
+async fn follow_certificates(clients: Option<Arc<Certificates<ServerFiles>>>, backends: Arc<Backends>) {
+    loop {
+        sleep(CERTIFICATES_INTERVAL).await;
+        clients.iter().for_each(|certificates| certificates.look());
+        backends.look_at_certificates();
+    }
+}
+
+fn surroundings(certificates: Option<Arc<Certificates<ServerFiles>>>) -> Surroundings {
     let mut random = [0; 20];
     random.fill_with(|| fastrand::u8(..));
-    Surroundings { node_id: random, wall_clock, memory }
+    Surroundings { node_id: random, wall_clock, memory, certificates }
 }
 
 fn wall_clock() -> u64 {

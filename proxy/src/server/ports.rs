@@ -18,12 +18,13 @@ use crate::latest::Latest;
 use crate::listener::{self, Workers};
 use crate::reload::status::Status;
 use crate::socket;
+use crate::worker::message::Transport;
 
 /// What is served at a port.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Role {
-    /// Clients: everybody's, or those of the tenant whose own it is.
-    Clients(Option<Arc<str>>),
+    /// Clients, and what they speak: everybody's, or those of the tenant whose own it is.
+    Clients(Transport, Option<Arc<str>>),
     Admin,
 }
 
@@ -58,12 +59,14 @@ struct Port {
 }
 
 fn wanted(settings: &Settings) -> impl Iterator<Item = Wanted> {
-    let everybodys = settings.listen.iter().map(|address| (Role::Clients(None), *address));
+    let plain = settings.listen.iter().map(|address| (Role::Clients(Transport::Plain, None), *address));
+    let tls = settings.tls.iter().flat_map(|tls| &tls.listen);
+    let tls = tls.map(|address| (Role::Clients(Transport::Tls, None), *address));
     let tenants = settings.tenants.iter().flat_map(|tenant| {
-        let role = Role::Clients(Some(tenant.name.as_str().into()));
+        let role = Role::Clients(Transport::Plain, Some(tenant.name.as_str().into()));
         tenant.listen.iter().map(move |address| (role.clone(), *address))
     });
-    everybodys.chain(tenants).chain(settings.admin.map(|address| (Role::Admin, address)))
+    plain.chain(tls).chain(tenants).chain(settings.admin.map(|address| (Role::Admin, address)))
 }
 
 /// Binds every port of the settings.
@@ -88,7 +91,7 @@ fn bind_all(control: &Handle, settings: &Settings, wanted: Vec<Wanted>) -> io::R
 impl Bound {
     /// Where clients connect, if it is for them.
     pub(super) fn client_address(&self) -> Option<SocketAddr> {
-        self.listener.local_addr().ok().filter(|_| matches!(self.wanted.0, Role::Clients(_)))
+        self.listener.local_addr().ok().filter(|_| matches!(self.wanted.0, Role::Clients(..)))
     }
 }
 
@@ -126,7 +129,7 @@ impl Ports {
 
     /// Accepts nobody any more; the admin pages stay.
     pub(super) fn refuse_clients(&self) {
-        let of_clients = |port: &&Port| matches!(port.wanted.0, Role::Clients(_));
+        let of_clients = |port: &&Port| matches!(port.wanted.0, Role::Clients(..));
         self.open.iter().filter(of_clients).for_each(|port| port.task.abort());
     }
 
@@ -134,12 +137,13 @@ impl Ports {
         let address = listener.local_addr().unwrap_or(wanted.1);
         let Serving { control, latest, workers, drain, status } = &self.serving;
         let task = match &wanted.0 {
-            Role::Clients(tenant) => {
+            Role::Clients(transport, tenant) => {
                 match tenant {
-                    None => info!(%address, "serving clients"),
+                    None => info!(%address, ?transport, "serving clients"),
                     Some(tenant) => info!(%address, tenant.name = %tenant, "serving a tenant's clients"),
                 }
-                control.spawn(listener::run(listener, tenant.clone(), workers.clone(), latest.clone()))
+                let by = (*transport, tenant.clone());
+                control.spawn(listener::run(listener, by, workers.clone(), latest.clone()))
             }
             Role::Admin => {
                 info!(%address, "serving the admin pages");

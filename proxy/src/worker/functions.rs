@@ -11,7 +11,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -30,6 +29,7 @@ use crate::route::plan::frame::write;
 use crate::scripts::known::Doubt;
 use crate::scripts::libraries::{self, Library};
 use crate::shared::Shared;
+use crate::stream::Stream;
 
 /// Why a repair came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +175,7 @@ impl Source {
         &self,
         node: &Endpoint,
         with_code: bool,
-    ) -> Result<(Link<TcpStream>, Vec<Library>), RepairError> {
+    ) -> Result<(Link<Stream>, Vec<Library>), RepairError> {
         let mut link = Link::new(self.connector.open(node, Lane::default()).await?);
         let words: &[&[u8]] =
             if with_code { &[b"FUNCTION", b"LIST", b"WITHCODE"] } else { &[b"FUNCTION", b"LIST"] };
@@ -187,7 +187,7 @@ impl Source {
     /// Loads a library where it is missing, unless functions were removed since it was read: then it goes again.
     async fn load(
         &self,
-        link: &mut Link<TcpStream>,
+        link: &mut Link<Stream>,
         library: &Library,
         removed: u64,
     ) -> Result<bool, RepairError> {

@@ -18,8 +18,9 @@ pub struct WorkerHandle(mpsc::UnboundedSender<Message>);
 /// local command of a client that waits for the answer, lines for monitors up to a limit, or the process's end.
 #[derive(Debug)]
 pub enum Message {
-    /// Serve this client, who came in by a door of this tenant's own, if by one.
-    Client(std::net::TcpStream, Permit, Option<Arc<str>>),
+    /// Serve this client, behind a TLS handshake where it came by a listener for that; who came in by a door of this
+    /// tenant's own, if by one.
+    Client(std::net::TcpStream, Permit, Transport, Option<Arc<str>>),
     /// Say which clients match.
     List(Filter, oneshot::Sender<String>),
     /// Close the clients that match, the one of this id behind its replies; say how many.
@@ -34,6 +35,15 @@ pub enum Message {
     CloseMonitors,
     /// Close each client behind its replies; end when none is left, or after this time.
     Drain(Duration),
+}
+
+/// What a listener's clients speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// RESP.
+    Plain,
+    /// RESP within TLS.
+    Tls,
 }
 
 /// The receiving end of a [`WorkerHandle`].

@@ -9,6 +9,7 @@
 
 mod functions;
 mod generations;
+mod handshakes;
 mod leases;
 pub mod message;
 mod monitoring;
@@ -30,7 +31,7 @@ use tokio::task::{JoinSet, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
-use self::message::{Inbox, Message, WorkerHandle};
+use self::message::{Inbox, Message, Transport, WorkerHandle};
 use self::question::ask_all;
 use self::siblings::Siblings;
 use crate::backend::connect::Connector;
@@ -52,6 +53,7 @@ use crate::metrics::WorkerMetrics;
 use crate::permit::Permit;
 use crate::private::pool::PrivatePool;
 use crate::shared::Shared;
+use crate::stream::Stream;
 
 /// One thread's state. Borrowed whole by whichever task runs: the tasks of a thread take turns.
 pub struct Worker {
@@ -158,7 +160,9 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
         match message {
             None => return,
             Some(Message::Client(..)) if drain_until.is_some() => {}
-            Some(Message::Client(stream, permit, tenant)) => worker.accept(stream, permit, tenant),
+            Some(Message::Client(stream, permit, transport, tenant)) => {
+                worker.accept(stream, permit, transport, tenant);
+            }
             // An asker that has gone needs no answer.
             Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
             Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
@@ -251,8 +255,12 @@ impl Worker {
     ) -> Rc<RefCell<Self>> {
         let metrics = shared.metrics.worker(index).clone();
         let wake_tick = Rc::<Notify>::default();
-        let connector =
-            Rc::new(Connector::new(shared.cluster.clone(), resolver, shared.process.logins.clone()));
+        let connector = Rc::new(Connector::new(
+            shared.cluster.clone(),
+            resolver,
+            shared.dialer.clone(),
+            shared.process.logins.clone(),
+        ));
         Rc::new_cyclic(|this| {
             RefCell::new(Self {
                 clients: Clients::new(&shared, metrics.clone()),
@@ -265,7 +273,6 @@ impl Worker {
                 next_sweep: 0,
                 scratch: Box::default(),
                 siblings,
-                drains: false,
                 questions: Vec::new(),
                 metrics,
                 connector,
@@ -276,6 +283,7 @@ impl Worker {
                 spent: Rc::default(),
                 index,
                 watching: Vec::new(),
+                drains: false,
                 next_pulse: 0,
                 this: this.clone(),
                 commands: shared.topology.commands(),
@@ -284,15 +292,32 @@ impl Worker {
         })
     }
 
-    fn accept(&mut self, stream: std::net::TcpStream, permit: Permit, tenant: Option<Arc<str>>) {
+    fn accept(
+        &mut self,
+        stream: std::net::TcpStream,
+        permit: Permit,
+        transport: Transport,
+        tenant: Option<Arc<str>>,
+    ) {
         // A client that is gone before it was served is nobody's error.
         let Ok(stream) = TcpStream::from_std(stream) else { return };
-        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
+        match transport {
+            Transport::Plain => self.admit(Stream::Plain(stream), permit, tenant),
+            Transport::Tls => self.shake_hands(stream, permit, tenant),
+        }
+    }
+
+    /// Serves a client that can speak RESP from here on.
+    fn admit(&mut self, stream: Stream, permit: Permit, tenant: Option<Arc<str>>) {
+        let (Ok(peer), Ok(local)) = (stream.tcp().peer_addr(), stream.tcp().local_addr()) else { return };
         let process = &self.shared.process;
         let login = process.first_login(tenant.as_deref());
         let door = self.clients.doors.share(Door { address: local, tenant });
         let session = Session::new(process.next_client_id(), peer, door, login, self.now());
-        debug!(client.addr = %peer, client.id = session.id, "client connected");
+        match stream.peer_identity() {
+            None => debug!(client.addr = %peer, client.id = session.id, "client connected"),
+            Some(tls) => debug!(client.addr = %peer, client.id = session.id, %tls, "client connected"),
+        }
         self.metrics.clients_accepted.add(1);
         self.serve_client(Box::new(Client::new(stream, session, permit)));
     }

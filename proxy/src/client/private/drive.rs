@@ -216,12 +216,12 @@ fn pass_on(client: &mut Client, node: NodeId, buf: &[u8], turn: &mut Turn<'_>) -
 /// kernel's queue, which is what holds it back.
 pub(in super::super) fn is_gone(client: &mut Client, cx: &mut Context<'_>) -> bool {
     loop {
-        match client.stream.poll_read_ready(cx) {
+        match client.stream.tcp().poll_read_ready(cx) {
             Poll::Pending => return false,
             Poll::Ready(Err(_)) => return true,
             Poll::Ready(Ok(())) => {}
         }
-        match pin!(client.stream.ready(Interest::READABLE)).poll(cx) {
+        match pin!(client.stream.tcp().ready(Interest::READABLE)).poll(cx) {
             Poll::Ready(Ok(ready)) if !ready.is_read_closed() => {}
             Poll::Ready(_) => return true,
             Poll::Pending => return false,
@@ -229,6 +229,6 @@ pub(in super::super) fn is_gone(client: &mut Client, cx: &mut Context<'_>) -> bo
         // Readable because bytes wait, not because it closed: only that is to be waited for.
         client.unread = true;
         let would_block = || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) };
-        let _ = client.stream.try_io(Interest::READABLE, would_block);
+        let _ = client.stream.tcp().try_io(Interest::READABLE, would_block);
     }
 }
