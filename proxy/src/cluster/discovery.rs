@@ -1,11 +1,7 @@
 //! ◆ Discovery: one task for each cluster that asks nodes for the topology, when [`refresh`](super::refresh)
 //! says so, and publishes each new slot map; and for their commands, when [`learning`](super::learning) says so. While
 //! nobody answers, the last good map stays.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "I/O: owns the connection to a node"
-)]
+#![expect(clippy::disallowed_methods, reason = "I/O: owns the connection to a node")]
 
 use std::net::SocketAddr;
 use std::slice;

@@ -2,7 +2,6 @@
 //! their replication is, and publishes which nodes reads go to. Runs only where reads may leave the primary.
 #![expect(
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     reason = "I/O: owns a connection to each node, and the clock that round trips are measured by"
 )]
 

@@ -254,12 +254,18 @@ mod tests {
         // Those that are compared together, or whose values are read into another key's.
         let elsewhere = ["users", "tenants", "cluster", "clusters"];
         for key in KEYS {
-            let rows = ROWS.iter().filter(|row| row.key == key.path).count();
+            // The keys of a section may be compared together.
+            let own =
+                |row: &&Row<Settings>| row.key == key.path || key.path.starts_with(&format!("{}.", row.key));
+            let rows = ROWS.iter().filter(own).count();
             assert_eq!(rows == 1, !elsewhere.contains(&key.path), "{}", key.path);
         }
         let elsewhere = ["seeds", "standalone", "shards", "databases", "password_file", "password_env"];
         for key in CLUSTER_KEYS {
-            let rows = CLUSTER_ROWS.iter().filter(|row| row.key == key.path).count();
+            let own = |row: &&Row<ClusterSettings>| {
+                row.key == key.path || key.path.starts_with(&format!("{}.", row.key))
+            };
+            let rows = CLUSTER_ROWS.iter().filter(own).count();
             assert_eq!(rows == 1, !elsewhere.contains(&key.path), "{}", key.path);
         }
     }

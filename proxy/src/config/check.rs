@@ -84,7 +84,11 @@ fn check_addresses(file: &File, errors: &mut Vec<ConfigError>) {
     let listen = file.listen.iter().map(|address| ("listen", address));
     let listen = listen.chain(file.tls.listen.iter().map(|address| ("tls.listen", address)));
     let tenants = file.tenants.iter().flat_map(|tenant| &tenant.listen);
-    if file.listen.is_empty() && file.tls.listen.is_empty() {
+    // Where an address can't be read, that is told already.
+    let told =
+        |error: &ConfigError| matches!(error, ConfigError::BadValue { key, .. } if key.contains("listen"));
+    let has_some = listen.clone().next().is_some() || tenants.clone().next().is_some();
+    if !has_some && !errors.iter().any(told) {
         errors.push(ConfigError::NoListener);
     }
     let others = file.admin.iter().map(|address| ("admin", address));

@@ -182,7 +182,7 @@ pub enum ConfigError {
         address: String,
     },
     /// Nowhere to connect.
-    #[error("listen is \"off\", must be a list of addresses where tls.listen is not written")]
+    #[error("listen is \"off\", must be a list of addresses where neither tls nor a tenant has any")]
     NoListener,
     /// A key that another one needs.
     #[error("{lacks} is not written, must be where {why}")]
@@ -196,7 +196,7 @@ pub enum ConfigError {
     #[error("{key}: the URLs have both redis:// and rediss://, must be one of them for all backends")]
     SchemesDiffer {
         /// The key of the URLs.
-        key: &'static str,
+        key: String,
     },
     /// A name of TLS without its certificate.
     #[error("{place}: {key} must have name, certificate and key")]

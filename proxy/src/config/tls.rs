@@ -163,7 +163,8 @@ pub(super) fn check_backend_tls(
     let mut urls = backend.urls();
     let (first, by_url) = urls.next().map_or(("", false), |(key, url)| (key, url.tls));
     if urls.any(|(_, url)| url.tls != by_url) {
-        errors.push(ConfigError::SchemesDiffer { key: first });
+        let key = format!("{}.{first}", section.trim_end_matches(".tls"));
+        errors.push(ConfigError::SchemesDiffer { key });
         return None;
     }
     if by_url && enabled == Some(false) {
@@ -303,7 +304,7 @@ mod tests {
         lacks(&format!("{plain}{ca}"), "cluster.tls.enabled");
         lacks("cluster.standalone = 'rediss://a'\ncluster.tls.key = 'k'", "cluster.tls.certificate");
         lacks("cluster.standalone = 'rediss://a'\ncluster.tls.certificate = 'c'", "cluster.tls.key");
-        let differ = ConfigError::SchemesDiffer { key: "cluster.seeds" };
+        let differ = ConfigError::SchemesDiffer { key: "cluster.seeds".to_owned() };
         assert_eq!(tls("cluster.seeds = ['redis://a', 'rediss://b']"), Err(vec![differ]));
         let found = tls("cluster.standalone = 'rediss://a'\ncluster.tls.enabled = false").expect_err("both");
         assert!(matches!(found[0], ConfigError::Conflict { .. }), "{found:?}");

@@ -39,7 +39,7 @@ pub struct Shares {
     pub window: Window,
     /// The weights of those that want more than they have.
     backlog: u64,
-    /// Something was charged since [`Self::take_charged`].
+    /// Something was charged since [`Self::next_turn`].
     charged: bool,
     /// How often somebody had to wait.
     waits: u64,

@@ -1,11 +1,7 @@
 //! ◆ Gives a node the functions that it lacks and another primary has: a new shard has none, a replica may have been
 //! promoted without. What they are is asked of the cluster itself, which has no stale copy.
 
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "I/O: a task and connections of its own for each repair"
-)]
+#![expect(clippy::disallowed_methods, reason = "I/O: a task and connections of its own for each repair")]
 
 use std::cell::RefCell;
 use std::rc::Rc;
