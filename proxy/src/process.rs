@@ -17,6 +17,7 @@ use crate::tenant::logins::FailedLogins;
 use crate::tenant::script::Names;
 use crate::tls::acceptor::ServerFiles;
 use crate::tls::certificates::Certificates;
+use crate::tls::identity::PeerIdentity;
 
 /// Shared by all workers of all clusters. What a reload changes is of one generation; the rest is the same in all.
 #[derive(Clone)]
@@ -148,11 +149,15 @@ impl Process {
         )
     }
 
-    /// How a client begins: logged in where no users are set, or the default user needs no password; who came in by a
+    /// How a client begins: as the user that its certificate is of; logged in where no users are set, or the default
+    /// user needs no password; who came in by a
     /// door of `tenant`'s own as that tenant.
     #[must_use]
-    pub fn first_login(&self, tenant: Option<&str>) -> Login {
-        self.tenants.unnamed(tenant).cloned().map_or(Login::Needed, Login::As)
+    pub fn first_login(&self, tenant: Option<&str>, tls: Option<&PeerIdentity>) -> Login {
+        let certificate = tls.and_then(|tls| tls.certificate.as_deref());
+        let certified = certificate.and_then(|subject| self.tenants.certified(tenant, subject));
+        let member = certified.or_else(|| self.tenants.unnamed(tenant));
+        member.cloned().map_or(Login::Needed, Login::As)
     }
 
     /// Whether a client may be of another cluster than it is served by.

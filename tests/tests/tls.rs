@@ -285,6 +285,48 @@ fn certificates_of_clients_are_required_or_optional_and_tell_who_they_are() {
 }
 
 #[test]
+fn a_name_that_is_asked_for_and_a_certificate_lead_to_their_tenants() {
+    let believed = Authority::new("clients");
+    let server = Server::start();
+    let tenants = "[[users]]\nname = \"ops\"\nnopass = true\n\
+         [[tenants]]\nname = \"shop\"\ntls_names = [\"shop.example\"]\n\
+         users = [{ name = \"default\", nopass = true }]\n\
+         [[tenants]]\nname = \"web\"\n\
+         users = [{ name = \"web\", tls_subjects = [\"URI:spiffe://example/web\", \"DNS:Web.example\"] }]\n";
+    let options = Options::standalone(&format!("redis://{}", server.addr())).config(tenants);
+    let authority = Authority::new("doors");
+    let certificate = authority.server("server", &["localhost", "shop.example"]);
+    let more = format!("client_auth = \"optional\"\nclient_ca = {:?}\n", believed.file);
+    let entry = Entry::with(options, authority, certificate, &more);
+    let whoami = |options: TlsOptions| options.connect(&entry.addr()).cmd("ACL WHOAMI");
+
+    // Whoever asks for the tenant's name is its default user, and can't be another tenant's.
+    let mut shop = entry.options().named("shop.example").connect(&entry.addr());
+    assert_eq!(shop.cmd("ACL WHOAMI").text(), "default");
+    assert!(shop.cmd("AUTH ops any").error().starts_with("WRONGPASS"));
+
+    // A certificate is its user without AUTH, by any of its names, also after RESET; without one AUTH is needed where
+    // the tenant at the door has no open user: here everybody's door, at which `default` is shop's.
+    for who in [
+        Who { common_name: "x", uri: Some("spiffe://example/web"), ..Who::default() },
+        Who { common_name: "x", dns: Some("web.example"), ..Who::default() },
+    ] {
+        let issued = believed.client("web", who);
+        let mut web = entry.options().showing(&issued).connect(&entry.addr());
+        assert_eq!(web.cmd("ACL WHOAMI").text(), "web");
+        assert_eq!(web.cmd("AUTH ops any").text(), "OK");
+        assert_eq!(web.cmd("ACL WHOAMI").text(), "ops");
+        assert_eq!(web.cmd("RESET").text(), "RESET");
+        assert_eq!(web.cmd("ACL WHOAMI").text(), "web");
+        // At another tenant's door it is nobody's.
+        assert_eq!(whoami(entry.options().named("shop.example").showing(&issued)).text(), "default");
+    }
+    let stranger = believed.client("stranger", Who { common_name: "web", ..Who::default() });
+    assert_eq!(whoami(entry.options().showing(&stranger)).text(), "default");
+    assert!(entry.client().cmd("AUTH web any").error().starts_with("WRONGPASS"), "it has no password");
+}
+
+#[test]
 fn an_authority_of_clients_that_is_replaced_is_not_believed_any_more() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
     let (_server, entry) = with_client_auth("required", &old);

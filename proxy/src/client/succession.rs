@@ -45,7 +45,8 @@ impl Clients {
         for client in self.iter_mut() {
             let Some(member) = client.session.login().member() else {
                 // It was not let in; maybe nobody has to show anything now.
-                let first = shared.process.first_login(client.session.door.tenant.as_deref());
+                let first =
+                    shared.process.first_login(client.session.door.tenant.as_deref(), client.peer_identity());
                 if first.is_in() {
                     client.walled = first.backend() != LoginId::PROXY;
                     client.session.log_in(first);

@@ -197,6 +197,8 @@ const TENANT_PARTS: &[TenantPart] = &[
     TenantPart { name: "limits", differs: |a, b| a.limits != b.limits },
     TenantPart { name: "cluster", differs: |a, b| a.cluster != b.cluster },
     TenantPart { name: "listen", differs: |a, b| a.listen != b.listen },
+    TenantPart { name: "tls_names", differs: |a, b| a.tls_names != b.tls_names },
+    TenantPart { name: "weight", differs: |a, b| a.weight != b.weight },
 ];
 
 struct TenantPart {

@@ -77,7 +77,7 @@ pub enum ConfigError {
     /// A user with no way to log in that was asked for.
     #[error(
         "{place}: {key} must have either nopass = true or passwords in passwords_sha256, passwords_file or \
-         passwords_env"
+         passwords_env, or tls_subjects"
     )]
     UserLogin {
         /// Where the user is written.
@@ -164,6 +164,12 @@ pub enum ConfigError {
     DuplicateBackendUser {
         /// The user.
         user: String,
+    },
+    /// Two users that one certificate would be.
+    #[error("tls_subjects: {subject:?} stands more than once in all users, must be unique")]
+    DuplicateSubject {
+        /// Whom the certificate speaks of.
+        subject: String,
     },
     /// Two users of one name.
     #[error("users: the name {name:?} stands more than once in all tenants, must be unique")]

@@ -14,7 +14,8 @@ use super::limit_file::read_limits;
 use super::limits::LimitsSettings;
 use super::settings::DEFAULT_CLUSTER;
 use super::tenants::{
-    DEFAULT_TENANT, DEFAULT_WEIGHT, NamespaceId, NamespaceSettings, Placement, TenantSettings, User,
+    DEFAULT_TENANT, DEFAULT_WEIGHT, NamespaceId, NamespaceSettings, Placement, SubjectName, TenantSettings,
+    User,
 };
 use crate::command::access::Rules;
 use crate::command::table::Table;
@@ -32,6 +33,7 @@ pub(super) struct TenantFile {
     commands: Option<Rules>,
     backend: BackendUserFile,
     listen: Vec<SocketAddr>,
+    tls_names: Vec<String>,
     limits: LimitsSettings,
     weight: Option<u16>,
 }
@@ -57,6 +59,7 @@ pub(super) const TENANT_KEYS: &[Key<TenantFile>] = &[
     row("backend.password_env", |tenant, entry| tenant.backend.read_password_env(entry)),
     row("connections", |tenant, entry| tenant.backend.read_connections(entry)),
     row("listen", |tenant, entry| put(&mut tenant.listen, entry.list(|entry| entry.address()))),
+    row("tls_names", |tenant, entry| put(&mut tenant.tls_names, entry.list(read_tls_name))),
     row("limits", |tenant, entry| tenant.limits = read_limits(entry)),
     row("weight", |tenant, entry| put(&mut tenant.weight, entry.whole(1..=1_000).map(Some))),
 ];
@@ -69,6 +72,7 @@ pub(super) struct UserFile {
     file: Option<PathBuf>,
     env: Option<String>,
     nopass: bool,
+    subjects: Option<Vec<SubjectName>>,
 }
 
 /// Every key of a user.
@@ -85,6 +89,7 @@ pub(super) const USER_KEYS: &[Key<UserFile>] = &[
     row("passwords_file", |user, entry| put(&mut user.file, entry.file().map(Some))),
     row("passwords_env", |user, entry| put(&mut user.env, entry.text().map(Some))),
     row("nopass", |user, entry| put(&mut user.nopass, entry.flag())),
+    row("tls_subjects", |user, entry| user.subjects = Some(entry.list(read_subject).unwrap_or_default())),
 ];
 
 const fn row<T>(path: &'static str, set: fn(&mut T, &mut Entry<'_>)) -> Key<T> {
@@ -95,7 +100,8 @@ const fn row<T>(path: &'static str, set: fn(&mut T, &mut Entry<'_>)) -> Key<T> {
 pub(super) fn read_user(entry: &mut Entry<'_>) -> Option<User> {
     let mut user = UserFile { name: "default".to_owned(), ..UserFile::default() };
     entry.table(USER_KEYS, &mut user);
-    let has_password = user.passwords.is_some() || user.file.is_some() || user.env.is_some();
+    let has_password =
+        user.passwords.is_some() || user.file.is_some() || user.env.is_some() || user.subjects.is_some();
     if has_password == user.nopass {
         entry.report(|place, key| ConfigError::UserLogin { place, key });
         return None;
@@ -109,7 +115,7 @@ pub(super) fn read_user(entry: &mut Entry<'_>) -> Option<User> {
         let text = env::var(&variable).map_err(|error| error.to_string());
         passwords.extend(secrets(entry, &format!("passwords_env {variable}"), text)?);
     }
-    Some(User { name: user.name, passwords })
+    Some(User { name: user.name, passwords, subjects: user.subjects.unwrap_or_default() })
 }
 
 /// The passwords in a text, one a line: as they are, or behind a `#` the SHA-256, as the servers' ACL files have it.
@@ -158,9 +164,36 @@ pub(super) fn read_tenant(entry: &mut Entry<'_>) -> Option<TenantSettings> {
     });
     let backend = tenant.backend.check(entry)?;
     let cluster = tenant.cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned());
-    let TenantFile { users, commands, listen, limits, weight, .. } = tenant;
+    let TenantFile { users, commands, listen, tls_names, limits, weight, .. } = tenant;
     let weight = weight.unwrap_or(DEFAULT_WEIGHT);
-    Some(TenantSettings { name, users, cluster, namespace, commands, backend, listen, limits, weight })
+    Some(TenantSettings {
+        name,
+        users,
+        cluster,
+        namespace,
+        commands,
+        backend,
+        listen,
+        tls_names,
+        limits,
+        weight,
+    })
+}
+
+/// A host name, without a star: it is one tenant's.
+fn read_tls_name(entry: &mut Entry<'_>) -> Option<String> {
+    let label = |label: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (1..=63).contains(&label.len()) && label.bytes().all(known)
+    };
+    entry.parse("a host name", |text| {
+        (text.len() <= 253 && text.split('.').all(label)).then(|| text.to_ascii_lowercase())
+    })
+}
+
+fn read_subject(entry: &mut Entry<'_>) -> Option<SubjectName> {
+    let allowed = "whom a certificate speaks of: CN=name, DNS:host, URI:uri or email:address";
+    entry.parse(allowed, SubjectName::parse)
 }
 
 fn read_placement(entry: &mut Entry<'_>) -> Option<Placement> {
@@ -216,6 +249,7 @@ fn check_clusters(tenants: &[TenantSettings], clusters: &[String], errors: &mut 
 
 fn check_unique(tenants: &[TenantSettings], errors: &mut Vec<ConfigError>) {
     let (mut names, mut users, mut ids) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let (mut subjects, mut hosts) = (HashSet::new(), HashSet::new());
     for tenant in tenants {
         if !names.insert(tenant.name.as_str()) {
             errors.push(ConfigError::DuplicateTenant { name: tenant.name.clone() });
@@ -224,6 +258,12 @@ fn check_unique(tenants: &[TenantSettings], errors: &mut Vec<ConfigError>) {
             if !users.insert(user.name.as_str()) {
                 errors.push(ConfigError::DuplicateUser { name: user.name.clone() });
             }
+            for subject in user.subjects.iter().filter(|subject| !subjects.insert(subject.as_str())) {
+                errors.push(ConfigError::DuplicateSubject { subject: subject.as_str().to_owned() });
+            }
+        }
+        for name in tenant.tls_names.iter().filter(|name| !hosts.insert(name.as_str())) {
+            errors.push(ConfigError::DuplicateTlsName { name: name.clone() });
         }
         if let Some(namespace) = tenant.namespace
             && !ids.insert(namespace.id)

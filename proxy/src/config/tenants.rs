@@ -27,6 +27,8 @@ pub struct TenantSettings {
     pub backend: Option<BackendUser>,
     /// Addresses of its own: whoever connects there is this tenant.
     pub listen: Vec<SocketAddr>,
+    /// Names of its own (SNI), in lower case: whoever asks for one over TLS is this tenant.
+    pub tls_names: Vec<String>,
     /// How much of everything it may have.
     pub limits: LimitsSettings,
     /// Its share where several tenants want more than there is, in the ratio of their weights; 1 to 1,000.
@@ -48,6 +50,7 @@ impl TenantSettings {
             commands: None,
             backend: None,
             listen: Vec::new(),
+            tls_names: Vec::new(),
             limits: LimitsSettings::default(),
             weight: DEFAULT_WEIGHT,
         }
@@ -87,8 +90,41 @@ pub enum Connections {
 pub struct User {
     /// The name given to AUTH; `default` for AUTH with a password only.
     pub name: String,
-    /// SHA-256 of each password; any of them lets the user in. Empty: no password is needed.
+    /// SHA-256 of each password; any of them lets the user in.
     pub passwords: Vec<[u8; 32]>,
+    /// Certificates of clients over TLS that are this user without more ado, as [`SubjectName`] writes whom they speak
+    /// of. Without these and without passwords nobody has to show anything.
+    pub subjects: Vec<SubjectName>,
+}
+
+impl User {
+    /// Whether nobody has to show anything to be this user.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.passwords.is_empty() && self.subjects.is_empty()
+    }
+}
+
+/// Whom a client's certificate speaks of: `CN=app`, `DNS:app.example.com`, `URI:spiffe://example/app`,
+/// `email:app@example.com`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct SubjectName(String);
+
+impl SubjectName {
+    /// Reads one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let kinds = ["CN=", "DNS:", "URI:", "email:"];
+        let rest = kinds.iter().find_map(|kind| text.strip_prefix(kind))?;
+        let host = text.starts_with("DNS:").then(|| text.to_ascii_lowercase().replacen("dns:", "DNS:", 1));
+        (!rest.is_empty()).then(|| Self(host.unwrap_or_else(|| text.to_owned())))
+    }
+
+    /// As it is compared.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A tenant's part of a shared cluster.
@@ -159,6 +195,9 @@ impl fmt::Display for TenantSettings {
         for address in &self.listen {
             write!(f, "; listens on {address}")?;
         }
+        for name in &self.tls_names {
+            write!(f, "; TLS name {name}")?;
+        }
         if !self.limits.is_empty() {
             write!(f, "; limits {}", self.limits)?;
         }
@@ -191,6 +230,10 @@ impl fmt::Display for Placement {
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let passwords = format_args!("[{} hidden]", self.passwords.len());
-        f.debug_struct("User").field("name", &self.name).field("passwords", &passwords).finish()
+        f.debug_struct("User")
+            .field("name", &self.name)
+            .field("passwords", &passwords)
+            .field("subjects", &self.subjects)
+            .finish()
     }
 }

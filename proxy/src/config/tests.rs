@@ -398,6 +398,32 @@ fn mistakes_in_further_clusters_name_their_section() {
 }
 
 #[test]
+fn certificates_are_users_and_names_are_tenants() {
+    let shop = |more: &str| format!("{SEEDS}[[tenants]]\nname = 'shop'\n{more}\n");
+    let settings = settings(&shop(
+        "tls_names = ['Shop.example']\nusers = [{ name = 'a', tls_subjects = ['CN=app', 'DNS:App.example'] }]",
+    ));
+    let tenant = &settings.tenants[1];
+    assert_eq!(tenant.tls_names, ["shop.example"]);
+    let user = &tenant.users[0];
+    let subjects: Vec<_> = user.subjects.iter().map(|subject| subject.as_str()).collect();
+    assert_eq!((subjects, user.is_open()), (vec!["CN=app", "DNS:app.example"], false));
+    for (text, reason) in [
+        ("users = [{ name = 'a', tls_subjects = ['app'] }]", "must be whom a certificate speaks of: CN=name"),
+        ("users = [{ name = 'a', nopass = true, tls_subjects = ['CN=app'] }]", "must have either nopass"),
+        ("tls_names = ['*.example']", "must be a host name"),
+        ("tls_names = ['a', 'A']", "\"a\""),
+        (
+            "users = [{ name = 'a', tls_subjects = ['CN=app'] }, { name = 'b', tls_subjects = ['CN=app'] }]",
+            "tls_subjects: \"CN=app\" stands more than once",
+        ),
+    ] {
+        let said = said(&shop(text));
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+#[test]
 fn passwords_may_stand_in_a_file_or_a_variable() {
     let folder = std::env::temp_dir().join(format!("slotway-passwords-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");

@@ -17,6 +17,7 @@ use crate::command::spec::Spec;
 use crate::command::table::Table;
 use crate::config::settings::ClusterSettings;
 use crate::config::tenants::{Connections, TenantSettings};
+use crate::tls::identity::Subject;
 
 /// All tenants of the proxy and their users.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Directory {
     unnamed: Option<Arc<Member>>,
     /// Of tenants with doors of their own, by name.
     doors: HashMap<Arc<str>, Entrance>,
+    /// Whose door a name is that TLS clients ask for.
+    tls_names: HashMap<String, Arc<str>>,
 }
 
 /// What holds for clients who come in by a door of a tenant's own.
@@ -132,9 +135,17 @@ impl Directory {
             }
         }
         let unnamed = Self::find_unnamed(&users, &tenants);
-        let doors = tenants.iter().filter(|tenant| !tenant.settings.listen.is_empty());
+        let has_door = |tenant: &&Arc<Tenant>| {
+            !tenant.settings.listen.is_empty() || !tenant.settings.tls_names.is_empty()
+        };
+        let doors = tenants.iter().filter(has_door);
         let doors = doors.map(|tenant| (Arc::clone(tenant.name()), Entrance::of(tenant, &users))).collect();
-        Self { tenants, users, unnamed, doors }
+        let named = |tenant: &Arc<Tenant>| {
+            let names = tenant.settings.tls_names.clone().into_iter();
+            names.map(|name| (name, Arc::clone(tenant.name()))).collect::<Vec<_>>()
+        };
+        let tls_names = tenants.iter().flat_map(named).collect();
+        Self { tenants, users, unnamed, doors, tls_names }
     }
 
     fn find_unnamed(
@@ -154,6 +165,23 @@ impl Directory {
             None => self.unnamed.as_ref(),
             Some(tenant) => self.doors.get(tenant)?.unnamed.as_ref(),
         }
+    }
+
+    /// Whose door this name is, which a TLS client asked for.
+    #[must_use]
+    pub fn behind(&self, tls_name: &str) -> Option<&Arc<str>> {
+        self.tls_names.get(tls_name)
+    }
+
+    /// Who a client is that showed this certificate, which was believed; by a door of `tenant`'s own only as a user of
+    /// that one.
+    #[must_use]
+    pub fn certified(&self, tenant: Option<&str>, subject: &Subject) -> Option<&Arc<Member>> {
+        let proofs: Vec<_> = subject.names().map(|name| Proof::of_subject(&name)).collect();
+        let members = self.users.values().flatten().filter(|member| proofs.contains(&member.proof));
+        let is_let_in = |member: &&Arc<Member>| tenant.is_none_or(|name| **member.tenant.name() == *name);
+        // Of a certificate with several names that are several users' the first by name, not by chance.
+        members.filter(is_let_in).min_by(|a, b| a.user.cmp(&b.user))
     }
 
     /// Whether anybody has to log in: without users a password alone is a mistake of the client.
@@ -221,7 +249,7 @@ impl Directory {
 impl Entrance {
     fn of(tenant: &Arc<Tenant>, users: &HashMap<String, Vec<Arc<Member>>>) -> Self {
         let own = &tenant.settings.users;
-        let open = own.iter().find(|user| user.name == "default" && user.passwords.is_empty());
+        let open = own.iter().find(|user| user.name == "default" && user.is_open());
         let unnamed = match open.and_then(|user| users.get(&user.name)?.first()) {
             Some(member) => Some(Arc::clone(member)),
             None => own.is_empty().then(|| default_of(tenant)),
@@ -348,6 +376,7 @@ mod tests {
         let user = |(name, passwords): &(&str, &[&str])| User {
             name: (*name).to_owned(),
             passwords: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
+            subjects: Vec::new(),
         };
         let users = users.iter().map(user).collect();
         TenantSettings { users, ..TenantSettings::new(name) }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 use crate::config::tenants::User;
 
 /// What lets a client in. Kept for each member and not for each client, so that it costs a client nothing.
@@ -11,13 +13,23 @@ pub enum Proof {
     Unneeded,
     /// A password of this SHA-256.
     Password([u8; 32]),
+    /// A certificate that speaks of whom has this SHA-256, written as in the settings.
+    Certificate([u8; 32]),
 }
 
 impl Proof {
     /// Every way to show that one is this user.
     pub fn all_of(user: &User) -> impl Iterator<Item = Self> {
-        let unneeded = user.passwords.is_empty().then_some(Self::Unneeded);
-        unneeded.into_iter().chain(user.passwords.iter().copied().map(Self::Password))
+        let unneeded = user.is_open().then_some(Self::Unneeded);
+        let passwords = user.passwords.iter().copied().map(Self::Password);
+        let subjects = user.subjects.iter().map(|subject| Self::of_subject(subject.as_str()));
+        unneeded.into_iter().chain(passwords).chain(subjects)
+    }
+
+    /// What a certificate proves that speaks of this.
+    #[must_use]
+    pub fn of_subject(subject: &str) -> Self {
+        Self::Certificate(Sha256::digest(subject).into())
     }
 
     /// Whether a password of this SHA-256 is enough. Takes the same time whatever of it is right.
@@ -26,6 +38,7 @@ impl Proof {
         match self {
             Self::Unneeded => true,
             Self::Password(own) => same(own, digest),
+            Self::Certificate(_) => false,
         }
     }
 }
@@ -41,6 +54,7 @@ impl fmt::Debug for Proof {
         f.write_str(match self {
             Self::Unneeded => "Unneeded",
             Self::Password(_) => "Password(..)",
+            Self::Certificate(_) => "Certificate(..)",
         })
     }
 }

@@ -75,29 +75,16 @@ mod tests {
 
     use super::*;
     use crate::backend::logins::Logins;
-    use crate::config::limits::LimitsSettings;
-    use crate::config::settings::DEFAULT_CLUSTER;
     use crate::config::tenants::{NamespaceId, NamespaceSettings, Placement, TenantSettings, User};
 
     fn tenant(name: &str, users: &[(&str, &[&str])]) -> TenantSettings {
         let user = |(name, passwords): &(&str, &[&str])| User {
             name: (*name).to_owned(),
             passwords: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
+            subjects: Vec::new(),
         };
         let users = users.iter().map(user).collect();
-        let name = name.to_owned();
-        let (namespace, commands, backend, listen) = (None, None, None, Vec::new());
-        TenantSettings {
-            name,
-            users,
-            namespace,
-            commands,
-            backend,
-            listen,
-            limits: LimitsSettings::default(),
-            cluster: DEFAULT_CLUSTER.to_owned(),
-            weight: 1,
-        }
+        TenantSettings { users, ..TenantSettings::new(name) }
     }
 
     /// Who logged in with `password` before, and what becomes of him.
@@ -160,7 +147,7 @@ mod tests {
         let settings = [tenant("default", &[]), tenant("shop", &[("ann", &["x"])])];
         let before = Directory::new(&settings, &[], &Logins::default());
         let mut changed = settings;
-        changed[0].users.push(User { name: "bob".to_owned(), passwords: Vec::new() });
+        changed[0].users.push(User { name: "bob".to_owned(), passwords: Vec::new(), subjects: Vec::new() });
         let after = before.succeeded_by(&changed, &[], &Logins::default());
         let same = |name| Arc::ptr_eq(before.tenant(name).expect("it"), after.tenant(name).expect("it"));
         assert!(same("shop") && !same("default"));

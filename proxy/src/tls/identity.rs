@@ -27,6 +27,17 @@ pub struct Subject {
     pub emails: Box<[Box<str>]>,
 }
 
+impl Subject {
+    /// Every name that it speaks of, as settings write them.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let common = self.common_name.iter().map(|name| format!("CN={name}"));
+        let hosts = self.dns_names.iter().map(|name| format!("DNS:{name}"));
+        let uris = self.uris.iter().map(|name| format!("URI:{name}"));
+        let emails = self.emails.iter().map(|name| format!("email:{name}"));
+        common.chain(hosts).chain(uris).chain(emails)
+    }
+}
+
 // Of each kind; more than any certificate of a client has.
 const MOST_NAMES: usize = 64;
 const LONGEST_NAME: usize = 1_024;

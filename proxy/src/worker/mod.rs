@@ -311,7 +311,11 @@ impl Worker {
     fn admit(&mut self, stream: Stream, permit: Permit, tenant: Option<Arc<str>>) {
         let (Ok(peer), Ok(local)) = (stream.tcp().peer_addr(), stream.tcp().local_addr()) else { return };
         let process = &self.shared.process;
-        let login = process.first_login(tenant.as_deref());
+        let identity = stream.peer_identity();
+        // An address of a tenant's own is its door, or a name that was asked for.
+        let asked = identity.and_then(|tls| process.tenants.behind(tls.server_name.as_deref()?));
+        let tenant = tenant.or_else(|| asked.cloned());
+        let login = process.first_login(tenant.as_deref(), identity);
         let door = self.clients.doors.share(Door { address: local, tenant });
         let session = Session::new(process.next_client_id(), peer, door, login, self.now());
         match stream.peer_identity() {
