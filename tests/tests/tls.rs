@@ -293,10 +293,10 @@ fn a_name_that_is_asked_for_and_a_certificate_lead_to_their_tenants() {
          users = [{ name = \"default\", nopass = true }]\n\
          [[tenants]]\nname = \"web\"\n\
          users = [{ name = \"web\", tls_subjects = [\"URI:spiffe://example/web\", \"DNS:Web.example\"] }]\n";
-    let options = Options::standalone(&format!("redis://{}", server.addr())).config(tenants);
+    let options = Options::standalone(&format!("redis://{}", server.addr()));
     let authority = Authority::new("doors");
     let certificate = authority.server("server", &["localhost", "shop.example"]);
-    let more = format!("client_auth = \"optional\"\nclient_ca = {:?}\n", believed.file);
+    let more = format!("client_auth = \"optional\"\nclient_ca = {:?}\n{tenants}", believed.file);
     let entry = Entry::with(options, authority, certificate, &more);
     let whoami = |options: TlsOptions| options.connect(&entry.addr()).cmd("ACL WHOAMI");
 
