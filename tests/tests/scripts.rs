@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use slotway::cluster::slot::Slot;
+use slotway_tests::argv::{frame, words};
 use slotway_tests::cluster::Cluster;
 use slotway_tests::installed::python;
 use slotway_tests::proxy::{Options, Proxy, answered};
@@ -88,9 +89,9 @@ fn behind_what_cannot_wait(cluster: &Cluster, proxy: &Proxy, key: &str, sha: &st
     assert_eq!(client.cmd(&format!("EVALSHA {sha} 1 {key}")).int(), 11);
     forget(cluster, 0);
     let mixed = |client: &mut Raw| {
-        for line in [format!("EVALSHA {sha} 1 {key}"), format!("GET {key}")] {
-            client.send_line(&line);
-        }
+        // In one write: what comes alone is answered before the other is read.
+        let lines = [format!("EVALSHA {sha} 1 {key}"), format!("GET {key}")];
+        client.send_bytes(&lines.map(|line| frame(&words(&line))).concat());
         client.read_many(2)
     };
     let replies = mixed(&mut client);
