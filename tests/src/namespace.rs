@@ -29,12 +29,18 @@ impl Namespace {
     #[must_use]
     pub fn settings(&self, user: &str) -> String {
         let Self { id, together } = self;
+        let backend = self.backend();
         let placement = if *together { "together" } else { "spread" };
         format!(
             "[[tenants]]\nname = \"tenant-{user}\"\nnamespace = \"{id}\"\nplacement = \"{placement}\"\n\
-             databases = 16\nbackend.user = \"{id}\"\nbackend.password = \"secret\"\n\
+             databases = 16\nbackend.user = \"{backend}\"\nbackend.password = \"secret\"\n\
              users = [{{ name = \"{user}\", nopass = true }}]\n"
         )
+    }
+
+    /// Its user at the servers: a name that does not have the id, which no answer may.
+    fn backend(&self) -> String {
+        self.id.chars().rev().collect()
     }
 
     /// Makes its user on every node of the cluster, by the plan.

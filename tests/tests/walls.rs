@@ -58,7 +58,8 @@ fn connections(server: &Server, user: &str) -> usize {
 /// That the server's rights kept a script from something, in the words of any version.
 #[track_caller]
 fn assert_denied(error: &str) {
-    assert!(error.contains("NOPERM") || error.contains("The user executing the script can't"), "{error}");
+    let words = ["NOPERM", "The user executing the script can't", "ACL failure in script"];
+    assert!(words.iter().any(|words| error.contains(words)), "{error}");
 }
 
 /// What INFO says to this client of a number of the proxy's.
