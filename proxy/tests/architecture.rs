@@ -150,7 +150,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("live", &["backend", "cluster", "command", "config", "dns", "metrics", "resp", "stream", "tenant"]),
-    ("tenant", &["cluster::id", "cluster::slot", "command", "config", "resp"]),
+    ("tenant", &["cluster::id", "cluster::slot", "command", "config", "resp", "tls::identity"]),
     ("stream", &["receive", "tls"]),
     ("tls", &["metrics", "receive"]),
     ("socket", &["config"]),
@@ -183,6 +183,7 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
     ("shared.rs", "backend::dial", "how a cluster's backends are connected to is one for all workers"),
     ("process.rs", "tls::acceptor", "what TLS clients are served by, the same for all workers"),
     ("process.rs", "tls::certificates", "what TLS clients are served by, the same for all workers"),
+    ("process.rs", "tls::identity", "a certificate may be a user's"),
     ("cluster/published.rs", "command::table", "publishes the commands with the slot map"),
     (
         "cluster/discovery.rs",
