@@ -66,6 +66,7 @@ fn check(file: &Path, live: bool) -> ExitCode {
             report.lines.iter().for_each(|line| say(io::stdout(), format_args!("{line}")));
             match report.problems {
                 0 => say(io::stdout(), format_args!("ok")),
+                1 => say(io::stdout(), format_args!("1 problem")),
                 problems => say(io::stdout(), format_args!("{problems} problems")),
             }
             if report.problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
