@@ -3,7 +3,7 @@
 
 use super::connection::Client;
 use super::dispatch::{Flow, Turn, slot_of};
-use super::send::{open_plain, send_keyed};
+use super::send::{send_keyed, start_plan};
 use crate::cluster::slot::Slot;
 use crate::command::groups::{self, Run};
 use crate::command::keys;
@@ -51,12 +51,9 @@ pub(super) fn route(
         Unplanned::Syntax => Refusal::Syntax,
         Unplanned::CrossSlot => Refusal::CrossSlot,
     })?;
-    let origin = open_plain(client, turn);
-    // What its client asks next must see it.
-    client.congested = true;
-    client.routed_by = turn.pool.generation();
     turn.metrics.commands_cross_slot.add(1);
-    turn.plans.start(origin, turn.plan_lane(client), begun);
+    let lane = turn.plan_lane(client);
+    start_plan(client, begun, lane, turn);
     Ok(Flow::Done)
 }
 

@@ -453,11 +453,9 @@ fn answer_locally(
     let status = client.status();
     let answer = local::answer(&mut client.session, &status, which, spec, request, turn, &mut reply)?;
     if which == Reset {
-        if client.peer_identity().is_some() {
-            let door = client.session.door.tenant.as_deref();
-            let login = turn.shared.process.first_login(door, client.peer_identity());
-            client.session.log_in(login);
-        }
+        let door = client.session.door.tenant.as_deref();
+        let login = turn.shared.process.first_login(door, client.peer_identity());
+        client.session.log_in(login);
         monitor::stop(client, turn);
         subscribe::leave_all(client, turn);
     }

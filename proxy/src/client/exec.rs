@@ -126,9 +126,6 @@ fn begin_per_shard(client: &mut Client, shares: Shares, turn: &mut Turn<'_>) {
     let map = turn.pool.slot_map().clone();
     let node = |slot| map.owner(slot).map(|owner| owner.0);
     let begun = per_shard::begin(Rc::new(shares), client.session.protocol, node);
-    let origin = send::open_plain(client, turn);
-    // What its client asks next must see it.
-    client.congested = true;
-    client.routed_by = turn.pool.generation();
-    turn.plans.start(origin, turn.lane(client), begun);
+    let lane = turn.lane(client);
+    send::start_plan(client, begun, lane, turn);
 }

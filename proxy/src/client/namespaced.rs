@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::connection::Client;
 use super::dispatch::{self, Flow, Turn};
 use super::own_scripts;
-use super::send::open_plain;
+use super::send::start_plan;
 use super::session::Session;
 use super::subscribe;
 use crate::cluster::slot::Slot;
@@ -192,12 +192,9 @@ fn walk_through(
     let begun = walk::begin(wanted, patterns, shards, (most, client.session.protocol), place);
     let begun = begun.ok_or(Refusal::NotReady)?;
     turn.translating = Some(translating(asker, Translation::Of(tells)));
-    let origin = open_plain(client, turn);
-    // What its client asks next must see it.
-    client.congested = true;
-    client.routed_by = turn.pool.generation();
     turn.metrics.commands_cross_slot.add(1);
-    turn.plans.start(origin, turn.plan_lane(client), begun);
+    let lane = turn.plan_lane(client);
+    start_plan(client, begun, lane, turn);
     Ok(Flow::Done)
 }
 

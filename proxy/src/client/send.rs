@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::resp::request::Request;
 use crate::route::cursor::{self, Place};
 use crate::route::merge::{Merge, MergeKind};
+use crate::route::plan::Begun;
 use crate::route::split::{self, Cut};
 use crate::tenant::namespace::Namespace;
 
@@ -169,6 +170,15 @@ fn open_merged(client: &mut Client, kind: MergeKind, parts: usize, turn: &mut Tu
 }
 
 #[inline]
+/// Begins to answer the request at hand by a plan.
+pub(super) fn start_plan(client: &mut Client, begun: Begun, lane: Lane, turn: &mut Turn<'_>) {
+    let origin = open_plain(client, turn);
+    // What its client asks next must see it.
+    client.congested = true;
+    client.routed_by = turn.pool.generation();
+    turn.plans.start(origin, lane, begun);
+}
+
 pub(super) fn open_plain(client: &mut Client, turn: &mut Turn<'_>) -> Origin {
     let expect = if client.session.take_mute() { Expect::Nothing } else { Expect::Plain };
     open(client, expect, turn)

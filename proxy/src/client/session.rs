@@ -168,10 +168,9 @@ impl Session {
     }
 
     /// RESET: everything but the connection itself begins anew.
-    pub fn reset(&mut self, login: Login) {
+    pub fn reset(&mut self) {
         self.protocol = Protocol::Resp2;
         self.database = 0;
-        self.log_in(login);
         self.forget_names();
         self.transaction = None;
         self.reply_mode = ReplyMode::On;

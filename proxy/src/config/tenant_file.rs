@@ -17,6 +17,7 @@ use super::tenants::{
     DEFAULT_TENANT, DEFAULT_WEIGHT, NamespaceId, NamespaceSettings, Placement, SubjectName, TenantSettings,
     User,
 };
+use super::tls::is_host;
 use crate::command::access::Rules;
 use crate::command::table::Table;
 
@@ -182,13 +183,7 @@ pub(super) fn read_tenant(entry: &mut Entry<'_>) -> Option<TenantSettings> {
 
 /// A host name, without a star: it is one tenant's.
 fn read_tls_name(entry: &mut Entry<'_>) -> Option<String> {
-    let label = |label: &str| {
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len()) && label.bytes().all(known)
-    };
-    entry.parse("a host name", |text| {
-        (text.len() <= 253 && text.split('.').all(label)).then(|| text.to_ascii_lowercase())
-    })
+    entry.parse("a host name", |text| is_host(text).then(|| text.to_ascii_lowercase()))
 }
 
 fn read_subject(entry: &mut Entry<'_>) -> Option<SubjectName> {

@@ -100,14 +100,18 @@ pub(super) fn read_server_name(entry: &mut Entry<'_>) -> Option<String> {
 
 /// A host name, or `*.` and one.
 fn read_host(entry: &mut Entry<'_>) -> Option<String> {
+    entry.parse("a host name, whose first label may be *", |text| {
+        is_host(text.strip_prefix("*.").unwrap_or(text)).then(|| text.to_ascii_lowercase())
+    })
+}
+
+/// Whether a name can be one that clients ask for.
+pub(super) fn is_host(name: &str) -> bool {
     let label = |label: &str| {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         (1..=63).contains(&label.len()) && label.bytes().all(known)
     };
-    let host = |text: &str| text.len() <= 253 && text.split('.').all(label);
-    entry.parse("a host name, whose first label may be *", |text| {
-        host(text.strip_prefix("*.").unwrap_or(text)).then(|| text.to_ascii_lowercase())
-    })
+    name.len() <= 253 && name.split('.').all(label)
 }
 
 /// What the section means; `None` where clients are not served over TLS, or where something is wrong.

@@ -368,11 +368,12 @@ impl Tenant {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::tenant) mod tests {
     use super::*;
     use crate::config::tenants::{DEFAULT_TENANT, User};
 
-    fn tenant(name: &str, users: &[(&str, &[&str])]) -> TenantSettings {
+    /// A tenant with these users and their passwords.
+    pub(in crate::tenant) fn tenant(name: &str, users: &[(&str, &[&str])]) -> TenantSettings {
         let user = |(name, passwords): &(&str, &[&str])| User {
             name: (*name).to_owned(),
             passwords: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),

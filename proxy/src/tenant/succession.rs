@@ -71,21 +71,10 @@ impl fmt::Display for Revoked {
 
 #[cfg(test)]
 mod tests {
-    use sha2::{Digest, Sha256};
-
+    use super::super::directory::tests::tenant;
     use super::*;
     use crate::backend::logins::Logins;
     use crate::config::tenants::{NamespaceId, NamespaceSettings, Placement, TenantSettings, User};
-
-    fn tenant(name: &str, users: &[(&str, &[&str])]) -> TenantSettings {
-        let user = |(name, passwords): &(&str, &[&str])| User {
-            name: (*name).to_owned(),
-            passwords: passwords.iter().map(|password| Sha256::digest(password).into()).collect(),
-            subjects: Vec::new(),
-        };
-        let users = users.iter().map(user).collect();
-        TenantSettings { users, ..TenantSettings::new(name) }
-    }
 
     /// Who logged in with `password` before, and what becomes of him.
     fn fate(

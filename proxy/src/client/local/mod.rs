@@ -118,7 +118,7 @@ pub fn answer(
             return Ok(Answer::ReplyAndClose);
         }
         Local::Reset => {
-            session.reset(turn.shared.process.first_login(session.door.tenant.as_deref(), None));
+            session.reset();
             ReplyWriter::new(out, session.protocol).simple("RESET");
         }
         Local::Accept => writer.simple("OK"),

@@ -178,16 +178,29 @@ impl Rewriter {
 
     /// Writes the request with the prefix in front of the arguments that are marked, which are in order.
     fn write_named(&mut self, asker: &Asker, request: &Request<'_>) -> Result<(), Unwritable> {
+        self.begin(request.len());
+        self.write_arguments(asker, request, None)
+    }
+
+    /// Writes the arguments so, and one that is not marked as `instead` says.
+    fn write_arguments(
+        &mut self,
+        asker: &Asker,
+        request: &Request<'_>,
+        instead: Option<(usize, &[u8])>,
+    ) -> Result<(), Unwritable> {
         let prefix = asker.prefix();
         let named = std::mem::take(&mut self.named);
         let mut next = named.iter().copied().peekable();
-        self.begin(request.len());
-        let mut write = |index| match next.next_if_eq(&index) {
-            Some(index) => self.name(&prefix, request, index),
-            None => {
-                self.keep(request, index);
-                Ok(())
+        let mut write = |index| {
+            if next.next_if_eq(&index).is_some() {
+                return self.name(&prefix, request, index);
             }
+            match instead {
+                Some((place, argument)) if place == index => self.push(&[argument]),
+                _ => self.keep(request, index),
+            }
+            Ok(())
         };
         let written = (0..request.len()).try_for_each(&mut write);
         self.named = named;

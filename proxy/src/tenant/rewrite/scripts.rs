@@ -50,22 +50,9 @@ impl Rewriter {
 
     /// The call of `script`, whose keys were found.
     fn write_call(&mut self, asker: &Asker, request: &Request<'_>, script: &[u8]) -> Result<(), Unwritable> {
-        let prefix = asker.prefix();
-        let named = std::mem::take(&mut self.named);
-        let mut next = named.iter().copied().peekable();
         self.begin(request.len() + 1);
-        let mut written = Ok(());
-        for index in 0..request.len() {
-            if next.next_if_eq(&index).is_some() {
-                written = written.and_then(|()| self.name(&prefix, request, index));
-            } else if index == 1 {
-                self.push(&[script]);
-            } else {
-                self.keep(request, index);
-            }
-        }
-        self.push(&[prefix.as_bytes()]);
-        self.named = named;
-        written
+        self.write_arguments(asker, request, Some((1, script)))?;
+        self.push(&[asker.prefix().as_bytes()]);
+        Ok(())
     }
 }
