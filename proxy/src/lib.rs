@@ -24,6 +24,8 @@ pub mod scripts;
 
 pub mod tenant;
 
+pub mod entry;
+
 pub mod live;
 
 pub mod dns;

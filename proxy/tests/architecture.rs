@@ -151,6 +151,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("live", &["backend", "cluster", "command", "config", "dns", "metrics", "resp", "stream", "tenant"]),
     ("tenant", &["cluster::id", "cluster::slot", "command", "config", "resp", "tls::identity"]),
+    ("entry", &["config"]),
     ("stream", &["receive", "tls"]),
     ("tls", &["metrics", "receive"]),
     ("socket", &["config"]),

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::{env, fs};
 
-use super::entry::{Entry, put};
 use super::error::ConfigError;
+use super::item::{Item, put};
 use super::settings::Secret;
 use super::tenants::{BackendLogin, BackendUser, Connections, TenantSettings};
 
@@ -22,32 +22,32 @@ pub(super) struct BackendUserFile {
 }
 
 impl BackendUserFile {
-    pub(super) fn read_user(&mut self, entry: &mut Entry<'_>) {
+    pub(super) fn read_user(&mut self, item: &mut Item<'_>) {
         // It goes into ACL lines that are given to a shell or to redis-cli.
         let allowed = "a name of 1 to 128 letters, digits and any of _ - . : @";
         let character = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '@');
         let fits = |name: &str| (1..=128).contains(&name.len()) && name.chars().all(character);
-        self.user = entry.parse(allowed, |name| fits(name).then(|| name.to_owned()));
+        self.user = item.parse(allowed, |name| fits(name).then(|| name.to_owned()));
         self.broken |= self.user.is_none();
     }
 
-    pub(super) fn read_password(&mut self, entry: &mut Entry<'_>) {
-        self.password = entry.hidden().text().map(Secret::new);
+    pub(super) fn read_password(&mut self, item: &mut Item<'_>) {
+        self.password = item.hidden().text().map(Secret::new);
         self.broken |= self.password.is_none();
     }
 
-    pub(super) fn read_password_file(&mut self, entry: &mut Entry<'_>) {
-        self.file = entry.file();
+    pub(super) fn read_password_file(&mut self, item: &mut Item<'_>) {
+        self.file = item.file();
         self.broken |= self.file.is_none();
     }
 
-    pub(super) fn read_password_env(&mut self, entry: &mut Entry<'_>) {
-        self.env = entry.text();
+    pub(super) fn read_password_env(&mut self, item: &mut Item<'_>) {
+        self.env = item.text();
         self.broken |= self.env.is_none();
     }
 
-    pub(super) fn read_connections(&mut self, entry: &mut Entry<'_>) {
-        let read = entry.parse("\"shared\" or \"own\"", |text| match text {
+    pub(super) fn read_connections(&mut self, item: &mut Item<'_>) {
+        let read = item.parse("\"shared\" or \"own\"", |text| match text {
             "shared" => Some(Connections::Shared),
             "own" => Some(Connections::Own),
             _ => None,
@@ -56,7 +56,7 @@ impl BackendUserFile {
     }
 
     /// The user, where there is one; the outer `None` where something is wrong, which is then told.
-    pub(super) fn check(self, entry: &mut Entry<'_>) -> Option<Option<BackendUser>> {
+    pub(super) fn check(self, item: &mut Item<'_>) -> Option<Option<BackendUser>> {
         if self.broken {
             return None;
         }
@@ -73,16 +73,16 @@ impl BackendUserFile {
             (Some(_), _) => Some("more than one of backend.password, password_file and password_env"),
         };
         if let Some(wrong) = wrong {
-            entry.report(|place, key| ConfigError::BackendUser { place, key, wrong });
+            item.report(|place, key| ConfigError::BackendUser { place, key, wrong });
             return None;
         }
         let connections = self.connections.unwrap_or_default();
         let user = self.user.clone()?;
-        let password = self.secret(entry)?;
+        let password = self.secret(item)?;
         Some(Some(BackendUser { login: BackendLogin { user, password }, connections }))
     }
 
-    fn secret(self, entry: &mut Entry<'_>) -> Option<Secret> {
+    fn secret(self, item: &mut Item<'_>) -> Option<Secret> {
         let (source, text) = match (self.password, self.file, self.env) {
             (Some(password), ..) => return Some(password),
             (_, Some(file), _) => {
@@ -102,7 +102,7 @@ impl BackendUserFile {
             Ok(_) => "holds no password in its first line".to_owned(),
             Err(reason) => reason,
         };
-        entry.report(|place, key| {
+        item.report(|place, key| {
             let (source_name, reason) = (source.clone(), reason.clone());
             ConfigError::Passwords { place, key, source_name, reason }
         });

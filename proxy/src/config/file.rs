@@ -9,8 +9,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::entry::{Entry, Key, is_name, put};
 use super::error::ConfigError;
+use super::item::{Item, Key, is_name, put};
 use super::settings::{
     AtLimit, ClientSettings, CrossSlot, CrossSlotTransactions, DEFAULT_CLUSTER, DnsSettings, LogFormat,
     LogSettings, PrivateSettings, ReadFrom, ReloadOn, Secret,
@@ -100,213 +100,213 @@ const KEEPALIVE: RangeInclusive<Duration> = SECOND..=Duration::from_secs(9 * 3_6
 
 /// Every key of the file. `deploy/slotway.example.toml` documents each; a test compares the two.
 pub(super) const KEYS: &[Key<File>] = &[
-    row("listen", |file, entry| {
-        let listen = entry.or_off(|entry| entry.list(|entry| entry.address()));
+    row("listen", |file, item| {
+        let listen = item.or_off(|item| item.list(|item| item.address()));
         put(&mut file.listen, listen.map(Option::unwrap_or_default));
     }),
-    row("admin", |file, entry| put(&mut file.admin, entry.or_off(|entry| entry.address()))),
-    row("threads", |file, entry| put(&mut file.threads, entry.whole(THREADS).map(Some))),
-    row("grace_period", |file, entry| put(&mut file.grace_period, entry.duration(Duration::ZERO..=HOUR))),
-    row("reload", |file, entry| put(&mut file.reload, read_reload(entry))),
+    row("admin", |file, item| put(&mut file.admin, item.or_off(|item| item.address()))),
+    row("threads", |file, item| put(&mut file.threads, item.whole(THREADS).map(Some))),
+    row("grace_period", |file, item| put(&mut file.grace_period, item.duration(Duration::ZERO..=HOUR))),
+    row("reload", |file, item| put(&mut file.reload, read_reload(item))),
     // [clients]
-    row("clients.max_clients", |file, entry| {
-        put(&mut file.clients.max_clients, entry.whole(1..=10_000_000));
+    row("clients.max_clients", |file, item| {
+        put(&mut file.clients.max_clients, item.whole(1..=10_000_000));
     }),
-    row("clients.backlog", |file, entry| put(&mut file.clients.backlog, entry.whole(1..=65_535))),
-    row("clients.idle_timeout", |file, entry| {
-        put(&mut file.clients.idle_timeout, entry.or_off(|entry| entry.duration(SECOND..=365 * DAY)));
+    row("clients.backlog", |file, item| put(&mut file.clients.backlog, item.whole(1..=65_535))),
+    row("clients.idle_timeout", |file, item| {
+        put(&mut file.clients.idle_timeout, item.or_off(|item| item.duration(SECOND..=365 * DAY)));
     }),
-    row("clients.auth_timeout", |file, entry| {
-        put(&mut file.clients.auth_timeout, entry.duration(100 * MS..=HOUR));
+    row("clients.auth_timeout", |file, item| {
+        put(&mut file.clients.auth_timeout, item.duration(100 * MS..=HOUR));
     }),
-    row("clients.keepalive", |file, entry| {
-        put(&mut file.clients.keepalive, entry.or_off(|entry| entry.duration(KEEPALIVE)));
+    row("clients.keepalive", |file, item| {
+        put(&mut file.clients.keepalive, item.or_off(|item| item.duration(KEEPALIVE)));
     }),
-    row("clients.tcp_user_timeout", |file, entry| {
-        put(&mut file.clients.tcp_user_timeout, entry.or_off(|entry| entry.duration(SECOND..=DAY)));
+    row("clients.tcp_user_timeout", |file, item| {
+        put(&mut file.clients.tcp_user_timeout, item.or_off(|item| item.duration(SECOND..=DAY)));
     }),
-    row("clients.max_bulk", |file, entry| {
-        put(&mut file.clients.max_bulk_bytes, entry.size(KIB..=GIB));
+    row("clients.max_bulk", |file, item| {
+        put(&mut file.clients.max_bulk_bytes, item.size(KIB..=GIB));
     }),
     // Byte ranges within a request are u32: its size stays well below 4 GiB.
-    row("clients.max_request", |file, entry| {
-        put(&mut file.clients.max_request_bytes, entry.size(16 * KIB..=2 * GIB));
+    row("clients.max_request", |file, item| {
+        put(&mut file.clients.max_request_bytes, item.size(16 * KIB..=2 * GIB));
     }),
-    row("clients.max_args", |file, entry| put(&mut file.clients.max_args, entry.whole(16..=16 * MIB))),
-    row("clients.max_pending", |file, entry| put(&mut file.clients.max_pending, entry.whole(1..=MIB))),
-    row("clients.reply_high_watermark", |file, entry| {
-        put(&mut file.clients.reply_high_watermark, entry.size(4 * KIB..=GIB));
+    row("clients.max_args", |file, item| put(&mut file.clients.max_args, item.whole(16..=16 * MIB))),
+    row("clients.max_pending", |file, item| put(&mut file.clients.max_pending, item.whole(1..=MIB))),
+    row("clients.reply_high_watermark", |file, item| {
+        put(&mut file.clients.reply_high_watermark, item.size(4 * KIB..=GIB));
     }),
-    row("clients.reply_limit", |file, entry| {
-        put(&mut file.clients.reply_limit, entry.size(64 * KIB..=4 * GIB));
+    row("clients.reply_limit", |file, item| {
+        put(&mut file.clients.reply_limit, item.size(64 * KIB..=4 * GIB));
     }),
-    row("clients.pubsub_output_hard", |file, entry| {
-        put(&mut file.clients.pubsub_output_hard, entry.size(64 * KIB..=4 * GIB));
+    row("clients.pubsub_output_hard", |file, item| {
+        put(&mut file.clients.pubsub_output_hard, item.size(64 * KIB..=4 * GIB));
     }),
-    row("clients.pubsub_output_soft", |file, entry| {
-        put(&mut file.clients.pubsub_output_soft, entry.size(64 * KIB..=4 * GIB));
+    row("clients.pubsub_output_soft", |file, item| {
+        put(&mut file.clients.pubsub_output_soft, item.size(64 * KIB..=4 * GIB));
     }),
-    row("clients.pubsub_output_soft_time", |file, entry| {
-        put(&mut file.clients.pubsub_output_soft_time, entry.duration(SECOND..=HOUR));
+    row("clients.pubsub_output_soft_time", |file, item| {
+        put(&mut file.clients.pubsub_output_soft_time, item.duration(SECOND..=HOUR));
     }),
-    row("clients.memory_limit", |file, entry| {
-        put(&mut file.clients.memory_limit, entry.or_off(|entry| entry.size(16 * MIB..=1024 * GIB)));
+    row("clients.memory_limit", |file, item| {
+        put(&mut file.clients.memory_limit, item.or_off(|item| item.size(16 * MIB..=1024 * GIB)));
     }),
     // [tls]
-    row("tls.listen", |file, entry| put(&mut file.tls.listen, entry.list(|entry| entry.address()))),
-    row("tls.certificate", |file, entry| put(&mut file.tls.certificate, read_path(entry).map(Some))),
-    row("tls.key", |file, entry| put(&mut file.tls.key, read_path(entry).map(Some))),
-    row("tls.client_ca", |file, entry| put(&mut file.tls.client_ca, read_path(entry).map(Some))),
-    row("tls.client_auth", |file, entry| put(&mut file.tls.client_auth, read_client_auth(entry))),
-    row("tls.versions", |file, entry| put(&mut file.tls.versions, read_versions(entry))),
-    row("tls.handshake_timeout", |file, entry| {
-        put(&mut file.tls.handshake_timeout, entry.duration(100 * MS..=MINUTE));
+    row("tls.listen", |file, item| put(&mut file.tls.listen, item.list(|item| item.address()))),
+    row("tls.certificate", |file, item| put(&mut file.tls.certificate, read_path(item).map(Some))),
+    row("tls.key", |file, item| put(&mut file.tls.key, read_path(item).map(Some))),
+    row("tls.client_ca", |file, item| put(&mut file.tls.client_ca, read_path(item).map(Some))),
+    row("tls.client_auth", |file, item| put(&mut file.tls.client_auth, read_client_auth(item))),
+    row("tls.versions", |file, item| put(&mut file.tls.versions, read_versions(item))),
+    row("tls.handshake_timeout", |file, item| {
+        put(&mut file.tls.handshake_timeout, item.duration(100 * MS..=MINUTE));
     }),
-    row("tls.names", |file, entry| put(&mut file.tls.names, entry.list(read_name))),
-    row("users", |file, entry| put(&mut file.users, entry.list(read_user))),
-    row("tenants", |file, entry| put(&mut file.tenants, entry.list(read_tenant))),
+    row("tls.names", |file, item| put(&mut file.tls.names, item.list(read_name))),
+    row("users", |file, item| put(&mut file.users, item.list(read_user))),
+    row("tenants", |file, item| put(&mut file.tenants, item.list(read_tenant))),
     // [private]
-    row("private.max_connections", |file, entry| {
-        put(&mut file.private.max_connections, entry.whole(1..=10_000_000));
+    row("private.max_connections", |file, item| {
+        put(&mut file.private.max_connections, item.whole(1..=10_000_000));
     }),
-    row("private.max_per_node", |file, entry| {
-        put(&mut file.private.max_per_node, entry.whole(1..=10_000_000));
+    row("private.max_per_node", |file, item| {
+        put(&mut file.private.max_per_node, item.whole(1..=10_000_000));
     }),
-    row("private.idle_per_node", |file, entry| {
-        put(&mut file.private.idle_per_node, entry.whole(0..=10_000_000));
+    row("private.idle_per_node", |file, item| {
+        put(&mut file.private.idle_per_node, item.whole(0..=10_000_000));
     }),
-    row("private.idle_timeout", |file, entry| {
-        put(&mut file.private.idle_timeout, entry.duration(100 * MS..=DAY));
+    row("private.idle_timeout", |file, item| {
+        put(&mut file.private.idle_timeout, item.duration(100 * MS..=DAY));
     }),
-    row("private.at_limit", |file, entry| put(&mut file.private.at_limit, read_at_limit(entry))),
-    row("private.try_first", |file, entry| put(&mut file.private.try_first, entry.flag())),
-    row("private.table_buckets", |file, entry| {
-        put(&mut file.private.table_buckets, read_table_buckets(entry));
+    row("private.at_limit", |file, item| put(&mut file.private.at_limit, read_at_limit(item))),
+    row("private.try_first", |file, item| put(&mut file.private.try_first, item.flag())),
+    row("private.table_buckets", |file, item| {
+        put(&mut file.private.table_buckets, read_table_buckets(item));
     }),
-    row("cluster", |file, entry| entry.table(CLUSTER_KEYS, file.cluster_mut(DEFAULT_CLUSTER))),
-    row("clusters", |file, entry| {
-        entry.named(MAX_CLUSTERS, |name, entry| {
+    row("cluster", |file, item| item.table(CLUSTER_KEYS, file.cluster_mut(DEFAULT_CLUSTER))),
+    row("clusters", |file, item| {
+        item.named(MAX_CLUSTERS, |name, item| {
             // `default` is what [cluster] describes.
             if is_name(name) && name != DEFAULT_CLUSTER {
-                entry.table(CLUSTER_KEYS, file.cluster_mut(name));
+                item.table(CLUSTER_KEYS, file.cluster_mut(name));
             } else {
-                entry.report(|place, key| ConfigError::ClusterName { place, key });
+                item.report(|place, key| ConfigError::ClusterName { place, key });
             }
         });
     }),
     // [dns]
-    row("dns.servers", |file, entry| put(&mut file.dns.servers, entry.list(|entry| entry.dns_server()))),
-    row("dns.min_ttl", |file, entry| put(&mut file.dns.min_ttl, entry.duration(100 * MS..=DAY))),
-    row("dns.max_ttl", |file, entry| put(&mut file.dns.max_ttl, entry.duration(100 * MS..=DAY))),
-    row("dns.timeout", |file, entry| put(&mut file.dns.timeout, entry.duration(10 * MS..=MINUTE))),
+    row("dns.servers", |file, item| put(&mut file.dns.servers, item.list(|item| item.dns_server()))),
+    row("dns.min_ttl", |file, item| put(&mut file.dns.min_ttl, item.duration(100 * MS..=DAY))),
+    row("dns.max_ttl", |file, item| put(&mut file.dns.max_ttl, item.duration(100 * MS..=DAY))),
+    row("dns.timeout", |file, item| put(&mut file.dns.timeout, item.duration(10 * MS..=MINUTE))),
     // [log]
-    row("log.filter", |file, entry| put(&mut file.log.filter, read_filter(entry))),
-    row("log.format", |file, entry| put(&mut file.log.format, read_format(entry))),
+    row("log.filter", |file, item| put(&mut file.log.filter, read_filter(item))),
+    row("log.format", |file, item| put(&mut file.log.format, read_format(item))),
 ];
 
 /// Every key of `[cluster]` and of each `[clusters.NAME]`.
 pub(super) const CLUSTER_KEYS: &[Key<ClusterFile>] = &[
-    row("seeds", |cluster, entry| {
-        put(&mut cluster.backend.seeds, entry.urls().map(Some));
+    row("seeds", |cluster, item| {
+        put(&mut cluster.backend.seeds, item.urls().map(Some));
     }),
-    row("standalone", |cluster, entry| {
-        put(&mut cluster.backend.standalone, entry.url().map(Some));
+    row("standalone", |cluster, item| {
+        put(&mut cluster.backend.standalone, item.url().map(Some));
     }),
-    row("shards", |cluster, entry| {
-        put(&mut cluster.backend.shards, entry.urls().map(Some));
+    row("shards", |cluster, item| {
+        put(&mut cluster.backend.shards, item.urls().map(Some));
     }),
-    row("databases", |cluster, entry| {
-        put(&mut cluster.backend.databases, entry.whole(1..=10_000).map(Some));
+    row("databases", |cluster, item| {
+        put(&mut cluster.backend.databases, item.whole(1..=10_000).map(Some));
     }),
-    row("user", |cluster, entry| put(&mut cluster.login.user, entry.text().map(Some))),
-    row("password", |cluster, entry| {
-        put(&mut cluster.login.password, entry.hidden().text().map(Secret::new).map(Some));
+    row("user", |cluster, item| put(&mut cluster.login.user, item.text().map(Some))),
+    row("password", |cluster, item| {
+        put(&mut cluster.login.password, item.hidden().text().map(Secret::new).map(Some));
     }),
-    row("password_file", |cluster, entry| {
-        put(&mut cluster.login.password_file, entry.file().map(Some));
+    row("password_file", |cluster, item| {
+        put(&mut cluster.login.password_file, item.file().map(Some));
     }),
-    row("password_env", |cluster, entry| {
-        put(&mut cluster.login.password_env, entry.text().map(Some));
+    row("password_env", |cluster, item| {
+        put(&mut cluster.login.password_env, item.text().map(Some));
     }),
-    row("tls.enabled", |cluster, entry| put(&mut cluster.tls.enabled, entry.flag().map(Some))),
-    row("tls.ca", |cluster, entry| put(&mut cluster.tls.ca, read_path(entry).map(Some))),
-    row("tls.server_name", |cluster, entry| {
-        put(&mut cluster.tls.server_name, read_server_name(entry).map(Some));
+    row("tls.enabled", |cluster, item| put(&mut cluster.tls.enabled, item.flag().map(Some))),
+    row("tls.ca", |cluster, item| put(&mut cluster.tls.ca, read_path(item).map(Some))),
+    row("tls.server_name", |cluster, item| {
+        put(&mut cluster.tls.server_name, read_server_name(item).map(Some));
     }),
-    row("tls.certificate", |cluster, entry| put(&mut cluster.tls.certificate, read_path(entry).map(Some))),
-    row("tls.key", |cluster, entry| put(&mut cluster.tls.key, read_path(entry).map(Some))),
-    row("connect_timeout", |cluster, entry| {
-        put(&mut cluster.connect_timeout, entry.duration(10 * MS..=MINUTE));
+    row("tls.certificate", |cluster, item| put(&mut cluster.tls.certificate, read_path(item).map(Some))),
+    row("tls.key", |cluster, item| put(&mut cluster.tls.key, read_path(item).map(Some))),
+    row("connect_timeout", |cluster, item| {
+        put(&mut cluster.connect_timeout, item.duration(10 * MS..=MINUTE));
     }),
-    row("command_timeout", |cluster, entry| {
-        put(&mut cluster.command_timeout, entry.duration(10 * MS..=HOUR));
+    row("command_timeout", |cluster, item| {
+        put(&mut cluster.command_timeout, item.duration(10 * MS..=HOUR));
     }),
-    row("refresh_interval", |cluster, entry| {
-        put(&mut cluster.refresh_interval, entry.duration(100 * MS..=HOUR));
+    row("refresh_interval", |cluster, item| {
+        put(&mut cluster.refresh_interval, item.duration(100 * MS..=HOUR));
     }),
-    row("refresh_min_interval", |cluster, entry| {
-        put(&mut cluster.refresh_min_interval, entry.duration(10 * MS..=HOUR));
+    row("refresh_min_interval", |cluster, item| {
+        put(&mut cluster.refresh_min_interval, item.duration(10 * MS..=HOUR));
     }),
-    row("reconnect_backoff_min", |cluster, entry| {
-        put(&mut cluster.reconnect_backoff_min, entry.duration(MS..=MINUTE));
+    row("reconnect_backoff_min", |cluster, item| {
+        put(&mut cluster.reconnect_backoff_min, item.duration(MS..=MINUTE));
     }),
-    row("reconnect_backoff_max", |cluster, entry| {
-        put(&mut cluster.reconnect_backoff_max, entry.duration(MS..=HOUR));
+    row("reconnect_backoff_max", |cluster, item| {
+        put(&mut cluster.reconnect_backoff_max, item.duration(MS..=HOUR));
     }),
-    row("connections_per_node", |cluster, entry| {
-        put(&mut cluster.connections_per_node, entry.whole(1..=64));
+    row("connections_per_node", |cluster, item| {
+        put(&mut cluster.connections_per_node, item.whole(1..=64));
     }),
-    row("backend_high_watermark", |cluster, entry| {
-        put(&mut cluster.backend_high_watermark, entry.size(64 * KIB..=GIB));
+    row("backend_high_watermark", |cluster, item| {
+        put(&mut cluster.backend_high_watermark, item.size(64 * KIB..=GIB));
     }),
-    row("cross_slot", |cluster, entry| put(&mut cluster.cross_slot, read_cross_slot(entry))),
-    row("cross_slot_memory", |cluster, entry| {
-        put(&mut cluster.cross_slot_memory, entry.size(64 * KIB..=16 * GIB));
+    row("cross_slot", |cluster, item| put(&mut cluster.cross_slot, read_cross_slot(item))),
+    row("cross_slot_memory", |cluster, item| {
+        put(&mut cluster.cross_slot_memory, item.size(64 * KIB..=16 * GIB));
     }),
-    row("cross_slot_transactions", |cluster, entry| {
-        put(&mut cluster.cross_slot_transactions, read_cross_slot_transactions(entry));
+    row("cross_slot_transactions", |cluster, item| {
+        put(&mut cluster.cross_slot_transactions, read_cross_slot_transactions(item));
     }),
-    row("script_cache", |cluster, entry| {
-        put(&mut cluster.script_cache, entry.size(0..=4 * GIB));
+    row("script_cache", |cluster, item| {
+        put(&mut cluster.script_cache, item.size(0..=4 * GIB));
     }),
-    row("read_from", |cluster, entry| put(&mut cluster.read_from, read_read_from(entry))),
-    row("max_replica_lag", |cluster, entry| {
-        put(&mut cluster.max_replica_lag, entry.or_off(|entry| entry.size(0..=1024 * GIB)));
+    row("read_from", |cluster, item| put(&mut cluster.read_from, read_read_from(item))),
+    row("max_replica_lag", |cluster, item| {
+        put(&mut cluster.max_replica_lag, item.or_off(|item| item.size(0..=1024 * GIB)));
     }),
 ];
 
 /// More than anybody has; each costs every thread a worker.
 const MAX_CLUSTERS: usize = 1_000;
 
-const fn row<T>(path: &'static str, set: fn(&mut T, &mut Entry<'_>)) -> Key<T> {
+const fn row<T>(path: &'static str, set: fn(&mut T, &mut Item<'_>)) -> Key<T> {
     Key { path, set }
 }
 
 /// A level for everything, or targets with levels. A bare word must be a level: the printer would take any
 /// other for a target and log all of it, so `inf0` would be the loudest setting of all.
-fn read_filter(entry: &mut Entry<'_>) -> Option<String> {
+fn read_filter(item: &mut Item<'_>) -> Option<String> {
     let level = |text: &str| matches!(text, "off" | "error" | "warn" | "info" | "debug" | "trace");
     let target = |text: &str| {
         !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))
     };
     let directive =
         |text: &str| text.split_once('=').map_or_else(|| level(text), |(at, to)| target(at) && level(to));
-    entry.parse(
+    item.parse(
         "off, error, warn, info, debug or trace, or a list such as \"info,slotway::cluster=debug\"",
         |text| text.split(',').all(directive).then(|| text.to_owned()),
     )
 }
 
-fn read_format(entry: &mut Entry<'_>) -> Option<LogFormat> {
-    entry.parse("\"text\" or \"journal\"", |text| match text {
+fn read_format(item: &mut Item<'_>) -> Option<LogFormat> {
+    item.parse("\"text\" or \"journal\"", |text| match text {
         "text" => Some(LogFormat::Text),
         "journal" => Some(LogFormat::Journal),
         _ => None,
     })
 }
 
-fn read_reload(entry: &mut Entry<'_>) -> Option<ReloadOn> {
-    entry.parse("\"watch\", \"signal\" or \"off\"", |text| match text {
+fn read_reload(item: &mut Item<'_>) -> Option<ReloadOn> {
+    item.parse("\"watch\", \"signal\" or \"off\"", |text| match text {
         "watch" => Some(ReloadOn::Watch),
         "signal" => Some(ReloadOn::Signal),
         "off" => Some(ReloadOn::Off),
@@ -314,32 +314,32 @@ fn read_reload(entry: &mut Entry<'_>) -> Option<ReloadOn> {
     })
 }
 
-fn read_at_limit(entry: &mut Entry<'_>) -> Option<AtLimit> {
-    entry.parse("\"wait\" or \"refuse\"", |text| match text {
+fn read_at_limit(item: &mut Item<'_>) -> Option<AtLimit> {
+    item.parse("\"wait\" or \"refuse\"", |text| match text {
         "wait" => Some(AtLimit::Wait),
         "refuse" => Some(AtLimit::Refuse),
         _ => None,
     })
 }
 
-fn read_cross_slot(entry: &mut Entry<'_>) -> Option<CrossSlot> {
-    entry.parse("\"best_effort\" or \"refuse\"", |text| match text {
+fn read_cross_slot(item: &mut Item<'_>) -> Option<CrossSlot> {
+    item.parse("\"best_effort\" or \"refuse\"", |text| match text {
         "best_effort" => Some(CrossSlot::BestEffort),
         "refuse" => Some(CrossSlot::Refuse),
         _ => None,
     })
 }
 
-fn read_cross_slot_transactions(entry: &mut Entry<'_>) -> Option<CrossSlotTransactions> {
-    entry.parse("\"per_shard\" or \"refuse\"", |text| match text {
+fn read_cross_slot_transactions(item: &mut Item<'_>) -> Option<CrossSlotTransactions> {
+    item.parse("\"per_shard\" or \"refuse\"", |text| match text {
         "per_shard" => Some(CrossSlotTransactions::PerShard),
         "refuse" => Some(CrossSlotTransactions::Refuse),
         _ => None,
     })
 }
 
-fn read_read_from(entry: &mut Entry<'_>) -> Option<ReadFrom> {
-    entry.parse("\"primary\", \"replica\" or \"nearest\"", |text| match text {
+fn read_read_from(item: &mut Item<'_>) -> Option<ReadFrom> {
+    item.parse("\"primary\", \"replica\" or \"nearest\"", |text| match text {
         "primary" => Some(ReadFrom::Primary),
         "replica" => Some(ReadFrom::Replica),
         "nearest" => Some(ReadFrom::Nearest),
@@ -348,10 +348,10 @@ fn read_read_from(entry: &mut Entry<'_>) -> Option<ReadFrom> {
 }
 
 /// Sixteen, or the benchmark's one entry a slot.
-fn read_table_buckets(entry: &mut Entry<'_>) -> Option<usize> {
-    let buckets = entry.whole(16..=16_384usize)?;
+fn read_table_buckets(item: &mut Item<'_>) -> Option<usize> {
+    let buckets = item.whole(16..=16_384usize)?;
     if !matches!(buckets, 16 | 16_384) {
-        entry.refuse("16, or 16384 for benchmarks");
+        item.refuse("16, or 16384 for benchmarks");
         return None;
     }
     Some(buckets)

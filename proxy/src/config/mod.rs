@@ -1,7 +1,7 @@
 //! Settings: what the operator wrote (a file, flags), and what it means once checked.
 //!
 //! [`written`] gathers every source into a `File` and hands it to the check; only [`settings`],
-//! [`tenants`] and [`limits`] leave this folder for the rest of the proxy. Mistakes are collected, never stopped at: the operator sees them all.
+//! [`tenants`], [`fleet`] and [`limits`] leave this folder for the rest of the proxy. Mistakes are collected, never stopped at: the operator sees them all.
 
 pub mod written;
 
@@ -11,7 +11,7 @@ mod limit_file;
 mod tenant_file;
 mod tls;
 
-mod entry;
+mod item;
 mod value;
 
 pub mod quantity;
@@ -19,6 +19,7 @@ pub mod url;
 
 mod check;
 mod cluster_check;
+pub mod fleet;
 pub mod limits;
 pub mod settings;
 

@@ -8,8 +8,8 @@ use std::{env, fs};
 use sha2::{Digest, Sha256};
 
 use super::backend_user::{self, BackendUserFile};
-use super::entry::{Entry, Key, NAME, is_name, put};
 use super::error::ConfigError;
+use super::item::{Item, Key, NAME, is_name, put};
 use super::limit_file::read_limits;
 use super::limits::LimitsSettings;
 use super::settings::DEFAULT_CLUSTER;
@@ -41,28 +41,28 @@ pub(super) struct TenantFile {
 
 /// Every key of a tenant.
 pub(super) const TENANT_KEYS: &[Key<TenantFile>] = &[
-    row("name", |tenant, entry| {
-        let name = entry.parse(NAME, |name| is_name(name).then(|| name.to_owned()));
+    row("name", |tenant, item| {
+        let name = item.parse(NAME, |name| is_name(name).then(|| name.to_owned()));
         tenant.name = Some(name.unwrap_or_default());
     }),
-    row("users", |tenant, entry| put(&mut tenant.users, entry.list(read_user))),
-    row("cluster", |tenant, entry| put(&mut tenant.cluster, entry.text().map(Some))),
-    row("namespace", |tenant, entry| {
+    row("users", |tenant, item| put(&mut tenant.users, item.list(read_user))),
+    row("cluster", |tenant, item| put(&mut tenant.cluster, item.text().map(Some))),
+    row("namespace", |tenant, item| {
         let allowed = "8 characters of a-z and 0-9, chosen at random: `openssl rand -hex 4` prints such";
-        put(&mut tenant.namespace, entry.parse(allowed, NamespaceId::parse).map(Some));
+        put(&mut tenant.namespace, item.parse(allowed, NamespaceId::parse).map(Some));
     }),
-    row("placement", |tenant, entry| put(&mut tenant.placement, read_placement(entry).map(Some))),
-    row("databases", |tenant, entry| put(&mut tenant.databases, entry.whole(1..=10_000).map(Some))),
-    row("commands", |tenant, entry| put(&mut tenant.commands, read_rules(entry).map(Some))),
-    row("backend.user", |tenant, entry| tenant.backend.read_user(entry)),
-    row("backend.password", |tenant, entry| tenant.backend.read_password(entry)),
-    row("backend.password_file", |tenant, entry| tenant.backend.read_password_file(entry)),
-    row("backend.password_env", |tenant, entry| tenant.backend.read_password_env(entry)),
-    row("connections", |tenant, entry| tenant.backend.read_connections(entry)),
-    row("listen", |tenant, entry| put(&mut tenant.listen, entry.list(|entry| entry.address()))),
-    row("tls_names", |tenant, entry| put(&mut tenant.tls_names, entry.list(read_tls_name))),
-    row("limits", |tenant, entry| tenant.limits = read_limits(entry)),
-    row("weight", |tenant, entry| put(&mut tenant.weight, entry.whole(1..=1_000).map(Some))),
+    row("placement", |tenant, item| put(&mut tenant.placement, read_placement(item).map(Some))),
+    row("databases", |tenant, item| put(&mut tenant.databases, item.whole(1..=10_000).map(Some))),
+    row("commands", |tenant, item| put(&mut tenant.commands, read_rules(item).map(Some))),
+    row("backend.user", |tenant, item| tenant.backend.read_user(item)),
+    row("backend.password", |tenant, item| tenant.backend.read_password(item)),
+    row("backend.password_file", |tenant, item| tenant.backend.read_password_file(item)),
+    row("backend.password_env", |tenant, item| tenant.backend.read_password_env(item)),
+    row("connections", |tenant, item| tenant.backend.read_connections(item)),
+    row("listen", |tenant, item| put(&mut tenant.listen, item.list(|item| item.address()))),
+    row("tls_names", |tenant, item| put(&mut tenant.tls_names, item.list(read_tls_name))),
+    row("limits", |tenant, item| tenant.limits = read_limits(item)),
+    row("weight", |tenant, item| put(&mut tenant.weight, item.whole(1..=1_000).map(Some))),
 ];
 
 /// One `[[users]]` as written.
@@ -78,49 +78,49 @@ pub(super) struct UserFile {
 
 /// Every key of a user.
 pub(super) const USER_KEYS: &[Key<UserFile>] = &[
-    row("name", |user, entry| {
+    row("name", |user, item| {
         let allowed = "a name of 1 to 128 characters without spaces";
         let fits = |name: &str| (1..=128).contains(&name.len()) && !name.contains(char::is_whitespace);
-        put(&mut user.name, entry.parse(allowed, |name| fits(name).then(|| name.to_owned())));
+        put(&mut user.name, item.parse(allowed, |name| fits(name).then(|| name.to_owned())));
     }),
     // The hash of a weak password is nearly the password: not shown either.
-    row("passwords_sha256", |user, entry| {
-        user.passwords = Some(entry.hidden().list(|entry| entry.sha256()).unwrap_or_default());
+    row("passwords_sha256", |user, item| {
+        user.passwords = Some(item.hidden().list(|item| item.sha256()).unwrap_or_default());
     }),
-    row("passwords_file", |user, entry| put(&mut user.file, entry.file().map(Some))),
-    row("passwords_env", |user, entry| put(&mut user.env, entry.text().map(Some))),
-    row("nopass", |user, entry| put(&mut user.nopass, entry.flag())),
-    row("tls_subjects", |user, entry| user.subjects = Some(entry.list(read_subject).unwrap_or_default())),
+    row("passwords_file", |user, item| put(&mut user.file, item.file().map(Some))),
+    row("passwords_env", |user, item| put(&mut user.env, item.text().map(Some))),
+    row("nopass", |user, item| put(&mut user.nopass, item.flag())),
+    row("tls_subjects", |user, item| user.subjects = Some(item.list(read_subject).unwrap_or_default())),
 ];
 
-const fn row<T>(path: &'static str, set: fn(&mut T, &mut Entry<'_>)) -> Key<T> {
+const fn row<T>(path: &'static str, set: fn(&mut T, &mut Item<'_>)) -> Key<T> {
     Key { path, set }
 }
 
 /// Reads one of `[[users]]`.
-pub(super) fn read_user(entry: &mut Entry<'_>) -> Option<User> {
+pub(super) fn read_user(item: &mut Item<'_>) -> Option<User> {
     let mut user = UserFile { name: "default".to_owned(), ..UserFile::default() };
-    entry.table(USER_KEYS, &mut user);
+    item.table(USER_KEYS, &mut user);
     let has_password =
         user.passwords.is_some() || user.file.is_some() || user.env.is_some() || user.subjects.is_some();
     if has_password == user.nopass {
-        entry.report(|place, key| ConfigError::UserLogin { place, key });
+        item.report(|place, key| ConfigError::UserLogin { place, key });
         return None;
     }
     let mut passwords = user.passwords.unwrap_or_default();
     if let Some(file) = user.file {
         let text = fs::read_to_string(&file).map_err(|error| format!("cannot be read: {error}"));
-        passwords.extend(secrets(entry, &format!("passwords_file {}", file.display()), text)?);
+        passwords.extend(secrets(item, &format!("passwords_file {}", file.display()), text)?);
     }
     if let Some(variable) = user.env {
         let text = env::var(&variable).map_err(|error| error.to_string());
-        passwords.extend(secrets(entry, &format!("passwords_env {variable}"), text)?);
+        passwords.extend(secrets(item, &format!("passwords_env {variable}"), text)?);
     }
     Some(User { name: user.name, passwords, subjects: user.subjects.unwrap_or_default() })
 }
 
 /// The passwords in a text, one a line: as they are, or behind a `#` the SHA-256, as the servers' ACL files have it.
-fn secrets(entry: &mut Entry<'_>, source: &str, text: Result<String, String>) -> Option<Vec<[u8; 32]>> {
+fn secrets(item: &mut Item<'_>, source: &str, text: Result<String, String>) -> Option<Vec<[u8; 32]>> {
     let read = text.and_then(|text| {
         let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
         let found: Option<Vec<_>> = lines.map(secret).collect();
@@ -130,7 +130,7 @@ fn secrets(entry: &mut Entry<'_>, source: &str, text: Result<String, String>) ->
     match read {
         Ok(found) => Some(found),
         Err(reason) => {
-            entry.report(|place, key| {
+            item.report(|place, key| {
                 let (source, reason) = (source.to_owned(), reason.clone());
                 ConfigError::Passwords { place, key, source_name: source, reason }
             });
@@ -141,29 +141,29 @@ fn secrets(entry: &mut Entry<'_>, source: &str, text: Result<String, String>) ->
 
 fn secret(line: &str) -> Option<[u8; 32]> {
     match line.strip_prefix('#') {
-        Some(hex) => Entry::digest_of(hex),
+        Some(hex) => Item::digest_of(hex),
         None => Some(Sha256::digest(line).into()),
     }
 }
 
 /// Reads one of `[[tenants]]`.
-pub(super) fn read_tenant(entry: &mut Entry<'_>) -> Option<TenantSettings> {
+pub(super) fn read_tenant(item: &mut Item<'_>) -> Option<TenantSettings> {
     let mut tenant = TenantFile::default();
-    entry.table(TENANT_KEYS, &mut tenant);
+    item.table(TENANT_KEYS, &mut tenant);
     let Some(name) = tenant.name else {
-        entry.report(|place, key| ConfigError::TenantName { place, key });
+        item.report(|place, key| ConfigError::TenantName { place, key });
         return None;
     };
     let lonely = [("placement", tenant.placement.is_some()), ("databases", tenant.databases.is_some())];
     for (setting, _) in lonely.into_iter().filter(|(_, is_set)| *is_set && tenant.namespace.is_none()) {
-        entry.report(|place, key| ConfigError::NoNamespace { place, key, setting });
+        item.report(|place, key| ConfigError::NoNamespace { place, key, setting });
     }
     let namespace = tenant.namespace.map(|id| NamespaceSettings {
         id,
         placement: tenant.placement.unwrap_or_default(),
         databases: tenant.databases.unwrap_or(1),
     });
-    let backend = tenant.backend.check(entry)?;
+    let backend = tenant.backend.check(item)?;
     let cluster = tenant.cluster.unwrap_or_else(|| DEFAULT_CLUSTER.to_owned());
     let TenantFile { users, commands, listen, tls_names, limits, weight, .. } = tenant;
     let weight = weight.unwrap_or(DEFAULT_WEIGHT);
@@ -182,29 +182,29 @@ pub(super) fn read_tenant(entry: &mut Entry<'_>) -> Option<TenantSettings> {
 }
 
 /// A host name, without a star: it is one tenant's.
-fn read_tls_name(entry: &mut Entry<'_>) -> Option<String> {
-    entry.parse("a host name", |text| is_host(text).then(|| text.to_ascii_lowercase()))
+fn read_tls_name(item: &mut Item<'_>) -> Option<String> {
+    item.parse("a host name", |text| is_host(text).then(|| text.to_ascii_lowercase()))
 }
 
-fn read_subject(entry: &mut Entry<'_>) -> Option<SubjectName> {
+fn read_subject(item: &mut Item<'_>) -> Option<SubjectName> {
     let allowed = "whom a certificate speaks of: CN=name, DNS:host, URI:uri or email:address";
-    entry.parse(allowed, SubjectName::parse)
+    item.parse(allowed, SubjectName::parse)
 }
 
-fn read_placement(entry: &mut Entry<'_>) -> Option<Placement> {
-    entry.parse("\"spread\" or \"together\"", |text| match text {
+fn read_placement(item: &mut Item<'_>) -> Option<Placement> {
+    item.parse("\"spread\" or \"together\"", |text| match text {
         "spread" => Some(Placement::Spread),
         "together" => Some(Placement::Together),
         _ => None,
     })
 }
 
-fn read_rules(entry: &mut Entry<'_>) -> Option<Rules> {
-    let text = entry.parse("rules such as \"+@all -@dangerous\"", |text| Some(text.to_owned()))?;
+fn read_rules(item: &mut Item<'_>) -> Option<Rules> {
+    let text = item.parse("rules such as \"+@all -@dangerous\"", |text| Some(text.to_owned()))?;
     match Rules::parse(&text, &Table::builtin()) {
         Ok(rules) => Some(rules),
         Err(error) => {
-            entry.report(|place, key| ConfigError::Rules { place, key, reason: error.clone() });
+            item.report(|place, key| ConfigError::Rules { place, key, reason: error.clone() });
             None
         }
     }

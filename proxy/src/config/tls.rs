@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::entry::{Entry, Key};
 use super::error::ConfigError;
 use super::file::BackendFile;
+use super::item::{Item, Key};
 use super::settings::TlsSettings;
 use crate::tls::acceptor::{ClientAuth, ServerFiles, Versions};
 use crate::tls::connector::{ClientFiles, is_server_name};
@@ -47,30 +47,30 @@ pub(super) struct NameFile {
 
 /// Every key of a name.
 pub(super) const NAME_KEYS: &[Key<NameFile>] = &[
-    Key { path: "name", set: |name, entry| name.name = Some(read_host(entry)) },
-    Key { path: "certificate", set: |name, entry| name.certificate = Some(read_path(entry)) },
-    Key { path: "key", set: |name, entry| name.key = Some(read_path(entry)) },
+    Key { path: "name", set: |name, item| name.name = Some(read_host(item)) },
+    Key { path: "certificate", set: |name, item| name.certificate = Some(read_path(item)) },
+    Key { path: "key", set: |name, item| name.key = Some(read_path(item)) },
 ];
 
 /// A file.
-pub(super) fn read_path(entry: &mut Entry<'_>) -> Option<PathBuf> {
-    entry.text().map(PathBuf::from)
+pub(super) fn read_path(item: &mut Item<'_>) -> Option<PathBuf> {
+    item.text().map(PathBuf::from)
 }
 
 /// One `[[tls.names]]`.
-pub(super) fn read_name(entry: &mut Entry<'_>) -> Option<(String, Pair)> {
+pub(super) fn read_name(item: &mut Item<'_>) -> Option<(String, Pair)> {
     let mut name = NameFile::default();
-    entry.table(NAME_KEYS, &mut name);
+    item.table(NAME_KEYS, &mut name);
     let NameFile { name: Some(name), certificate: Some(certificate), key: Some(key) } = name else {
-        entry.report(|place, key| ConfigError::TlsName { place, key });
+        item.report(|place, key| ConfigError::TlsName { place, key });
         return None;
     };
     Some((name?, Pair { certificate: certificate?, key: key? }))
 }
 
 /// `off`, `optional` or `required`.
-pub(super) fn read_client_auth(entry: &mut Entry<'_>) -> Option<ClientAuth> {
-    entry.parse("\"off\", \"optional\" or \"required\"", |text| match text {
+pub(super) fn read_client_auth(item: &mut Item<'_>) -> Option<ClientAuth> {
+    item.parse("\"off\", \"optional\" or \"required\"", |text| match text {
         "off" => Some(ClientAuth::Off),
         "optional" => Some(ClientAuth::Optional),
         "required" => Some(ClientAuth::Required),
@@ -79,9 +79,9 @@ pub(super) fn read_client_auth(entry: &mut Entry<'_>) -> Option<ClientAuth> {
 }
 
 /// A list of versions.
-pub(super) fn read_versions(entry: &mut Entry<'_>) -> Option<Versions> {
-    let versions = entry.list(|entry| {
-        entry.parse("\"1.2\" or \"1.3\"", |text| matches!(text, "1.2" | "1.3").then(|| text.to_owned()))
+pub(super) fn read_versions(item: &mut Item<'_>) -> Option<Versions> {
+    let versions = item.list(|item| {
+        item.parse("\"1.2\" or \"1.3\"", |text| matches!(text, "1.2" | "1.3").then(|| text.to_owned()))
     })?;
     let has = |version: &str| versions.iter().any(|other| other == version);
     match (has("1.2"), has("1.3")) {
@@ -93,14 +93,14 @@ pub(super) fn read_versions(entry: &mut Entry<'_>) -> Option<Versions> {
 }
 
 /// The name that a backend's certificate has to have.
-pub(super) fn read_server_name(entry: &mut Entry<'_>) -> Option<String> {
+pub(super) fn read_server_name(item: &mut Item<'_>) -> Option<String> {
     let fits = |text: &str| is_server_name(text).then(|| text.to_owned());
-    entry.parse("a host name or an address", fits)
+    item.parse("a host name or an address", fits)
 }
 
 /// A host name, or `*.` and one.
-fn read_host(entry: &mut Entry<'_>) -> Option<String> {
-    entry.parse("a host name, whose first label may be *", |text| {
+fn read_host(item: &mut Item<'_>) -> Option<String> {
+    item.parse("a host name, whose first label may be *", |text| {
         is_host(text.strip_prefix("*.").unwrap_or(text)).then(|| text.to_ascii_lowercase())
     })
 }
@@ -322,7 +322,7 @@ mod tests {
             let mut errors = Vec::new();
             let source = std::sync::Arc::from("f");
             let value = super::super::value::Value::from_flag(text);
-            read_versions(&mut Entry::new("tls.versions", &value, &source, &mut errors, &mut Vec::new()))
+            read_versions(&mut Item::new("tls.versions", &value, &source, &mut errors, &mut Vec::new()))
                 .ok_or(errors.len())
         };
         assert_eq!(versions("['1.2']"), Ok(Versions::Only12));

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use super::check::check;
-use super::entry::Entry;
 use super::error::{ConfigError, ConfigErrors, Place};
 use super::file::{BackendFile, File, KEYS, LoginFile};
+use super::item::Item;
 use super::reading::Reading;
 use super::settings::{DEFAULT_CLUSTER, Settings};
 use super::value::Value;
@@ -56,7 +56,7 @@ impl Written {
                 .push(ConfigError::Syntax { place: Place { source: Arc::clone(&source), line }, reason });
         }
         let document = Value::from_document(document.get_ref(), &line_of);
-        Entry::new("", &document, &source, &mut self.errors, &mut self.files).table(KEYS, &mut self.file);
+        Item::new("", &document, &source, &mut self.errors, &mut self.files).table(KEYS, &mut self.file);
     }
 
     /// Sets `key` to the text `value`, as the flag `flag` says.
@@ -78,7 +78,7 @@ impl Written {
     fn set(&mut self, flag: &str, key: &str, value: Value) {
         let source: Arc<str> = Arc::from(flag);
         let document = key.rsplit('.').fold(value, |value, name| Value::section(name, value));
-        Entry::new("", &document, &source, &mut self.errors, &mut self.files).table(KEYS, &mut self.file);
+        Item::new("", &document, &source, &mut self.errors, &mut self.files).table(KEYS, &mut self.file);
     }
 
     /// Takes the backend out: flags that name one replace the file's, whichever kind that was.

@@ -18,11 +18,11 @@ pub(super) struct Key<T> {
     /// The path from the table's root, with dots.
     pub(super) path: &'static str,
     /// Reads the value and puts it in its place.
-    pub(super) set: fn(&mut T, &mut Entry<'_>),
+    pub(super) set: fn(&mut T, &mut Item<'_>),
 }
 
 /// A key's value, being read.
-pub(super) struct Entry<'a> {
+pub(super) struct Item<'a> {
     path: String,
     value: &'a Value,
     source: &'a Arc<str>,
@@ -61,7 +61,7 @@ pub(super) fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.chars().all(character)
 }
 
-impl<'a> Entry<'a> {
+impl<'a> Item<'a> {
     /// `value` of the key `path` (empty: a whole document), written in `source`.
     pub(super) fn new(
         path: &str,
@@ -101,7 +101,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Reads a section of at most `most` named sections, each by `read`.
-    pub(super) fn named(&mut self, most: usize, mut read: impl FnMut(&str, &mut Entry<'_>)) {
+    pub(super) fn named(&mut self, most: usize, mut read: impl FnMut(&str, &mut Item<'_>)) {
         let Shape::Table(fields) = &self.value.shape else {
             return self.refuse("a section of named sections");
         };
@@ -115,7 +115,7 @@ impl<'a> Entry<'a> {
     }
 
     /// A list of at least one item, each read by `item`; wrong items are left out, each with its own error.
-    pub(super) fn list<I>(&mut self, item: impl Fn(&mut Entry<'_>) -> Option<I>) -> Option<Vec<I>> {
+    pub(super) fn list<I>(&mut self, item: impl Fn(&mut Item<'_>) -> Option<I>) -> Option<Vec<I>> {
         let Shape::List(items) = &self.value.shape else {
             self.refuse("a list");
             return None;
@@ -132,7 +132,7 @@ impl<'a> Entry<'a> {
     }
 
     /// `"off"`, or what `other` reads.
-    pub(super) fn or_off<T>(&mut self, other: impl Fn(&mut Entry<'_>) -> Option<T>) -> Option<Option<T>> {
+    pub(super) fn or_off<T>(&mut self, other: impl Fn(&mut Item<'_>) -> Option<T>) -> Option<Option<T>> {
         self.optional = true;
         match &self.value.shape {
             Shape::Text(text) if text == "off" => Some(None),
@@ -251,7 +251,7 @@ impl<'a> Entry<'a> {
     /// A list of URLs of backends.
     pub(super) fn urls(&mut self) -> Option<Vec<BackendUrl>> {
         self.shown = Shown::WithoutLogin;
-        self.list(|entry| entry.url())
+        self.list(|item| item.url())
     }
 
     /// The 64 hex digits of a SHA-256.
@@ -306,8 +306,8 @@ impl<'a> Entry<'a> {
         self.report(|place, key| ConfigError::UnknownKey { place, key, known: known.clone() });
     }
 
-    fn inner<'b>(&'b mut self, path: String, value: &'b Value) -> Entry<'b> {
-        Entry {
+    fn inner<'b>(&'b mut self, path: String, value: &'b Value) -> Item<'b> {
+        Item {
             path,
             value,
             source: self.source,

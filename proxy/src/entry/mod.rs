@@ -1,0 +1,7 @@
+//! Entries: the balancers through which clients come. What each carries is measured here and shared by all proxies
+//! ([`report`]); a pure controller makes weights of it ([`plan`]), which publishers hand to DNS, and by which clients are
+//! moved.
+
+pub mod board;
+pub mod plan;
+pub mod report;
