@@ -180,12 +180,12 @@ impl Shares {
         }
     }
 
-    /// Somebody whose account has room again: for half of its share, since requests that go one by one cost the thread
-    /// and the servers more than those that go together. It is to be served soon, and [`Self::come`] to be told then; one of an
+    /// Somebody whose account has room again: for a quarter of its share, since requests that go one by one cost the
+    /// thread and the servers more than those that go together. It is to be served soon, and [`Self::come`] to be told then; one of an
     /// account is called at a time.
     pub fn next_call(&mut self) -> Option<(Account, Waiter)> {
         let may_come = |account: &Account| {
-            let has_room = |book: &Book| book.under_way == 0 || book.under_way < self.share(book) / 2;
+            let has_room = |book: &Book| book.under_way == 0 || book.under_way < self.share(book) * 3 / 4;
             self.book(*account).is_some_and(|book| !book.called && has_room(book))
         };
         let place = self.waiting.iter().position(may_come)?;
@@ -405,10 +405,11 @@ mod tests {
 
     #[test]
     fn what_is_answered_is_in_the_ratio_of_weights() {
-        let served = answered(&[100, 200, 400], &[2_000; 3], 7_000);
-        for (served, wanted) in served.iter().zip([1_000.0, 2_000.0, 4_000.0]) {
+        let served = answered(&[100, 200, 400], &[2_000; 3], 28_000);
+        for (served, wanted) in served.iter().zip([4_000.0, 8_000.0, 16_000.0]) {
             let ratio = *served as f64 / wanted;
-            assert!((0.9..1.1).contains(&ratio), "{served} of {wanted}");
+            // Refills of several tenants fall into step here, where nothing else happens.
+            assert!((0.8..1.2).contains(&ratio), "{served} of {wanted}");
         }
     }
 
@@ -439,7 +440,7 @@ mod tests {
         let under_way: u64 = sent.iter().map(|(_, cost)| u64::from(*cost)).sum();
         assert!((shares.window.units() / 2..shares.window.units() * 6 / 10).contains(&under_way));
         assert_eq!(shares.next_call(), None);
-        // What B has above its share goes first, and half of that.
+        // What B has above its share goes first, and a quarter of that.
         let quarter = u16::try_from(shares.window.units() / 4).expect("a small window");
         for _ in 0..3 {
             assert_eq!(shares.next_call(), None);
@@ -452,7 +453,7 @@ mod tests {
     #[test]
     fn the_longest_wait_ends_first_and_one_is_called_at_a_time() {
         let mut shares = shared(&[100, 100]);
-        let sent = fill(&mut shares, A, 300_000);
+        let sent = fill(&mut shares, A, 400_000);
         shares.wait(A, (8, 0), false, 1);
         shares.wait(A, (9, 0), true, 1);
         assert_eq!(shares.next_call(), None);
@@ -469,7 +470,7 @@ mod tests {
     #[test]
     fn who_asks_for_nothing_any_more_leaves_the_others_alone() {
         let mut shares = shared(&[100, 100, 100]);
-        let _ = fill(&mut shares, B, 300_000);
+        let _ = fill(&mut shares, B, 400_000);
         assert_eq!(shares.tick(10), [], "it is still early");
         assert!(shares.enter(B, || None, 2_000));
         assert_eq!(shares.tick(2_001), [(1, 0)], "B goes on without being called");
@@ -480,7 +481,7 @@ mod tests {
     #[test]
     fn who_waits_is_the_one_that_is_left_also_if_the_others_asked_last() {
         let mut shares = shared(&[1, 1_000]);
-        let _ = fill(&mut shares, A, 300_000);
+        let _ = fill(&mut shares, A, 400_000);
         shares.enter(B, || None, 20);
         assert_eq!(shares.tick(1_500), [(0, 0)]);
         assert!(!shares.enter(A, || None, 1_501));
