@@ -73,6 +73,7 @@ rows! {
     "private.at_limit": Now, private.at_limit;
     "private.try_first": Now, private.try_first;
     "private.table_buckets": Later, private.table_buckets;
+    "fleet": Now, fleet;
     "dns.servers": Restart, dns.servers;
     "dns.min_ttl": Restart, dns.min_ttl;
     "dns.max_ttl": Restart, dns.max_ttl;

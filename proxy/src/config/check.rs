@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::thread;
 
 use super::cluster_check;
 use super::error::ConfigError;
 use super::file::File;
+use super::fleet_file::{self, FleetFile};
 use super::quantity::{Size, Span};
 use super::settings::Settings;
 use super::tenant_file;
@@ -18,8 +20,10 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
     check_orders(&file, errors);
     check_addresses(&file, errors);
     let names: Vec<String> = file.clusters.keys().cloned().collect();
+    let listeners = client_addresses(&file);
     let tenants = tenant_file::check(file.users, file.tenants, &names, errors);
     let clusters = cluster_check::check(file.clusters, errors);
+    let fleet = fleet_file::check(file.fleet, &listeners, errors);
     let tls = check_tls(file.tls, errors);
     Some(Settings {
         listen: file.listen,
@@ -32,6 +36,7 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
         tls,
         private: file.private,
         clusters,
+        fleet,
         dns: file.dns,
         log: file.log,
     })
@@ -78,6 +83,12 @@ pub(super) fn check_order<V: PartialOrd + Display>(
     }
 }
 
+/// Where clients connect that come by no entry of their own.
+fn client_addresses(file: &File) -> Vec<SocketAddr> {
+    let tenants = file.tenants.iter().flat_map(|tenant| &tenant.listen);
+    file.listen.iter().chain(&file.tls.listen).chain(tenants).copied().collect()
+}
+
 /// Port 0 asks the system for any free port: twice that is two ports.
 fn check_addresses(file: &File, errors: &mut Vec<ConfigError>) {
     let mut seen = HashSet::new();
@@ -87,12 +98,17 @@ fn check_addresses(file: &File, errors: &mut Vec<ConfigError>) {
     // Where an address can't be read, that is told already.
     let told =
         |error: &ConfigError| matches!(error, ConfigError::BadValue { key, .. } if key.contains("listen"));
-    let has_some = listen.clone().next().is_some() || tenants.clone().next().is_some();
+    let entries = file.fleet.iter().flat_map(FleetFile::listen);
+    let has_some = listen.clone().next().is_some()
+        || tenants.clone().next().is_some()
+        || entries.clone().next().is_some();
     if !has_some && !errors.iter().any(told) {
         errors.push(ConfigError::NoListener);
     }
     let others = file.admin.iter().map(|address| ("admin", address));
-    for (key, address) in listen.chain(others).chain(tenants.map(|address| ("tenants.listen", address))) {
+    let tenants = tenants.map(|address| ("tenants.listen", address));
+    let entries = entries.map(|address| ("fleet.entries.listen", address));
+    for (key, address) in listen.chain(others).chain(tenants).chain(entries) {
         if address.port() != 0 && !seen.insert(address) {
             errors.push(ConfigError::DuplicateAddress { key, address: address.to_string() });
         }

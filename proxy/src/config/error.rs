@@ -151,6 +151,20 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
+    /// An entry without what every entry has.
+    #[error("{place}: {key} must have id, addresses and cap")]
+    Entry {
+        /// Where it is written.
+        place: Place,
+        /// Which entry: `fleet.entries[1]`.
+        key: String,
+    },
+    /// What keys of a fleet do not agree on.
+    #[error("fleet: {wrong}")]
+    Fleet {
+        /// Which, and what they must be.
+        wrong: String,
+    },
     /// Two tenants whose keys would be the same.
     #[error("tenants: the namespace {id:?} stands more than once, must be unique")]
     DuplicateNamespace {
@@ -179,7 +193,7 @@ pub enum ConfigError {
     },
     /// One address twice among all listeners.
     #[error(
-        "{key}: the address {address} stands more than once in listen, tls.listen, admin and tenants, must be unique"
+        "{key}: the address {address} stands more than once in listen, tls.listen, admin, tenants and fleet, must be unique"
     )]
     DuplicateAddress {
         /// The key of the second one.
@@ -188,7 +202,9 @@ pub enum ConfigError {
         address: String,
     },
     /// Nowhere to connect.
-    #[error("listen is \"off\", must be a list of addresses where neither tls nor a tenant has any")]
+    #[error(
+        "listen is \"off\", must be a list of addresses where neither tls, a tenant nor an entry has any"
+    )]
     NoListener,
     /// A key that another one needs.
     #[error("{lacks} is not written, must be where {why}")]
@@ -345,6 +361,7 @@ impl ConfigError {
             | Self::TlsName { place, .. }
             | Self::Passwords { place, .. }
             | Self::TenantName { place, .. }
+            | Self::Entry { place, .. }
             | Self::ClusterName { place, .. }
             | Self::NoNamespace { place, .. }
             | Self::BackendUser { place, .. }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
+use super::fleet_file::{FLEET_KEYS, FleetFile};
 use super::item::{Item, Key, is_name, put};
 use super::settings::{
     AtLimit, ClientSettings, CrossSlot, CrossSlotTransactions, DEFAULT_CLUSTER, DnsSettings, LogFormat,
@@ -38,6 +39,7 @@ pub(super) struct File {
     pub(super) private: PrivateSettings,
     /// By name; that of `[cluster]` is [`DEFAULT_CLUSTER`].
     pub(super) clusters: BTreeMap<String, ClusterFile>,
+    pub(super) fleet: Option<FleetFile>,
     pub(super) dns: DnsSettings,
     pub(super) log: LogSettings,
 }
@@ -194,6 +196,7 @@ pub(super) const KEYS: &[Key<File>] = &[
             }
         });
     }),
+    row("fleet", |file, item| item.table(FLEET_KEYS, file.fleet.get_or_insert_default())),
     // [dns]
     row("dns.servers", |file, item| put(&mut file.dns.servers, item.list(|item| item.dns_server()))),
     row("dns.min_ttl", |file, item| put(&mut file.dns.min_ttl, item.duration(100 * MS..=DAY))),
@@ -379,6 +382,7 @@ impl Default for File {
             tenants: Vec::new(),
             private: PrivateSettings::default(),
             clusters: BTreeMap::new(),
+            fleet: None,
             dns: DnsSettings::default(),
             log: LogSettings::default(),
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{ConfigError, Place};
-use super::quantity::{Size, Span};
+use super::quantity::{Bits, Size, Span};
 use super::url::BackendUrl;
 use super::value::{Shape, Value};
 
@@ -195,6 +195,14 @@ impl<'a> Item<'a> {
             format!("a duration from {low:?} to {high:?}", low = low.to_string(), high = high.to_string());
         self.parse(&allowed, |text| {
             text.parse::<Span>().ok().map(|span| span.0).filter(|span| range.contains(span))
+        })
+    }
+
+    /// Bits a second within `range`.
+    pub(super) fn bits(&mut self, range: RangeInclusive<u64>) -> Option<u64> {
+        let (low, high) = (Bits(*range.start()).to_string(), Bits(*range.end()).to_string());
+        self.parse(&format!("bits a second from {low:?} to {high:?}"), |text| {
+            text.parse::<Bits>().ok().map(|bits| bits.0).filter(|bits| range.contains(bits))
         })
     }
 

@@ -7,6 +7,7 @@ pub mod written;
 
 mod backend_user;
 mod file;
+mod fleet_file;
 mod limit_file;
 mod tenant_file;
 mod tls;

@@ -14,6 +14,10 @@ pub struct Span(pub Duration);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Size(pub usize);
 
+/// Bits a second as written: a whole number and one of `kbit`, `Mbit`, `Gbit`, `Tbit`, in thousands, as links are sold.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Bits(pub u64);
+
 /// The text is no whole number with a unit that we know, or the number is too large.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("not a whole number with a known unit")]
@@ -25,6 +29,24 @@ const TIME_UNITS: [(&str, u64); 5] =
 
 /// Units of size in bytes, smallest first. `KB` is left out: half of its readers think of 1,000.
 const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+/// Units of bits a second, smallest first.
+const BIT_UNITS: [(&str, u64); 4] =
+    [("kbit", 1_000), ("Mbit", 1_000_000), ("Gbit", 1_000_000_000), ("Tbit", 1_000_000_000_000)];
+
+impl FromStr for Bits {
+    type Err = NotAQuantity;
+
+    fn from_str(text: &str) -> Result<Self, NotAQuantity> {
+        quantity(text, &BIT_UNITS).map(Self)
+    }
+}
+
+impl fmt::Display for Bits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        largest_exact(f, self.0, &BIT_UNITS, "0kbit")
+    }
+}
 
 impl FromStr for Span {
     type Err = NotAQuantity;
@@ -104,6 +126,15 @@ mod tests {
             assert_eq!(size.to_string(), text);
         }
         assert_eq!("4096".parse::<Size>(), Ok(Size(4096)));
+    }
+
+    #[test]
+    fn rates_are_read_and_written_back() {
+        for (text, bits) in [("64kbit", 64_000), ("500Mbit", 500_000_000), ("10Gbit", 10_000_000_000)] {
+            let rate: Bits = text.parse().unwrap();
+            assert_eq!((rate.0, rate.to_string().as_str()), (bits, text));
+        }
+        assert!("1Gbps".parse::<Bits>().is_err() && "1".parse::<Bits>().is_err());
     }
 
     #[test]

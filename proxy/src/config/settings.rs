@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::fleet::FleetSettings;
 use super::tenants::TenantSettings;
 use crate::cluster::slot_map::Endpoint;
 use crate::tls::acceptor::{ClientAuth, ServerFiles};
@@ -34,6 +35,8 @@ pub struct Settings {
     /// What stands behind the proxy: at least one cluster, the one of clients that have not logged in first. No name
     /// is twice.
     pub clusters: Vec<ClusterSettings>,
+    /// The fleet that this proxy is one of; `None`: it stands alone.
+    pub fleet: Option<FleetSettings>,
     /// How host names are resolved.
     pub dns: DnsSettings,
     /// What is logged, and how.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, ConfigErrors, Place};
 use super::file::{CLUSTER_KEYS, KEYS};
+use super::fleet_file::{ENTRY_KEYS, FLEET_KEYS};
 use super::limit_file::LIMIT_KEYS;
 use super::settings::{BackendKind, LogFormat, ReadFrom, Settings};
 use super::tenant_file::{TENANT_KEYS, USER_KEYS};
@@ -140,7 +141,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_their_lines() {
     assert_eq!(lines[0], "f.toml:1: threads is 0, must be a whole number from 1 to 1024");
     assert_eq!(
         lines[1],
-        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, reload, clients, tls, users, tenants, private, cluster, clusters, dns, log"
+        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, reload, clients, tls, users, tenants, private, cluster, clusters, fleet, dns, log"
     );
     assert_eq!(
         lines[2],
@@ -647,12 +648,18 @@ fn every_known_key_is_in_the_example_with_its_true_default() {
         assert!(table["tenants"][0]["limits"].get(key.path).is_some(), "limits: {} is missing", key.path);
     }
 
+    for key in FLEET_KEYS {
+        assert!(has(&table["fleet"], key.path), "fleet: {} is missing in the example", key.path);
+    }
+    for key in ENTRY_KEYS {
+        assert!(has(&table["fleet"]["entries"][0], key.path), "fleet.entries: {} is missing", key.path);
+    }
     for key in NAME_KEYS {
         assert!(table["tls"]["names"][0].get(key.path).is_some(), "tls.names: {} is missing", key.path);
     }
 
-    // What TLS needs has no defaults; the rest of its section is compared where it is off.
-    let text = ["\n[tls]\n", "\n[cluster.tls]\n"].iter().fold(text, |text, section| {
+    // What TLS and a fleet need has no defaults; the rest of their sections is compared where they are off.
+    let text = ["\n[tls]\n", "\n[cluster.tls]\n", "\n[fleet]\n"].iter().fold(text, |text, section| {
         let start = text.find(section).expect("it is there");
         let end = start + text[start..].find("\n\n\n").expect("another section follows");
         format!("{}{}", &text[..start], &text[end..])
@@ -719,5 +726,63 @@ fn mistakes_in_limits_are_told() {
     ] {
         let said = said(&format!("{SEEDS}[[tenants]]\nname = 'a'\n[tenants.limits]\n{limits}"));
         assert!(said.contains(mistake), "{said}");
+    }
+}
+
+const FLEET: &str = "[fleet]\nname = 'Redis.Example.com.'\n\
+    entries = [{ id = 'a', addresses = ['192.0.2.1', '2001:db8::1'], cap = '1Gbit', listen = ['127.0.0.1:7001'] }, \
+    { id = 'b', addresses = ['192.0.2.2'], cap = '500Mbit', drain = true, max_connections = 1000, host = 'b.example.com' }]\n";
+
+#[test]
+fn a_fleet_has_a_name_and_entries() {
+    let fleet = settings(&format!("{SEEDS}\n{FLEET}proxy_protocol = ['127.0.0.1:7001', '127.0.0.1:6379']"));
+    let fleet = fleet.fleet.expect("it is written");
+    assert_eq!((fleet.name.as_str(), fleet.port), ("redis.example.com", 6379));
+    let [a, b] = &fleet.entries[..] else { panic!("{:?}", fleet.entries) };
+    assert_eq!((a.bytes(), a.drain, a.max_connections), (125_000_000, false, None));
+    assert_eq!((b.cap, b.drain, b.max_connections), (500_000_000, true, Some(1_000)));
+    assert!(fleet.expects_header("127.0.0.1:6379".parse().expect("an address")));
+    assert_eq!(settings(SEEDS).fleet, None);
+}
+
+#[test]
+fn what_is_wrong_with_a_fleet_is_told() {
+    let said = |text: &str| said(&format!("{SEEDS}\n{text}"));
+    assert_eq!(
+        said("[fleet]\nport = 1"),
+        "fleet: name is not written, must be the name that clients connect to\n\
+         fleet: entries is not written, must have at least one [[fleet.entries]]"
+    );
+    for (more, told) in [
+        ("low_watermark = 90", "fleet: low_watermark is 90, must be below high_watermark, 90"),
+        ("proxy_protocol = ['127.0.0.1:1']", "proxy_protocol: 127.0.0.1:1 is none of our addresses"),
+        ("port = 0", "fleet.port is 0, must be a whole number from 1 to 65535"),
+        ("cap = 1", "unknown key fleet.cap, known here: name, port, entries"),
+    ] {
+        let said = said(&format!("{FLEET}{more}"));
+        assert!(said.contains(told), "{said}");
+    }
+    let entry = |entry: &str| said(&format!("[fleet]\nname = 'a.b'\n[[fleet.entries]]\nid = 'a'\n{entry}"));
+    for (written, told) in [
+        ("cap = '1Gbit'", "fleet.entries[0] must have id, addresses and cap"),
+        (
+            "addresses = ['192.0.2.1']\ncap = '1GiB'",
+            "fleet.entries[0].cap is \"1GiB\", must be bits a second from",
+        ),
+        (
+            "addresses = ['192.0.2.1:1']\ncap = '1Gbit'",
+            "addresses[0] is \"192.0.2.1:1\", must be an IP address",
+        ),
+        (
+            "addresses = ['192.0.2.1', '192.0.2.1']\ncap = '1Gbit'",
+            "the address 192.0.2.1 stands more than once",
+        ),
+        (
+            "addresses = ['192.0.2.1']\ncap = '1Gbit'\nlisten = ['127.0.0.1:6379']",
+            "fleet.entries.listen: the address 127.0.0.1:6379 stands more than once",
+        ),
+    ] {
+        let said = entry(written);
+        assert!(said.contains(told), "{said}");
     }
 }
