@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::permit::{Load, Permit};
 use crate::refusal::Refusal;
 use crate::socket;
-use crate::worker::message::{Message, Transport, WorkerHandle};
+use crate::worker::message::{Message, Transport, Way, WorkerHandle};
 
 /// The workers, with how many clients each has.
 #[derive(Clone, Debug)]
@@ -46,19 +46,13 @@ impl Workers {
 // Out of descriptors: those that come meanwhile wait in the backlog.
 const PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_millis(50);
 
-/// Accepts for ever those who speak by `transport`; where the address is one `tenant`'s own, for that one.
-pub async fn run(
-    listener: TcpListener,
-    (transport, tenant): (Transport, Option<Arc<str>>),
-    workers: Workers,
-    latest: Latest,
-) {
+/// Accepts for ever those who come in this way.
+pub async fn run(listener: TcpListener, way: Way, workers: Workers, latest: Latest) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let home = latest.home();
-                let by = (transport, &tenant);
-                admit(stream, by, &workers, &home.process.settings.clients, &home.metrics);
+                admit(stream, &way, &workers, &home.process.settings.clients, &home.metrics);
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
@@ -69,16 +63,10 @@ pub async fn run(
     }
 }
 
-fn admit(
-    stream: TcpStream,
-    (transport, tenant): (Transport, &Option<Arc<str>>),
-    workers: &Workers,
-    settings: &ClientSettings,
-    metrics: &Metrics,
-) {
+fn admit(stream: TcpStream, way: &Way, workers: &Workers, settings: &ClientSettings, metrics: &Metrics) {
     if workers.clients() >= settings.max_clients {
         metrics.control().clients_refused.add(1);
-        if transport == Transport::Plain {
+        if way.transport == Transport::Plain && !way.announced {
             // Best effort, as the servers do: a fresh socket has room for a line. To shake hands first would cost
             // what the limit is there to bound.
             let _ = stream.try_write(&Refusal::MaxClients.reply());
@@ -90,7 +78,7 @@ fn admit(
         return;
     }
     if let (Ok(stream), Some((worker, permit))) = (stream.into_std(), workers.least_loaded()) {
-        worker.tell(Message::Client(stream, permit, transport, tenant.clone()));
+        worker.tell(Message::Client(stream, permit, way.clone()));
     }
 }
 

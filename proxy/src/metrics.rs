@@ -80,6 +80,8 @@ metrics! {
     clients: Gauge, "Clients connected now.";
     clients_accepted: Counter, "Clients that connected.";
     clients_refused: Counter, "Clients refused because of the client limit.";
+    proxy_headers: Counter, "Connections that began with a PROXY header, where one is expected.";
+    proxy_headers_failed: Counter, "Connections closed because no PROXY header came where one is expected.";
     tls_clients: Gauge, "Clients connected over TLS now.";
     tls_handshaking: Gauge, "Connections that are shaking hands for TLS now.";
     tls_handshakes: Counter, "TLS handshakes that succeeded.";

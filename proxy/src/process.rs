@@ -11,6 +11,8 @@ use crate::cluster::id::ClusterId;
 use crate::cluster::published::Topology;
 use crate::command::local::cluster::NodeId;
 use crate::config::settings::Settings;
+use crate::entry::board::Board;
+use crate::entry::traffic::Meter;
 use crate::private::caps::Caps;
 use crate::tenant::directory::Directory;
 use crate::tenant::logins::FailedLogins;
@@ -48,6 +50,10 @@ pub struct Process {
     pub memory: fn() -> Memory,
     /// What each cluster's backends look like now.
     topologies: Vec<Arc<Topology>>,
+    /// The newest plan for the fleet's entries.
+    pub board: Board,
+    /// What came through each entry.
+    pub meter: Arc<Meter>,
     counts: Arc<Counts>,
 }
 
@@ -97,6 +103,8 @@ impl Process {
             node_id: NodeId(surroundings.node_id),
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
+            board: Board::default(),
+            meter: Arc::default(),
             counts: Arc::new(Counts { next_client_id: AtomicU64::new(1), memory_excess: Default::default() }),
             generation: 1,
             applied_at: (surroundings.wall_clock)(),

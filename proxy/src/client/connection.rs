@@ -308,6 +308,7 @@ impl Client {
             match self.stream.try_write(self.output.unsent(batch)) {
                 Ok(count) => {
                     metrics.client_bytes_out.add(count as u64);
+                    self.session.door.count_sent(count);
                     self.output.advance(count, spares);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

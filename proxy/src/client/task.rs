@@ -127,6 +127,7 @@ fn poll_stuck(client: &mut Client, turn: &mut Turn<'_>, cx: &mut Context<'_>) ->
         turn.metrics.client_writes.add(1);
         let count = ready!(Pin::new(&mut client.stream).poll_write(cx, client.output.unsent(&[])))?;
         turn.metrics.client_bytes_out.add(count as u64);
+        client.session.door.count_sent(count);
         if client.is_limited {
             client.tell_tenant(count);
         }
@@ -172,6 +173,7 @@ fn poll_requests(
         client.session.last_active = Moment::of(turn.now);
         turn.metrics.client_reads.add(1);
         turn.metrics.client_bytes_in.add(count as u64);
+        client.session.door.count_received(count);
         if count == 0 {
             // The client may have shut down its sending side only: what it asked is still answered.
             client.close_after_replies();

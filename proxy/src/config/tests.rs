@@ -748,10 +748,14 @@ fn a_fleet_has_a_name_and_entries() {
 #[test]
 fn what_is_wrong_with_a_fleet_is_told() {
     let said = |text: &str| said(&format!("{SEEDS}\n{text}"));
+    let both =
+        errors(&format!("{SEEDS}\n[fleet]\nport = 1")).iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
-        said("[fleet]\nport = 1"),
-        "fleet: name is not written, must be the name that clients connect to\n\
-         fleet: entries is not written, must have at least one [[fleet.entries]]"
+        both,
+        [
+            "fleet: name is not written, must be the name that clients connect to",
+            "fleet: entries is not written, must have at least one [[fleet.entries]]"
+        ]
     );
     for (more, told) in [
         ("low_watermark = 90", "fleet: low_watermark is 90, must be below high_watermark, 90"),

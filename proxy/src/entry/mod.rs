@@ -3,5 +3,7 @@
 //! moved.
 
 pub mod board;
+pub mod header;
 pub mod plan;
 pub mod report;
+pub mod traffic;

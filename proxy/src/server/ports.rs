@@ -18,13 +18,13 @@ use crate::latest::Latest;
 use crate::listener::{self, Workers};
 use crate::reload::status::Status;
 use crate::socket;
-use crate::worker::message::Transport;
+use crate::worker::message::{Transport, Way};
 
 /// What is served at a port.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Role {
-    /// Clients, and what they speak: everybody's, or those of the tenant whose own it is.
-    Clients(Transport, Option<Arc<str>>),
+    /// Clients.
+    Clients(Way),
     Admin,
 }
 
@@ -59,12 +59,19 @@ struct Port {
 }
 
 fn wanted(settings: &Settings) -> impl Iterator<Item = Wanted> {
-    let plain = settings.listen.iter().map(|address| (Role::Clients(Transport::Plain, None), *address));
+    let fleet = settings.fleet.as_ref();
+    let clients = move |address: SocketAddr, transport, tenant| {
+        let announced = fleet.is_some_and(|fleet| fleet.expects_header(address));
+        (Role::Clients(Way { transport, tenant, announced }), address)
+    };
+    let entries = fleet.into_iter().flat_map(|fleet| &fleet.entries).flat_map(|entry| &entry.listen);
+    let plain = settings.listen.iter().chain(entries);
+    let plain = plain.map(move |address| clients(*address, Transport::Plain, None));
     let tls = settings.tls.iter().flat_map(|tls| &tls.listen);
-    let tls = tls.map(|address| (Role::Clients(Transport::Tls, None), *address));
-    let tenants = settings.tenants.iter().flat_map(|tenant| {
-        let role = Role::Clients(Transport::Plain, Some(tenant.name.as_str().into()));
-        tenant.listen.iter().map(move |address| (role.clone(), *address))
+    let tls = tls.map(move |address| clients(*address, Transport::Tls, None));
+    let tenants = settings.tenants.iter().flat_map(move |tenant| {
+        let own: Arc<str> = tenant.name.as_str().into();
+        tenant.listen.iter().map(move |address| clients(*address, Transport::Plain, Some(own.clone())))
     });
     plain.chain(tls).chain(tenants).chain(settings.admin.map(|address| (Role::Admin, address)))
 }
@@ -137,13 +144,13 @@ impl Ports {
         let address = listener.local_addr().unwrap_or(wanted.1);
         let Serving { control, latest, workers, drain, status } = &self.serving;
         let task = match &wanted.0 {
-            Role::Clients(transport, tenant) => {
+            Role::Clients(way) => {
+                let Way { transport, tenant, announced } = way;
                 match tenant {
-                    None => info!(%address, ?transport, "serving clients"),
+                    None => info!(%address, ?transport, proxy_protocol = announced, "serving clients"),
                     Some(tenant) => info!(%address, tenant.name = %tenant, "serving a tenant's clients"),
                 }
-                let by = (*transport, tenant.clone());
-                control.spawn(listener::run(listener, by, workers.clone(), latest.clone()))
+                control.spawn(listener::run(listener, way.clone(), workers.clone(), latest.clone()))
             }
             Role::Admin => {
                 info!(%address, "serving the admin pages");

@@ -12,14 +12,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::Worker;
+use super::arrivals::Arrival;
 use crate::metrics::WorkerMetrics;
-use crate::permit::Permit;
 use crate::stream::Stream;
 use crate::tls::acceptor::ServerFiles;
 use crate::tls::certificates::Certificates;
@@ -28,7 +27,7 @@ use crate::tls::handshake;
 
 impl Worker {
     /// Serves this client once it has shaken hands.
-    pub(super) fn shake_hands(&self, stream: TcpStream, permit: Permit, tenant: Option<Arc<str>>) {
+    pub(super) fn shake_hands(&self, arrival: Arrival) {
         let (Some(this), Some(certificates), Some(tls)) = (
             self.this.upgrade(),
             self.shared.process.certificates.clone(),
@@ -37,14 +36,13 @@ impl Worker {
             return;
         };
         let pending = Pending::new(self.metrics.clone());
-        let client = (stream, permit, tenant);
-        spawn_local(serve(this, client, certificates, tls.handshake_timeout, pending));
+        spawn_local(serve(this, arrival, certificates, tls.handshake_timeout, pending));
     }
 }
 
 async fn serve(
     worker: Rc<RefCell<Worker>>,
-    (stream, permit, tenant): (TcpStream, Permit, Option<Arc<str>>),
+    Arrival { stream, permit, way, origin }: Arrival,
     certificates: Arc<Certificates<ServerFiles>>,
     limit: Duration,
     pending: Pending,
@@ -58,7 +56,7 @@ async fn serve(
             let mut worker = worker.borrow_mut();
             // The process may have begun to end meanwhile.
             if !worker.drains {
-                worker.admit(Stream::Tls(stream), permit, tenant);
+                worker.admit(Stream::Tls(stream), permit, way, origin);
             }
         }
         // Not louder: whoever can reach the port could fill the log.

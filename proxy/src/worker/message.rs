@@ -18,9 +18,8 @@ pub struct WorkerHandle(mpsc::UnboundedSender<Message>);
 /// local command of a client that waits for the answer, lines for monitors up to a limit, or the process's end.
 #[derive(Debug)]
 pub enum Message {
-    /// Serve this client, behind a TLS handshake where it came by a listener for that; who came in by a door of this
-    /// tenant's own, if by one.
-    Client(std::net::TcpStream, Permit, Transport, Option<Arc<str>>),
+    /// Serve this client.
+    Client(std::net::TcpStream, Permit, Way),
     /// Say which clients match.
     List(Filter, oneshot::Sender<String>),
     /// Close the clients that match, the one of this id behind its replies; say how many.
@@ -35,6 +34,17 @@ pub enum Message {
     CloseMonitors,
     /// Close each client behind its replies; end when none is left, or after this time.
     Drain(Duration),
+}
+
+/// How a listener's clients come in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Way {
+    /// What they speak.
+    pub transport: Transport,
+    /// The tenant whose own the address is.
+    pub tenant: Option<Arc<str>>,
+    /// Whether a PROXY header comes first.
+    pub announced: bool,
 }
 
 /// What a listener's clients speak.

@@ -7,6 +7,7 @@
     reason = "I/O: runs the tasks and the clock of one thread"
 )]
 
+mod arrivals;
 mod functions;
 mod generations;
 mod handshakes;
@@ -25,35 +26,29 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::debug;
 
-use self::message::{Inbox, Message, Transport, WorkerHandle};
+use self::message::{Inbox, Message, WorkerHandle};
 use self::question::ask_all;
 use self::siblings::Siblings;
 use crate::backend::connect::Connector;
 use crate::backend::owner::{Owner, Replies};
 use crate::backend::pool::{LinkKey, Pool};
 use crate::backend::task;
-use crate::client::address::Door;
 use crate::client::clients::{Clients, Parts};
 use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
 use crate::client::local::Question;
-use crate::client::session::Session;
 use crate::client::share::Quotas;
 use crate::cluster::id::ClusterId;
 use crate::command::table::Table;
 use crate::dns::resolver::Resolver;
 use crate::latest::Latest;
 use crate::metrics::WorkerMetrics;
-use crate::permit::Permit;
 use crate::private::pool::PrivatePool;
 use crate::shared::Shared;
-use crate::stream::Stream;
 
 /// One thread's state. Borrowed whole by whichever task runs: the tasks of a thread take turns.
 pub struct Worker {
@@ -160,9 +155,7 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
         match message {
             None => return,
             Some(Message::Client(..)) if drain_until.is_some() => {}
-            Some(Message::Client(stream, permit, transport, tenant)) => {
-                worker.accept(stream, permit, transport, tenant);
-            }
+            Some(Message::Client(stream, permit, way)) => worker.accept(stream, permit, way),
             // An asker that has gone needs no answer.
             Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
             Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
@@ -290,40 +283,6 @@ impl Worker {
                 shared,
             })
         })
-    }
-
-    fn accept(
-        &mut self,
-        stream: std::net::TcpStream,
-        permit: Permit,
-        transport: Transport,
-        tenant: Option<Arc<str>>,
-    ) {
-        // A client that is gone before it was served is nobody's error.
-        let Ok(stream) = TcpStream::from_std(stream) else { return };
-        match transport {
-            Transport::Plain => self.admit(Stream::Plain(stream), permit, tenant),
-            Transport::Tls => self.shake_hands(stream, permit, tenant),
-        }
-    }
-
-    /// Serves a client that can speak RESP from here on.
-    fn admit(&mut self, stream: Stream, permit: Permit, tenant: Option<Arc<str>>) {
-        let (Ok(peer), Ok(local)) = (stream.tcp().peer_addr(), stream.tcp().local_addr()) else { return };
-        let process = &self.shared.process;
-        let identity = stream.peer_identity();
-        // An address of a tenant's own is its door, or a name that was asked for.
-        let asked = identity.and_then(|tls| process.tenants.behind(tls.server_name.as_deref()?));
-        let tenant = tenant.or_else(|| asked.cloned());
-        let login = process.first_login(tenant.as_deref(), identity);
-        let door = self.clients.doors.share(Door { address: local, tenant });
-        let session = Session::new(process.next_client_id(), peer, door, login, self.now());
-        match stream.peer_identity() {
-            None => debug!(client.addr = %peer, client.id = session.id, "client connected"),
-            Some(tls) => debug!(client.addr = %peer, client.id = session.id, %tls, "client connected"),
-        }
-        self.metrics.clients_accepted.add(1);
-        self.serve_client(Box::new(Client::new(stream, session, permit)));
     }
 
     /// A client together with what handling its requests needs, and the read buffer; `None` once it is gone.

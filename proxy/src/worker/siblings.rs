@@ -123,10 +123,11 @@ impl Worker {
 
     /// A client's task is over: its connection is closed, or it goes on at another cluster.
     pub fn end_client(&mut self, key: u32) {
-        if let Some(client) = self.clients.take(key)
-            && client.is_leaving()
-        {
+        let Some(client) = self.clients.take(key) else { return };
+        if client.is_leaving() {
             self.serve_client(client);
+        } else {
+            client.session.door.count_client(false);
         }
     }
 }
