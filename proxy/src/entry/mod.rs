@@ -3,7 +3,12 @@
 //! moved.
 
 pub mod board;
+pub mod controller;
+#[cfg(test)]
+mod fixtures;
 pub mod header;
+pub mod merge;
 pub mod plan;
+mod relief;
 pub mod report;
 pub mod traffic;

@@ -3,10 +3,12 @@
 use super::report::Health;
 
 /// The decision of one step.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Plan {
     /// When it was made, in milliseconds since 1970.
     pub at: u64,
+    /// When there were reports last, in milliseconds since 1970.
+    pub reported_at: u64,
     /// Why the weights are as they are.
     pub basis: Basis,
     /// Of each entry, in the order of the settings.
@@ -14,7 +16,7 @@ pub struct Plan {
 }
 
 /// What is decided of one entry.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Planned {
     /// Its id.
     pub id: String,
@@ -26,6 +28,8 @@ pub struct Planned {
     pub cap: u64,
     /// Connections through it, of all proxies.
     pub connections: u64,
+    /// The part of its new clients that go elsewhere, 0 to 1, because it is near its cap.
+    pub shed: f64,
     /// What the proxies say of it together.
     pub health: Health,
     /// Whether it is to be left by everybody.
@@ -42,13 +46,40 @@ pub const MAX_WEIGHT: u32 = 1_000;
 /// What a plan rests on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Basis {
-    /// Nothing is known: all entries alike.
+    /// Nothing is known: all entries by their caps.
     #[default]
     Nothing,
     /// Fresh reports.
     Reports,
     /// The last plan that had reports, which is not too old.
     LastKnown,
-    /// Too little is up to believe it: all entries as if they were.
+    /// Fresh reports say that too little is up to be believed: all entries as if they were.
     FailOpen,
+}
+
+impl Plan {
+    /// What is decided of the entry of this id.
+    #[must_use]
+    pub fn entry(&self, id: &str) -> Option<&Planned> {
+        self.entries.iter().find(|entry| entry.id == id)
+    }
+
+    /// The highest weight; 0 only where there is no entry.
+    #[must_use]
+    pub fn highest_weight(&self) -> u32 {
+        self.entries.iter().map(|entry| entry.weight).max().unwrap_or_default()
+    }
+}
+
+impl Basis {
+    /// As metrics and pages say it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Reports => "reports",
+            Self::LastKnown => "last_known",
+            Self::FailOpen => "fail_open",
+        }
+    }
 }
