@@ -7,8 +7,11 @@ pub mod controller;
 #[cfg(test)]
 mod fixtures;
 pub mod header;
+pub mod health;
 pub mod merge;
 pub mod plan;
+pub mod rates;
 mod relief;
 pub mod report;
+pub mod roster;
 pub mod traffic;
