@@ -13,7 +13,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use super::pages;
+use super::{fleet, pages};
 use crate::drain::Drain;
 use crate::latest::Latest;
 use crate::reload::status::Status;
@@ -40,6 +40,7 @@ pub async fn serve(
         .route("/health", get(|| async { "ok\n" }))
         .route("/ready", get(ready))
         .route("/config", get(config))
+        .route("/entries", get(entries))
         .route("/ready/{cluster}", get(cluster_ready))
         .with_state(Admin { latest, drain, reload });
     axum::serve(listener, pages).await
@@ -70,6 +71,10 @@ fn answer(page: Result<String, String>) -> (StatusCode, String) {
         Ok(page) => (StatusCode::OK, page),
         Err(page) => (StatusCode::SERVICE_UNAVAILABLE, page),
     }
+}
+
+async fn entries(State(admin): State<Admin>) -> impl IntoResponse {
+    answer(fleet::page(&admin.latest.home().process))
 }
 
 async fn config(State(admin): State<Admin>) -> impl IntoResponse {

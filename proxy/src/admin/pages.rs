@@ -7,6 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::fleet::Fleet;
 use crate::config::limits::Limit;
 use crate::metrics::{Kind, Metrics, ROWS, Row};
 use crate::shared::Shared;
@@ -23,6 +24,9 @@ pub fn metrics(clusters: &[Arc<Shared>]) -> Result<String, fmt::Error> {
     registry.register_collector(Box::new(Gauges::of(clusters)));
     if let Some(shared) = clusters.first() {
         registry.register_collector(Box::new(Tenants(shared.process.tenants.clone())));
+    }
+    if let Some(shared) = clusters.first() {
+        registry.register_collector(Box::new(Fleet::of(&shared.process)));
     }
     let mut page = String::new();
     prometheus_client::encoding::text::encode(&mut page, &registry)?;
@@ -197,7 +201,7 @@ impl prometheus_client::collector::Collector for Gauges {
 }
 
 #[derive(Debug)]
-struct Number(Kind, u64);
+pub(super) struct Number(pub(super) Kind, pub(super) u64);
 
 impl EncodeMetric for Number {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {

@@ -2,12 +2,12 @@
 //! workers' connections and by discovery.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::cluster::replication::Replication;
 use crate::config::settings::Secret;
 use crate::config::tenants::BackendLogin;
+use crate::resp::command::append;
 use crate::resp::protocol::Protocol;
 use crate::resp::value::{Value, ValueError};
 
@@ -149,13 +149,13 @@ impl Handshake {
             (Protocol::Resp3, None, _) => self.ask(Step::Hello, &["HELLO", "3"], out),
             (Protocol::Resp3, Some(password), user) => {
                 let user = user.unwrap_or("default");
-                write(&["HELLO", "3", "AUTH", user, password], out);
+                append(&["HELLO", "3", "AUTH", user, password], out);
                 self.steps.push_back(Step::Hello);
             }
             (Protocol::Resp2, None, _) => {}
             (Protocol::Resp2, Some(password), user) => {
                 let words = ["AUTH", user.unwrap_or(password), password];
-                write(if user.is_some() { &words } else { &words[..2] }, out);
+                append(if user.is_some() { &words } else { &words[..2] }, out);
                 self.steps.push_back(Step::Auth);
             }
         }
@@ -171,7 +171,7 @@ impl Handshake {
             self.ask(Step::ClientId, &["CLIENT", "ID"], out);
         }
         if let Some(tenant) = &self.tenant {
-            write(&["AUTH", &tenant.user, tenant.password.reveal()], out);
+            append(&["AUTH", &tenant.user, tenant.password.reveal()], out);
             self.steps.push_back(Step::Become);
         }
     }
@@ -205,7 +205,7 @@ impl Handshake {
     }
 
     fn ask(&mut self, step: Step, words: &[&str], out: &mut Vec<u8>) {
-        write(words, out);
+        append(words, out);
         self.steps.push_back(step);
     }
 }
@@ -266,15 +266,6 @@ fn fail(step: Step, text: &[u8]) -> Result<(), HandshakeError> {
         (Step::Select, _) => HandshakeError::Database(said),
         (Step::ReadOnly | Step::Replication, _) => HandshakeError::ReadOnly(said),
     })
-}
-
-fn write(words: &[&str], out: &mut Vec<u8>) {
-    let mut request = String::with_capacity(64);
-    let _ = write!(request, "*{}\r\n", words.len());
-    for word in words {
-        let _ = write!(request, "${}\r\n{word}\r\n", word.len());
-    }
-    out.extend_from_slice(request.as_bytes());
 }
 
 #[cfg(test)]

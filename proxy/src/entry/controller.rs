@@ -249,13 +249,13 @@ mod tests {
 
     #[test]
     fn the_majority_of_those_who_tried_says_who_is_down() {
+        use Health::{Down, Unknown, Up};
         let fleet = fleet(&[CAP; 3]);
-        let of = |health| report("p", &[(0, health), (0, Health::Up), (0, Health::Up)]);
+        let of = |health| report("p", &[(0, health), (0, Up), (0, Up)]);
         let plan = |votes: &[Health]| {
             let reports: Vec<_> = votes.iter().map(|vote| of(*vote)).collect();
             step(&fleet, &Plan::default(), &reports, 1_000).entries[0].health
         };
-        use Health::{Down, Unknown, Up};
         assert_eq!(plan(&[Down, Down, Up]), Down);
         assert_eq!(plan(&[Down, Up]), Up);
         assert_eq!(plan(&[Down, Unknown, Unknown]), Down);

@@ -109,6 +109,12 @@ impl Health {
         Self::ALL.iter().find(|(_, own, _)| *own == sign).map(|(health, ..)| *health)
     }
 
+    /// What was a number, of those in the order of the variants.
+    #[must_use]
+    pub fn of_number(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).map_or(Self::Unknown, |(health, ..)| *health)
+    }
+
     /// As pages say it.
     #[must_use]
     pub fn name(self) -> &'static str {

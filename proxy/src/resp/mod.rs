@@ -2,6 +2,7 @@
 
 pub mod protocol;
 
+pub mod command;
 pub mod inline;
 pub mod reply;
 pub mod reply_writer;

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "I/O: starts threads, hears signals")]
 
 mod backends;
+mod entries;
 mod open_files;
 mod ports;
 mod reload;
@@ -84,6 +85,7 @@ pub fn run_with(
         drain: drain.clone(),
         status: status.clone(),
     };
+    entries::start(&latest, &resolver, &drain, control.handle());
     let ports = Arc::new(Mutex::new(Ports::new(serving, bound)));
     on_started(&Started { clients, shared: latest.home() });
     let reloading = {

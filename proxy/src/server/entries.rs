@@ -1,0 +1,32 @@
+//! ◆ Starts what a fleet needs, on the control thread.
+
+#![expect(clippy::disallowed_methods, reason = "I/O: starts tasks")]
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::backend::connect::Connector;
+use crate::dns::resolver::Resolver;
+use crate::drain::Drain;
+use crate::entry::task;
+use crate::latest::Latest;
+
+/// Begins to measure entries and to plan; it waits until the settings have a fleet.
+pub(super) fn start(latest: &Latest, resolver: &Arc<Resolver>, drain: &Drain, control: &Handle) {
+    let home = latest.home();
+    let connector =
+        Arc::new(Connector::new(home.cluster.clone(), resolver.clone(), home.dialer.clone(), Arc::default()));
+    let planning = task::Loop::new(latest.clone(), drain.clone(), connector.clone(), home.topology.clone());
+    control.spawn(planning.run());
+    control.spawn(follow(latest.clone(), connector));
+}
+
+/// Passwords change while the proxy runs.
+async fn follow(latest: Latest, connector: Arc<Connector>) {
+    let mut generations = latest.watch();
+    while generations.changed().await.is_ok() {
+        let home = generations.borrow_and_update()[0].clone();
+        connector.follow(&home.cluster);
+    }
+}
