@@ -36,6 +36,7 @@ pub mod fake;
 
 pub mod load;
 
+pub mod page;
 pub mod play;
 
 pub mod storm;

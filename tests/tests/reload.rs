@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use slotway_tests::page::page;
 use slotway_tests::poll::eventually;
 use slotway_tests::ports::Port;
 use slotway_tests::proxy::{Options, Proxy};
@@ -70,16 +71,6 @@ fn reload(proxy: &Proxy, client: &mut Raw, config: &str, generation: u64) {
     proxy.rewrite(config);
     proxy.hang_up();
     wait_for_generation(client, generation);
-}
-
-/// A page of the admin port.
-fn page(admin: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(admin).expect("the admin port");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .expect("an open connection");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
 }
 
 /// Whether `/metrics` has this number of the control thread.
