@@ -25,6 +25,7 @@ pub mod scripts;
 pub mod tenant;
 
 pub mod entry;
+pub mod fleet;
 
 pub mod live;
 

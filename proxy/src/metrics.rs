@@ -82,6 +82,8 @@ metrics! {
     clients_refused: Counter, "Clients refused because of the client limit.";
     proxy_headers: Counter, "Connections that began with a PROXY header, where one is expected.";
     proxy_headers_failed: Counter, "Connections closed because no PROXY header came where one is expected.";
+    moves_told: Counter, "Clients told to connect to another entry, each for its whole group.";
+    clients_retired: Counter, "Clients closed between two requests because they are to connect elsewhere.";
     tls_clients: Gauge, "Clients connected over TLS now.";
     tls_handshaking: Gauge, "Connections that are shaking hands for TLS now.";
     tls_handshakes: Counter, "TLS handshakes that succeeded.";

@@ -71,6 +71,8 @@ pub struct Clients {
     pub(super) now: u64,
     /// When clients are next looked at for having been silent too long.
     next_sweep: u64,
+    /// Clients were told the end, and may be there still.
+    pub(super) has_retired: bool,
     pub(super) metrics: Arc<WorkerMetrics>,
 }
 
@@ -122,6 +124,7 @@ impl Clients {
             marks,
             now: 0,
             next_sweep: 0,
+            has_retired: false,
             metrics,
         }
     }
@@ -222,10 +225,19 @@ impl Clients {
     pub fn sweep(&mut self, now: u64, interval: u64, shared: &Shared) {
         let settings = &shared.process.settings.clients;
         let must_log_in = shared.process.tenants.wants_logins();
-        if now < self.next_sweep || (settings.idle_timeout.is_none() && !must_log_in) {
+        if now < self.next_sweep {
             return;
         }
         self.next_sweep = now + interval;
+        if self.has_retired {
+            self.end_retired(now);
+        }
+        if let Some(age) = settings.max_age {
+            self.retire_old(now, age.as_millis() as u64, settings.age_grace.as_millis() as u64);
+        }
+        if settings.idle_timeout.is_none() && !must_log_in {
+            return;
+        }
         let idle_limit = settings.idle_timeout.map_or(u64::MAX, |limit| limit.as_millis() as u64);
         let login_limit = settings.auth_timeout.as_millis() as u64;
         for client in self.records.iter_mut().map(|(_, client)| client) {

@@ -19,6 +19,7 @@ use crate::backend::lane::LoginId;
 use crate::backend::owner::Reply;
 use crate::cluster::slot_map::Generation;
 use crate::metrics::WorkerMetrics;
+use crate::moment::Moment;
 use crate::permit::Permit;
 use crate::pubsub::subscriptions::Subscriptions;
 use crate::refusal::Refusal;
@@ -112,6 +113,7 @@ impl Patience {
 /// Open ──QUIT, EOF, protocol error──▶ Closing ──all replies written──▶ gone
 ///   ├──logged in at another cluster──▶ Leaving ──▶ Open, in another worker
 ///   ├──the proxy ends──▶ Draining ──what had arrived was read──▶ Closing
+///   ├──it is to connect elsewhere──▶ Retiring ──it closes──▶ gone
 ///   ├──a reload took its login──▶ Revoked ──all replies written──▶ gone
 ///   └──killed, socket error, too slow──▶ Broken ──▶ gone
 /// ```
@@ -127,6 +129,10 @@ pub(super) enum State {
     Closing,
     /// The same, and a blocking command does not wait any longer: nothing is taken from a server for it any more.
     Revoked,
+    /// Nothing was under way when this was decided. The other side is told the end and may still say something, which is
+    /// *never handled*: a client that sends it again elsewhere has it done once. Closed when it closes, or when its
+    /// time is over.
+    Retiring,
     /// To be closed at once.
     Broken,
 }
@@ -309,6 +315,7 @@ impl Client {
                 Ok(count) => {
                     metrics.client_bytes_out.add(count as u64);
                     self.session.door.count_sent(count);
+                    self.session.count_carried(count);
                     self.output.advance(count, spares);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -342,7 +349,7 @@ impl Client {
     /// Whether nothing is left to do but to close the connection.
     pub(super) fn is_over(&self) -> bool {
         match self.state {
-            State::Open | State::Draining => false,
+            State::Open | State::Draining | State::Retiring => false,
             State::Closing | State::Revoked => self.replies.is_empty() && self.output.is_empty(),
             State::Leaving | State::Broken => true,
         }
@@ -381,6 +388,26 @@ impl Client {
         self.rest = None;
         self.stopped = false;
         self.wake();
+    }
+
+    /// No further request is handled, nothing is under way: the other side is told, and what it says before it has heard
+    /// is read and dropped, see [`State::Retiring`].
+    pub(super) fn retire(&mut self, now: u64) {
+        if self.reads_requests() {
+            self.state = State::Retiring;
+            self.session.last_active = Moment::of(now);
+        }
+        self.wake();
+    }
+
+    /// Whether it was told the end so long ago, and has not closed.
+    pub(super) fn is_retired_for(&self, time: u64, now: u64) -> bool {
+        self.state == State::Retiring && self.session.last_active.until(now) > time
+    }
+
+    /// Whether it was told the end.
+    pub(super) fn is_retiring(&self) -> bool {
+        self.state == State::Retiring
     }
 
     /// It may not be here any more: no further request is handled, those under way are answered, a blocking command

@@ -45,7 +45,7 @@ pub(super) fn route(
     }
     let (together, map) = (turn.shared.together, turn.pool.slot_map().clone());
     let place = |slot| together.place(slot, &map);
-    let names = Names::new(&turn.shared.process.node_id.0, client.session.id, client.session.commands);
+    let names = Names::new(&turn.shared.process.node_id.0, client.session.id, client.session.commands());
     let begun = begin(client, cross, spec, request, (place, &names)).map_err(|why| match why {
         Unplanned::Syntax if cross == Cross::AllOrNone => Refusal::WrongArity { name: spec.name.to_string() },
         Unplanned::Syntax => Refusal::Syntax,

@@ -146,7 +146,7 @@ pub fn dispatch(client: &mut Client, request: &Request<'_>, turn: &mut Turn<'_>)
         return flow;
     }
     turn.metrics.commands.add(1);
-    client.session.commands += 1;
+    client.session.count_command();
     client.session.last_active = Moment::of(turn.now);
     if turn.contended {
         turn.shares.handled(client.session.account(), request.frame().len());

@@ -27,6 +27,7 @@ pub mod private;
 
 pub mod local;
 pub mod monitor;
+pub mod moving;
 mod subscribe;
 
 mod answers;

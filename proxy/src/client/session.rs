@@ -10,6 +10,7 @@ use super::limited::Limited;
 use super::transaction::Transaction;
 use crate::backend::lane::{Lane, LoginId, Purpose};
 use crate::cluster::id::ClusterId;
+use crate::entry::group::Named;
 use crate::moment::Moment;
 use crate::resp::protocol::Protocol;
 use crate::tenant::directory::Member;
@@ -44,8 +45,10 @@ pub struct Session {
     pub since: Moment,
     /// When it last sent a request.
     pub last_active: Moment,
-    /// How many requests it sent.
-    pub commands: u64,
+    /// How many requests it sent, see [`Self::commands`].
+    commands: u32,
+    /// Bytes both ways, until somebody looks; see [`super::moving`].
+    pub(super) carried: u32,
     /// The last command's number in the table.
     pub last_command: Option<NonZeroU16>,
 }
@@ -116,10 +119,14 @@ impl Login {
     }
 }
 
-/// See [`Session::names`] and [`Session::limited`].
+/// See [`Session::names`], [`Session::takes_moves`] and [`Session::limited`].
 #[derive(Default, Debug)]
 struct Aside {
+    /// How often the number of requests has begun anew.
+    rounds: u32,
     names: Names,
+    /// How it wants to be told to move, if it does.
+    moves: Option<Named>,
     limited: Option<Box<Limited>>,
 }
 
@@ -163,6 +170,7 @@ impl Session {
             since: Moment::of(now),
             last_active: Moment::of(now),
             commands: 0,
+            carried: 0,
             last_command: None,
         }
     }
@@ -172,6 +180,7 @@ impl Session {
         self.protocol = Protocol::Resp2;
         self.database = 0;
         self.forget_names();
+        self.take_moves(None);
         self.transaction = None;
         self.reply_mode = ReplyMode::On;
     }
@@ -278,9 +287,49 @@ impl Session {
 
     /// Nothing was told.
     pub fn forget_names(&mut self) {
-        let limited = self.limit(None);
-        self.aside = None;
-        self.limit(limited);
+        // The rest is not what it said of itself.
+        if let Some(aside) = &mut self.aside {
+            aside.names = Names::default();
+            if aside.rounds == 0 && aside.moves.is_none() && aside.limited.is_none() {
+                self.aside = None;
+            }
+        }
+    }
+
+    /// It sent one more request.
+    #[inline]
+    pub(super) fn count_command(&mut self) {
+        let (commands, over) = self.commands.overflowing_add(1);
+        self.commands = commands;
+        if over {
+            self.aside.get_or_insert_default().rounds += 1;
+        }
+    }
+
+    /// How many requests it sent.
+    #[must_use]
+    pub fn commands(&self) -> u64 {
+        let rounds = self.aside.as_ref().map_or(0, |aside| aside.rounds);
+        u64::from(rounds) << 32 | u64::from(self.commands)
+    }
+
+    /// So many bytes came from it, or went to it.
+    #[inline]
+    pub(super) fn count_carried(&mut self, bytes: usize) {
+        self.carried = self.carried.saturating_add(bytes as u32);
+    }
+
+    /// How it wants to be told to move to another entry; `None`: it does not.
+    #[must_use]
+    pub fn takes_moves(&self) -> Option<Named> {
+        self.aside.as_ref()?.moves
+    }
+
+    /// From here on it is told so.
+    pub fn take_moves(&mut self, moves: Option<Named>) {
+        if moves.is_some() || self.aside.is_some() {
+            self.aside.get_or_insert_default().moves = moves;
+        }
     }
 
     /// What it costs its tenant; nothing where that has no limits.

@@ -109,6 +109,9 @@ fn poll_client(
     if client.private.is_some() {
         drive::poll(client, turn, scratch, cx);
     }
+    if client.state == State::Retiring && poll_retired(client, scratch, cx).is_ready() {
+        client.state = State::Broken;
+    }
     if matches!(client.state, State::Closing | State::Revoked)
         && let Poll::Ready(Err(_)) = poll_discard(client, scratch, cx)
     {
@@ -128,6 +131,7 @@ fn poll_stuck(client: &mut Client, turn: &mut Turn<'_>, cx: &mut Context<'_>) ->
         let count = ready!(Pin::new(&mut client.stream).poll_write(cx, client.output.unsent(&[])))?;
         turn.metrics.client_bytes_out.add(count as u64);
         client.session.door.count_sent(count);
+        client.session.count_carried(count);
         if client.is_limited {
             client.tell_tenant(count);
         }
@@ -174,6 +178,7 @@ fn poll_requests(
         turn.metrics.client_reads.add(1);
         turn.metrics.client_bytes_in.add(count as u64);
         client.session.door.count_received(count);
+        client.session.count_carried(count);
         if count == 0 {
             // The client may have shut down its sending side only: what it asked is still answered.
             client.close_after_replies();
@@ -442,6 +447,22 @@ fn may_go_on(client: &mut Client, turn: &Turn<'_>) -> bool {
         client.congested = true;
     }
     client.has_room(&turn.shared.marks)
+}
+
+/// Tells the other side the end, and drops what it says until it has heard. Ready when that is over.
+#[cold]
+fn poll_retired(client: &mut Client, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<()> {
+    if Pin::new(&mut client.stream).poll_shutdown(cx).is_pending() {
+        return Poll::Pending;
+    }
+    for _ in 0..READS_PER_TURN {
+        match ready!(poll_unread(client, scratch, cx)) {
+            Ok(count) if count > 0 => {}
+            _ => return Poll::Ready(()),
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// Reads and drops what a client sends that is being closed, so that the kernel doesn't answer with a reset

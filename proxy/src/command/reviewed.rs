@@ -297,7 +297,7 @@ const SERVED: &[(Asks, Tells, &[&str])] = &[
         &[
             "acl|whoami", "auth", "client", "client|caching", "client|capa", "client|getname",
             "client|getredir", "client|help", "client|id", "client|info", "client|kill", "client|list",
-            "client|no-evict", "client|no-touch", "client|reply", "client|setinfo", "client|setname",
+            "client|maint_notifications", "client|no-evict", "client|no-touch", "client|reply", "client|setinfo", "client|setname",
             "client|unblock", "cluster", "cluster|help", "cluster|info", "cluster|links", "cluster|myid",
             "cluster|myshardid", "cluster|nodes", "cluster|replicas", "cluster|shards", "cluster|slaves",
             "cluster|slots", "command", "command|count", "command|getkeys", "command|help", "command|info",

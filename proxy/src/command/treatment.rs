@@ -207,6 +207,7 @@ const REVIEWED: &[(Treatment, &[&str])] = &[
             "client|info",
             "client|kill",
             "client|list",
+            "client|maint_notifications",
             "client|no-evict",
             "client|no-touch",
             "client|reply",

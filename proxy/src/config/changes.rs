@@ -51,6 +51,8 @@ rows! {
     "clients.max_clients": Now, clients.max_clients;
     "clients.backlog": Later, clients.backlog;
     "clients.idle_timeout": Now, clients.idle_timeout;
+    "clients.max_age": Now, clients.max_age;
+    "clients.age_grace": Now, clients.age_grace;
     "clients.auth_timeout": Now, clients.auth_timeout;
     "clients.keepalive": Later, clients.keepalive;
     "clients.tcp_user_timeout": Later, clients.tcp_user_timeout;

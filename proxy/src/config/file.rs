@@ -118,6 +118,12 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("clients.idle_timeout", |file, item| {
         put(&mut file.clients.idle_timeout, item.or_off(|item| item.duration(SECOND..=365 * DAY)));
     }),
+    row("clients.max_age", |file, item| {
+        put(&mut file.clients.max_age, item.or_off(|item| item.duration(SECOND..=365 * DAY)));
+    }),
+    row("clients.age_grace", |file, item| {
+        put(&mut file.clients.age_grace, item.duration(Duration::ZERO..=DAY));
+    }),
     row("clients.auth_timeout", |file, item| {
         put(&mut file.clients.auth_timeout, item.duration(100 * MS..=HOUR));
     }),

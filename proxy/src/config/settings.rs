@@ -63,6 +63,10 @@ pub struct ClientSettings {
     pub backlog: u32,
     /// Close a client that sent nothing for this long; `None` never.
     pub idle_timeout: Option<Duration>,
+    /// How old a connection may become, a fifth more or less, before it is closed between two requests.
+    pub max_age: Option<Duration>,
+    /// How much longer those may stay that are in a transaction, blocked or listening.
+    pub age_grace: Duration,
     /// Close a client that has not authenticated for this long, where users are set.
     pub auth_timeout: Duration,
     /// Idle time before TCP keepalive probes; `None` turns them off.
@@ -286,6 +290,8 @@ impl Default for ClientSettings {
             // Twice the servers' 511: a fleet's clients come back all at once. The kernel caps it at somaxconn.
             backlog: 1_024,
             idle_timeout: None,
+            max_age: None,
+            age_grace: Duration::from_secs(300),
             auth_timeout: Duration::from_secs(10),
             // The servers' own `tcp-keepalive`.
             keepalive: Some(Duration::from_secs(300)),

@@ -3,18 +3,19 @@
 //! moved.
 
 pub mod board;
+pub mod choice;
 pub mod controller;
 #[cfg(test)]
 mod fixtures;
+pub mod group;
 pub mod header;
 pub mod health;
 pub mod merge;
+pub mod mover;
+pub mod pace;
 pub mod plan;
-mod probe;
 pub mod rates;
 mod relief;
 pub mod report;
 pub mod roster;
-mod store;
-pub(crate) mod task;
 pub mod traffic;

@@ -9,17 +9,27 @@ use tokio::runtime::Handle;
 use crate::backend::connect::Connector;
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
-use crate::entry::task;
+use crate::fleet::{moving, planning};
 use crate::latest::Latest;
+use crate::worker::message::WorkerHandle;
 
 /// Begins to measure entries and to plan; it waits until the settings have a fleet.
-pub(super) fn start(latest: &Latest, resolver: &Arc<Resolver>, drain: &Drain, control: &Handle) {
+pub(super) fn start(
+    latest: &Latest,
+    resolver: &Arc<Resolver>,
+    drain: &Drain,
+    workers: &[Arc<[WorkerHandle]>],
+    control: &Handle,
+) {
     let home = latest.home();
     let connector =
         Arc::new(Connector::new(home.cluster.clone(), resolver.clone(), home.dialer.clone(), Arc::default()));
-    let planning = task::Loop::new(latest.clone(), drain.clone(), connector.clone(), home.topology.clone());
+    let planning =
+        planning::Loop::new(latest.clone(), drain.clone(), connector.clone(), home.topology.clone());
     control.spawn(planning.run());
     control.spawn(follow(latest.clone(), connector));
+    let workers = workers.iter().flat_map(|workers| workers.iter()).cloned().collect();
+    control.spawn(moving::run(latest.clone(), workers));
 }
 
 /// Passwords change while the proxy runs.

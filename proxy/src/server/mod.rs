@@ -85,7 +85,7 @@ pub fn run_with(
         drain: drain.clone(),
         status: status.clone(),
     };
-    entries::start(&latest, &resolver, &drain, control.handle());
+    entries::start(&latest, &resolver, &drain, &threads.workers, control.handle());
     let ports = Arc::new(Mutex::new(Ports::new(serving, bound)));
     on_started(&Started { clients, shared: latest.home() });
     let reloading = {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::client::local::list::Filter;
 use crate::client::local::pubsub::{Counted, Topics};
 use crate::client::monitor::Said;
+use crate::entry::group::Group;
 use crate::permit::Permit;
 
 /// How others reach a worker.
@@ -32,6 +33,14 @@ pub enum Message {
     Feed(Arc<Said>),
     /// Close the monitors: something too long to be shown was said.
     CloseMonitors,
+    /// Say who came by these entries, and what they carried since this was asked last.
+    Groups(Arc<[Arc<str>]>, oneshot::Sender<Vec<Group>>),
+    /// Tell this client (its key and generation) to connect elsewhere, in these words.
+    Move(u32, u32, Vec<u8>),
+    /// Close so many clients at rest that came by this entry and can't be told.
+    Retire(Arc<str>, usize),
+    /// Tell everybody who can be told, in these words, that the proxy is about to end.
+    MoveAll(Arc<[u8]>),
     /// Close each client behind its replies; end when none is left, or after this time.
     Drain(Duration),
 }

@@ -170,6 +170,15 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
                 worker.settle();
             }
             Some(Message::CloseMonitors) => worker.clients.close_monitors(),
+            Some(Message::Groups(entries, reply)) => drop(reply.send(worker.clients.groups(&entries))),
+            Some(Message::Move(key, generation, push)) => {
+                worker.clients.tell_move(key, generation, &push);
+            }
+            Some(Message::Retire(entry, most)) => {
+                let now = worker.now();
+                worker.clients.retire(&entry, most, now);
+            }
+            Some(Message::MoveAll(push)) => worker.clients.tell_all(&push),
             Some(Message::Drain(grace)) => {
                 drain_until = Some(Instant::now() + grace);
                 worker.drains = true;

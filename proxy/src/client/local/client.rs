@@ -1,6 +1,7 @@
 //! CLIENT and its subcommands: they speak of the proxy's clients, in the proxy's ids.
 
 use super::super::dispatch::Turn;
+use super::super::moving;
 use super::super::session::{ReplyMode, Session};
 use super::list::{self, Filter, Status};
 use super::{Answer, Ask};
@@ -51,6 +52,10 @@ pub(super) fn answer(
             writer.simple("OK");
         }
         "client|capa" => writer.simple("OK"),
+        "client|maint_notifications" => {
+            moving::set(session, request)?;
+            writer.simple("OK");
+        }
         "client|unblock" => {
             let id = request.arg(2).and_then(parse_number).ok_or(Refusal::NotAnInteger)?;
             let reason = request.arg(3).unwrap_or(b"timeout");
@@ -141,6 +146,9 @@ fn write_help(writer: &mut ReplyWriter<'_>) {
         "    Kill connections. Options are: ADDR, LADDR, ID, USER, TYPE, SKIPME, MAXAGE.",
         "LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB)] [ID <id> [<id> ...]]",
         "    Return information about client connections of this proxy.",
+        "MAINT_NOTIFICATIONS (ON [MOVING-ENDPOINT-TYPE <type>]|OFF)",
+        "    Be told with the push MOVING when to connect elsewhere. Needs RESP3. Types: INTERNAL-IP, EXTERNAL-IP,",
+        "    INTERNAL-FQDN, EXTERNAL-FQDN, NONE.",
         "NO-EVICT (ON|OFF)",
         "    Accepted, without effect.",
         "NO-TOUCH (ON|OFF)",

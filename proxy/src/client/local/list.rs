@@ -183,7 +183,7 @@ pub fn line(session: &Session, status: &Status, commands: &Table, now: u64, outp
         status.counts.shards,
         status.watched,
         output_bytes,
-        session.commands,
+        session.commands(),
         commands.name_of(session.last_command),
         session.login().user_name(),
         session.protocol.number(),

@@ -112,7 +112,7 @@ fn ask(client: &mut Client, slot: Slot, shape: Shape, frame: &[u8], turn: &mut T
 /// streams, all of which are told that have something.
 fn plan(client: &mut Client, turn: &Turn<'_>) -> Option<Begun> {
     let protocol = client.session.protocol;
-    let names = Names::new(&turn.shared.process.node_id.0, client.session.id, client.session.commands);
+    let names = Names::new(&turn.shared.process.node_id.0, client.session.id, client.session.commands());
     let job = client.job_mut()?;
     let moved =
         job.search_mut()?.groups.first().filter(|group| group.moves).map(|group| group.twin.frame.clone());

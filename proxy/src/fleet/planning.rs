@@ -9,22 +9,22 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::controller;
-use super::plan::Plan;
 use super::probe::Probes;
-use super::rates::Rates;
-use super::report::Report;
-use super::roster::Roster;
 use super::store::{Store, StoreError};
 use crate::backend::connect::Connector;
 use crate::cluster::published::Topology;
 use crate::config::fleet::FleetSettings;
 use crate::drain::Drain;
+use crate::entry::controller;
+use crate::entry::plan::Plan;
+use crate::entry::rates::Rates;
+use crate::entry::report::Report;
+use crate::entry::roster::Roster;
 use crate::latest::Latest;
 use crate::process::Process;
 
 /// What the loop needs of the rest of the proxy.
-pub(crate) struct Loop {
+pub struct Loop {
     latest: Latest,
     drain: Drain,
     store: Store,
@@ -45,12 +45,7 @@ const LIMIT: Duration = Duration::from_millis(700);
 
 impl Loop {
     /// Reports go to the node of `topology` that `connector` reaches.
-    pub(crate) fn new(
-        latest: Latest,
-        drain: Drain,
-        connector: Arc<Connector>,
-        topology: Arc<Topology>,
-    ) -> Self {
+    pub fn new(latest: Latest, drain: Drain, connector: Arc<Connector>, topology: Arc<Topology>) -> Self {
         Self {
             latest,
             drain,
@@ -64,7 +59,7 @@ impl Loop {
     }
 
     /// Goes on for ever; without a fleet in the settings it waits for one.
-    pub(crate) async fn run(mut self) {
+    pub async fn run(mut self) {
         let mut generations = self.latest.watch();
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

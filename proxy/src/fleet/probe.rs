@@ -21,9 +21,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
-use super::health::Tries;
-use super::report::Health;
 use crate::config::fleet::{EntrySettings, FleetSettings};
+use crate::entry::health::Tries;
+use crate::entry::report::Health;
 
 /// One running task for each entry.
 #[derive(Default)]

@@ -9,13 +9,13 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::roster::MOST_PROXIES;
 use crate::backend::connect::{ConnectError, Connector};
 use crate::backend::lane::Lane;
 use crate::cluster::link::{Link, LinkError};
 use crate::cluster::published::Topology;
 use crate::cluster::slot::Slot;
 use crate::cluster::slot_map::Endpoint;
+use crate::entry::roster::MOST_PROXIES;
 use crate::resp::command::append;
 use crate::resp::value::{Value, ValueError};
 use crate::stream::Stream;

@@ -1,0 +1,8 @@
+//! What a fleet's proxy does beside serving clients, on the control thread: it tries entries, exchanges reports, plans, and
+//! moves clients. What is decided stands in [`crate::entry`].
+
+pub mod moving;
+pub mod planning;
+
+mod probe;
+mod store;
