@@ -36,6 +36,7 @@ pub mod fake;
 
 pub mod load;
 
+pub mod member;
 pub mod page;
 pub mod play;
 

@@ -1,74 +1,13 @@
 //! Entries: which one a client came by, what each carries, what proxies tell each other of them, and the plan.
 
-use std::time::Duration;
-
 use slotway_tests::cluster::Cluster;
+use slotway_tests::member::{Member, SOON, entries, fleet};
 use slotway_tests::page::{number, page};
 use slotway_tests::poll::eventually;
 use slotway_tests::ports::Port;
-use slotway_tests::proxy::{Options, Proxy};
+use slotway_tests::proxy::Options;
 use slotway_tests::raw::Raw;
 use slotway_tests::server::Server;
-
-const SOON: Duration = Duration::from_secs(10);
-
-/// A proxy of a fleet whose entries `a` and `b` are addresses of this machine.
-struct Member {
-    proxy: Proxy,
-    admin: String,
-    _admin: Port,
-}
-
-/// The addresses of the entries; the proxy itself stands behind them.
-fn entries(port: u16) -> [String; 2] {
-    ["127.0.0.11", "127.0.0.12"].map(|host| format!("{host}:{port}"))
-}
-
-/// The settings of a fleet with these listening addresses of `a` and `b`, and more of each.
-fn fleet(port: u16, listen: [&str; 2], more: [&str; 2], admin: &str) -> String {
-    let entry = |id: &str, address: &str, listen: &str, more: &str| {
-        let listen = if listen.is_empty() { String::new() } else { format!("listen = [\"{listen}\"]\n") };
-        format!(
-            "[[fleet.entries]]\nid = \"{id}\"\naddresses = [\"{address}\"]\ncap = \"100Mbit\"\n{listen}{more}\n"
-        )
-    };
-    format!(
-        "admin = \"{admin}\"\n[fleet]\nname = \"redis.test\"\nport = {port}\n{}{}",
-        entry("a", "127.0.0.11", listen[0], more[0]),
-        entry("b", "127.0.0.12", listen[1], more[1])
-    )
-}
-
-impl Member {
-    /// One that listens at both entries.
-    fn start(options: Options, port: u16) -> Self {
-        let [a, b] = entries(port);
-        Self::with(options, |admin| fleet(port, [&a, &b], [""; 2], admin))
-    }
-
-    fn with(options: Options, settings: impl Fn(&str) -> String) -> Self {
-        let port = Port::lease();
-        let admin = format!("127.0.0.1:{}", port.number());
-        let proxy = options.config(&settings(&admin)).start();
-        Self { proxy, admin, _admin: port }
-    }
-
-    /// The line of `/entries` that speaks of an entry.
-    fn line(&self, entry: &str) -> Option<String> {
-        let page = page(&self.admin, "/entries");
-        page.lines().find(|line| line.starts_with(&format!("{entry}: "))).map(str::to_owned)
-    }
-
-    #[track_caller]
-    fn wait_for(&self, entry: &str, words: &str) {
-        let what = format!("{words:?} of the entry {entry}");
-        eventually(&what, SOON, || self.line(entry).filter(|line| line.contains(words)).map(drop));
-    }
-
-    fn own(&self, entry: &str, name: &str) -> u64 {
-        number(&self.admin, &format!("slotway_entry_{name}{{entry=\"{entry}\"}}")).unwrap_or_default()
-    }
-}
 
 #[test]
 fn bytes_and_connections_are_counted_by_the_entry_they_came_by() {
@@ -196,10 +135,7 @@ fn an_entry_that_leads_nowhere_or_is_to_be_left_gets_nobody() {
     let member = Member::start(Options::standalone(&format!("redis://{}", server.addr())), port.number());
     member.wait_for("a", "weight 1000, up");
     member.wait_for("b", "weight 1000, up");
-    let reload = |listen, more| {
-        member.proxy.rewrite(&fleet(port.number(), listen, more, &member.admin));
-        member.proxy.hang_up();
-    };
+    let reload = |listen, more| member.reload(&fleet(port.number(), listen, more, &member.admin));
     reload([&a, &b], ["drain = true", ""]);
     member.wait_for("a", "weight 0, up, drain");
     reload([&a, &b], ["", ""]);
