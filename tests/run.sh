@@ -13,6 +13,8 @@ step() { printf '\n== %s\n' "$*"; }
 
 missing() { ! command -v "$1" >/dev/null; }
 
+missing_server() { missing "$1" && [ ! -x "/usr/sbin/$1" ]; } # a user's PATH has no /usr/sbin
+
 # shellcheck source=deploy/install.sh
 . deploy/install.sh
 
@@ -27,6 +29,16 @@ install_packages() {
     elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         wanted+=(python3-venv)
     fi
+    # Name servers, resolvers and balancers, whose examples are in deploy/.
+    missing named-checkconf && wanted+=(bind9 bind9-utils)
+    missing nsupdate && wanted+=(bind9-dnsutils)
+    missing_server knotd && wanted+=(knot)
+    missing_server pdns_server && wanted+=(pdns-server pdns-backend-bind pdns-backend-sqlite3)
+    missing sqlite3 && wanted+=(sqlite3)
+    missing_server gdnsd && wanted+=(gdnsd)
+    missing_server unbound-checkconf && wanted+=(unbound)
+    missing_server dnsmasq && wanted+=(dnsmasq-base)
+    missing_server haproxy && wanted+=(haproxy)
     [ ${#wanted[@]} = 0 ] && return
     step "install ${wanted[*]}"
     as_root apt-get update -q

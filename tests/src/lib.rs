@@ -44,6 +44,8 @@ pub mod storm;
 
 pub mod installed;
 
+pub mod tool;
+
 pub mod mark;
 
 pub mod generate;
