@@ -9,6 +9,9 @@
 {{- range $key := list "name" "port" "entries" "proxy_protocol" -}}
 {{- if hasKey (default (dict) $settings.fleet) $key -}}{{- fail (printf "settings.fleet.%s can't be given: see fleet" $key) -}}{{- end -}}
 {{- end -}}
+{{- if and (default (dict) $settings.fleet).rfc2136 (ne $values.externalDNS.mode "off") -}}
+{{- fail "settings.fleet.rfc2136 and externalDNS.mode would both write the same name" -}}
+{{- end -}}
 {{- if not (or $cluster.seeds $cluster.standalone $cluster.shards $settings.clusters) -}}
 {{- fail "settings.cluster must have seeds, standalone or shards: what stands behind the proxies" -}}
 {{- end -}}
