@@ -34,47 +34,29 @@ fn zones_are_right() {
 
 #[test]
 fn bind_is_updated_with_the_key_and_only_where_it_may() {
-    let (Some(named), Some(check)) = (tool("named"), tool("named-checkconf")) else { return };
     let dir = Dir::new("bind");
     let port = free_port();
-    let folder = dir.path().to_str().expect("a name");
-    let listen = format!("port {} {{ {HOST}; }}", port);
-    let changes = [
-        ("/etc/bind", folder),
-        ("/var/lib/bind", folder),
-        ("/var/cache/bind", folder),
-        ("/run/named", folder),
-        // The command channel's port is not ours to take.
-        ("options {", "controls { };\noptions {"),
-        ("listen-on port 53 { any; }", &format!("listen-on {listen}")),
-        ("listen-on-v6 port 53 { any; }", "listen-on-v6 { none; }"),
-        ("198.51.100.53", "127.0.0.1"),
-    ];
-    let config = dir.path().join("named.conf");
-    adapt("deploy/dns/bind/named.conf", &config, &changes);
-    let zone = dir.path().join("redis.example.com.zone");
-    adapt("deploy/dns/zones/redis.example.com.zone", &zone, &[]);
-    let key = dir.path().join("slotway.key");
-    fs::write(&key, key_of_bind(SECRET)).expect("a key");
-    let config = config.to_str().expect("a name");
-    let said = run(&check, ["-z", config]).output();
-    assert!(said.contains("zone redis.example.com/IN: loaded serial 1"), "{said}");
-
-    let log = dir.path().join("log");
-    let mut command = Command::new(named);
-    let server = Process::start(command.args(["-g", "-n", "1", "-c", config]), &log);
+    let Some(server) = bind(&dir, "named.conf", port, &[("198.51.100.53", HOST)]) else { return };
     let authority = Authority::new(port, &dir, &server);
     authority.is_updated();
     authority.keeps_the_rest();
 }
 
 #[test]
-fn a_second_bind_copies_the_zone() {
-    let Some(check) = tool("named-checkconf") else { return };
-    let dir = Dir::new("bind-second");
-    let config = dir.path().join("named.conf");
-    adapt("deploy/dns/bind/secondary.conf", &config, &[]);
-    let _ = run(&check, [config]).output();
+fn a_second_bind_follows_the_first() {
+    let (dir, second_dir) = (Dir::new("bind"), Dir::new("bind-second"));
+    let (port, second_port) = (free_port(), free_port());
+    let notify = format!("also-notify {{ {HOST} port {second_port}; }}");
+    let changes = [("also-notify { 198.51.100.53; }", notify.as_str()), ("198.51.100.53", HOST)];
+    let Some(server) = bind(&dir, "named.conf", port, &changes) else { return };
+    let authority = Authority::new(port, &dir, &server);
+    let primary = format!("primaries {{ {HOST} port {port}; }}");
+    let changes = [("primaries { 192.0.2.53; }", primary.as_str()), ("192.0.2.53", HOST)];
+    let Some(second) = bind(&second_dir, "secondary.conf", second_port, &changes) else { return };
+    let second = Authority::new(second_port, &second_dir, &second);
+    assert_eq!(second.ask("A").len(), 4);
+    authority.update(SECRET, &format!("update delete {SERVICE}. A 192.0.2.10")).expect("it may");
+    eventually("the change", WITHIN, || (second.ask("A").len() == 3).then_some(()));
 }
 
 #[test]
@@ -251,6 +233,33 @@ fn all_files_speak_of_the_same_entries() {
         let found: BTreeSet<String> = found.filter(|word| word != "::").collect();
         assert_eq!(found, addresses(&expected), "{file}");
     }
+}
+
+/// BIND with one of the examples in `deploy/dns/bind`, in a folder of its own.
+fn bind(dir: &Dir, example: &str, port: u16, changes: &[(&str, &str)]) -> Option<Process> {
+    let (named, check) = (tool("named")?, tool("named-checkconf")?);
+    let folder = dir.path().to_str().expect("a name");
+    let listen = format!("listen-on port {port} {{ {HOST}; }}");
+    let here = [
+        ("/var/cache/bind", folder),
+        ("/run/named", folder),
+        // The command channel's port is not ours to take.
+        ("options {", "controls { };\noptions {"),
+        ("listen-on port 53 { any; }", listen.as_str()),
+        ("listen-on-v6 port 53 { any; }", "listen-on-v6 { none; }"),
+    ];
+    let of_primary = [("/etc/bind", folder), ("/var/lib/bind", folder)];
+    let of_primary = if example == "named.conf" { &of_primary[..] } else { &[] };
+    let config = dir.path().join("named.conf");
+    adapt(&format!("deploy/dns/bind/{example}"), &config, &[&here, of_primary, changes].concat());
+    if example == "named.conf" {
+        adapt("deploy/dns/zones/redis.example.com.zone", &dir.path().join("redis.example.com.zone"), &[]);
+        fs::write(dir.path().join("slotway.key"), key_of_bind(SECRET)).expect("a key");
+    }
+    let config = config.to_str().expect("a name");
+    let _ = run(&check, ["-z", config]).output();
+    let mut command = Command::new(named);
+    Some(Process::start(command.args(["-g", "-n", "1", "-c", config]), &dir.path().join("log")))
 }
 
 /// A name server that runs with one of the examples.

@@ -26,8 +26,9 @@ if [ $# -ge 2 ]; then util import-tsig-key slotway hmac-sha256 "$2"; else util g
 # nothing in it that may not be lost, and its parent is elsewhere.
 util set-meta "$zone" ALLOW-DNSUPDATE-FROM 0.0.0.0/0 ::/0
 util set-meta "$zone" TSIG-ALLOW-DNSUPDATE slotway
-# The serial goes up with each update, so that ns2 copies it.
+# The serial goes up with each update, and ns2 is told at once, so that it copies it.
 util set-meta "$zone" SOA-EDIT-DNSUPDATE INCREASE
+util set-meta "$zone" NOTIFY-DNSUPDATE 1
 
 chown --reference="$config" "$database" 2>/dev/null || :
 if id pdns >/dev/null 2>&1; then chown pdns: "$database"; fi
