@@ -12,9 +12,13 @@ use std::thread;
 use std::time::Duration;
 
 use slotway_tests::dir::Dir;
+use slotway_tests::page::{number, page};
 use slotway_tests::poll::eventually;
 use slotway_tests::ports::Port;
 use slotway_tests::process::Process;
+use slotway_tests::proxy::{Options, binary};
+use slotway_tests::raw::Raw;
+use slotway_tests::server::Server;
 use slotway_tests::tool::{adapt, run, source, source_path, tool};
 
 const SERVICE: &str = "redis.example.com";
@@ -207,6 +211,70 @@ fn resolvers_and_balancers_read_their_files() {
 }
 
 #[test]
+fn the_proxy_reads_the_settings_of_the_fleet() {
+    let file = source_path("deploy/fleet.example.toml");
+    let _ = run(&binary(), ["check", file.to_str().expect("a name")]).output();
+}
+
+#[test]
+fn haproxy_leads_to_a_proxy_that_serves_and_says_which_entry_it_is() {
+    let Some(haproxy) = tool("haproxy") else { return };
+    let (server, dir) = (Server::start(), Dir::new("haproxy"));
+    let [entry, own, admin, stats] = [(); 4].map(|()| Port::lease());
+    let [entry_at, own_at] =
+        [("127.0.0.11", &entry), (HOST, &own)].map(|(host, port)| format!("{host}:{}", port.number()));
+    let admin_at = format!("{HOST}:{}", admin.number());
+    let folder = dir.path().to_str().expect("a name");
+    let config = dir.path().join("haproxy.cfg");
+    let changes = [
+        ("maxconn 100000", "maxconn 200"),
+        ("maxconn 50000", "maxconn 100"),
+        ("192.0.2.10:6379", entry_at.as_str()),
+        ("bind [2001:db8:0:6379::a]:6379", ""),
+        ("10.0.0.11:6379", &own_at),
+        // Nobody is there: neither a proxy nor one who says that it is ready.
+        ("10.0.0.12:6379", "127.0.0.2:1"),
+        ("port 9121", &format!("port {}", admin.number())),
+        ("/run/haproxy", folder),
+        ("127.0.0.1:8404", &format!("{HOST}:{}", stats.number())),
+    ];
+    adapt("deploy/haproxy/haproxy.cfg", &config, &changes);
+    let seeds = r#"seeds = ["redis://10.0.0.21:6379", "redis://10.0.0.22:6379", "redis://10.0.0.23:6379"]"#;
+    let settings = dir.path().join("fleet.toml");
+    let changes = [
+        (r#"listen = ["0.0.0.0:6379", "0.0.0.0:6380"]"#, ""),
+        ("0.0.0.0:9121", admin_at.as_str()),
+        (seeds, &format!("standalone = \"redis://{}\"", server.addr())),
+        ("port = 6379", &format!("port = {}", entry.number())),
+        (r#"proxy_protocol = ["0.0.0.0:6379"]"#, &format!("proxy_protocol = [\"{own_at}\"]")),
+        (r#""192.0.2.10", "2001:db8:0:6379::a""#, r#""127.0.0.11""#),
+        // Here nobody answers at once.
+        (r#""192.0.2.20", "2001:db8:0:6379::b""#, r#""127.0.0.12""#),
+        (r#""198.51.100.10", "2001:db8:0:6379::c""#, r#""127.0.0.13""#),
+        (r#""198.51.100.20", "2001:db8:0:6379::d""#, r#""127.0.0.14""#),
+    ];
+    adapt("deploy/fleet.example.toml", &settings, &changes);
+    let settings = fs::read_to_string(settings).expect("the settings");
+    let _proxy = Options::default().flag("--listen", &own_at).config(&settings).start();
+
+    let mut command = Command::new(haproxy);
+    let balancer = Process::start(command.arg("-db").arg("-f").arg(config), &dir.path().join("log"));
+    let connected = eventually("HAProxy", WITHIN, || std::net::TcpStream::connect(&entry_at).ok());
+    drop(connected);
+    let mut clients: Vec<Raw> = (0..20).map(|_| Raw::connect(&entry_at)).collect();
+    for client in &mut clients {
+        assert_eq!(client.cmd("PING").text(), "PONG", "{}", balancer.log_tail());
+    }
+    let counted = || number(&admin_at, "slotway_entry_connections{entry=\"a\"}").filter(|it| *it == 20);
+    eventually("all are clients of the entry a", WITHIN, counted);
+    eventually("that is known of the entries", WITHIN, || {
+        let entries = page(&admin_at, "/entries");
+        let of = |id: &str| entries.lines().find(|line| line.starts_with(&format!("{id}: ")));
+        (of("a")?.contains(" up,") && of("b")?.contains(" down,")).then_some(())
+    });
+}
+
+#[test]
 fn all_files_speak_of_the_same_entries() {
     let expected = [
         "192.0.2.10",
@@ -224,6 +292,7 @@ fn all_files_speak_of_the_same_entries() {
         "deploy/dns/gdnsd/zones/redis.example.com",
         "deploy/dns/gdnsd/config",
         "deploy/dns/coredns/redis.example.com.weights",
+        "deploy/fleet.example.toml",
     ] {
         let text = source(file);
         let words = text.lines().filter(|line| !line.starts_with([';', '#']));
