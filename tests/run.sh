@@ -11,9 +11,8 @@ log=$target/tests.log
 
 step() { printf '\n== %s\n' "$*"; }
 
-missing() { ! command -v "$1" >/dev/null; }
-
-missing_server() { missing "$1" && [ ! -x "/usr/sbin/$1" ]; } # a user's PATH has no /usr/sbin
+# Servers are in /usr/sbin, which is not in everybody's PATH.
+missing() { ! PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 
 # shellcheck source=deploy/install.sh
 . deploy/install.sh
@@ -32,13 +31,13 @@ install_packages() {
     # Name servers, resolvers and balancers, whose examples are in deploy/.
     missing named-checkconf && wanted+=(bind9 bind9-utils)
     missing nsupdate && wanted+=(bind9-dnsutils)
-    missing_server knotd && wanted+=(knot)
-    missing_server pdns_server && wanted+=(pdns-server pdns-backend-bind pdns-backend-sqlite3)
+    missing knotd && wanted+=(knot)
+    missing pdns_server && wanted+=(pdns-server pdns-backend-bind pdns-backend-sqlite3)
     missing sqlite3 && wanted+=(sqlite3)
-    missing_server gdnsd && wanted+=(gdnsd)
-    missing_server unbound-checkconf && wanted+=(unbound)
-    missing_server dnsmasq && wanted+=(dnsmasq-base)
-    missing_server haproxy && wanted+=(haproxy)
+    missing gdnsd && wanted+=(gdnsd)
+    missing unbound-checkconf && wanted+=(unbound)
+    missing dnsmasq && wanted+=(dnsmasq-base)
+    missing haproxy && wanted+=(haproxy)
     [ ${#wanted[@]} = 0 ] && return
     step "install ${wanted[*]}"
     as_root apt-get update -q

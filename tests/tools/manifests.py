@@ -132,7 +132,10 @@ def together(documents, settings):
         let_in = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
         if let_in != ports.keys():
             yield f"NetworkPolicy: {let_in} are let in, ports are {ports}"
-    entries = [it for it in of("Service") if it["spec"].get("type") == "LoadBalancer"]
+    is_entry = lambda service: service["metadata"]["labels"].get("app.kubernetes.io/component") == "entry"
+    entries = [it for it in of("Service") if is_entry(it)]
+    if not entries or {it["spec"].get("type") for it in entries} != {"LoadBalancer"}:
+        yield "no entries, or one that is no LoadBalancer"
     outside = {port["port"] for service in entries for port in service["spec"]["ports"]}
     if len(outside) != 1:
         yield f"entries have different ports: {outside}"
@@ -178,7 +181,8 @@ def selectors(documents):
 
 def listened_ports(settings):
     addresses = [settings["admin"]]
-    for section in (settings, settings.get("tls", {}), *settings.get("fleet", {}).get("entries", [])):
+    entries, tenants = settings.get("fleet", {}).get("entries", []), settings.get("tenants", [])
+    for section in (settings, settings.get("tls", {}), *entries, *tenants):
         if section.get("listen", "off") != "off":
             addresses += section["listen"]
     return {int(address.rpartition(":")[2]) for address in addresses}

@@ -75,6 +75,10 @@
 {{- if has (int $port) $ports -}}{{- fail (printf "ports: %d stands more than once" (int $port)) -}}{{- end -}}
 {{- $ports = append $ports (int $port) -}}
 {{- end -}}
+{{- range .Values.extraPorts -}}
+{{- if and (has (int .containerPort) $ports) (ne (default "TCP" .protocol) "UDP") -}}{{- fail (printf "extraPorts: containerPort %d stands more than once" (int .containerPort)) -}}{{- end -}}
+{{- $ports = append $ports (int .containerPort) -}}
+{{- end -}}
 {{- $ids := list -}}
 {{- $headers := list -}}
 {{- range $fleet.entries -}}
