@@ -26,6 +26,7 @@ pub mod tenant;
 
 pub mod entry;
 pub mod fleet;
+pub mod responder;
 
 pub mod live;
 

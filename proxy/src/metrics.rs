@@ -84,6 +84,12 @@ metrics! {
     proxy_headers_failed: Counter, "Connections closed because no PROXY header came where one is expected.";
     moves_told: Counter, "Clients told to connect to another entry, each for its whole group.";
     clients_retired: Counter, "Clients closed between two requests because they are to connect elsewhere.";
+    dns_queries: Counter, "DNS queries that came to the responder.";
+    dns_answers: Counter, "DNS queries answered.";
+    dns_errors: Counter, "DNS answers with an error code.";
+    dns_truncated: Counter, "DNS answers that say to ask by TCP.";
+    dns_limited: Counter, "DNS queries above the rate of their network.";
+    dns_tcp: Counter, "DNS connections by TCP.";
     tls_clients: Gauge, "Clients connected over TLS now.";
     tls_handshaking: Gauge, "Connections that are shaking hands for TLS now.";
     tls_handshakes: Counter, "TLS handshakes that succeeded.";

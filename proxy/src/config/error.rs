@@ -159,6 +159,14 @@ pub enum ConfigError {
         /// Which entry: `fleet.entries[1]`.
         key: String,
     },
+    /// A name server has to be called something.
+    #[error("{place}: {key} has no name")]
+    NameServer {
+        /// Where it is written.
+        place: Place,
+        /// Which one: `fleet.responder.nameservers[0]`.
+        key: String,
+    },
     /// What keys of a fleet do not agree on.
     #[error("fleet: {wrong}")]
     Fleet {
@@ -362,6 +370,7 @@ impl ConfigError {
             | Self::Passwords { place, .. }
             | Self::TenantName { place, .. }
             | Self::Entry { place, .. }
+            | Self::NameServer { place, .. }
             | Self::ClusterName { place, .. }
             | Self::NoNamespace { place, .. }
             | Self::BackendUser { place, .. }

@@ -1,6 +1,7 @@
 //! The section `[fleet]`: the balancers that clients come through, the name they are found by, and how much each bears.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// A fleet of proxies behind several balancers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +18,25 @@ pub struct FleetSettings {
     pub high_watermark: u32,
     /// Those of our own addresses where each connection begins with a PROXY header. A port of 0 is none of them.
     pub proxy_protocol: Vec<SocketAddr>,
+    /// The name server of our own; `None`: there is none.
+    pub responder: Option<ResponderSettings>,
+}
+
+/// A name server for the fleet's name, as a delegated zone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ResponderSettings {
+    /// Where it answers, by UDP and TCP.
+    pub listen: Vec<SocketAddr>,
+    /// The zone's name servers, at least one, and the addresses of those within the zone.
+    pub servers: Vec<(String, Vec<IpAddr>)>,
+    /// Who is responsible, an address of mail with a dot for the @.
+    pub contact: String,
+    /// For how long answers are kept.
+    pub ttl: Duration,
+    /// How many addresses an answer has at most.
+    pub records: usize,
+    /// How many answers a network gets a second by UDP; `None`: as many as it asks for.
+    pub rate: Option<u32>,
 }
 
 /// One balancer's address.
@@ -99,6 +119,7 @@ mod tests {
             low_watermark: 70,
             high_watermark: 90,
             proxy_protocol: vec!["127.0.0.1:7001".parse().unwrap()],
+            responder: None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::error::ConfigError;
 use super::fleet::{EntrySettings, FleetSettings};
 use super::item::{Item, Key, NAME, is_name, put};
+use super::responder_file::{self, RESPONDER_KEYS, ResponderFile};
 use super::tls::is_host;
 
 /// The section as written; `None` where a key is not.
@@ -17,6 +18,7 @@ pub(super) struct FleetFile {
     low_watermark: u32,
     high_watermark: u32,
     proxy_protocol: Vec<SocketAddr>,
+    responder: Option<ResponderFile>,
 }
 
 /// Every key of the section.
@@ -30,6 +32,7 @@ pub(super) const FLEET_KEYS: &[Key<FleetFile>] = &[
         let addresses = item.or_off(|item| item.list(|item| item.address()));
         put(&mut fleet.proxy_protocol, addresses.map(Option::unwrap_or_default));
     }),
+    row("responder", |fleet, item| item.table(RESPONDER_KEYS, fleet.responder.get_or_insert_default())),
 ];
 
 /// One `[[fleet.entries]]` as written; `None` where a key is not.
@@ -83,6 +86,7 @@ impl Default for FleetFile {
             low_watermark: 70,
             high_watermark: 90,
             proxy_protocol: Vec::new(),
+            responder: None,
         }
     }
 }
@@ -100,7 +104,7 @@ fn read_entry(item: &mut Item<'_>) -> Option<EntrySettings> {
     is_whole.then_some(EntrySettings { id, addresses, host, cap, max_connections, drain, listen })
 }
 
-fn read_ip(item: &mut Item<'_>) -> Option<IpAddr> {
+pub(super) fn read_ip(item: &mut Item<'_>) -> Option<IpAddr> {
     item.parse("an IP address such as \"192.0.2.1\" or \"2001:db8::1\", without a port", |text| {
         text.parse::<IpAddr>()
             .ok()
@@ -110,7 +114,7 @@ fn read_ip(item: &mut Item<'_>) -> Option<IpAddr> {
 }
 
 /// A host name of several labels, without the dot that may end it.
-fn read_host(item: &mut Item<'_>) -> Option<String> {
+pub(super) fn read_host(item: &mut Item<'_>) -> Option<String> {
     item.parse("a host name such as \"redis.example.com\"", |text| {
         let name = text.strip_suffix('.').unwrap_or(text);
         (is_host(name) && name.parse::<IpAddr>().is_err()).then(|| name.to_ascii_lowercase())
@@ -124,7 +128,8 @@ pub(super) fn check(
     errors: &mut Vec<ConfigError>,
 ) -> Option<FleetSettings> {
     let told = errors.len();
-    let FleetFile { name, port, entries, low_watermark, high_watermark, proxy_protocol } = file?;
+    let FleetFile { name, port, entries, low_watermark, high_watermark, proxy_protocol, responder } = file?;
+    let responder = responder.and_then(|file| responder_file::check(file, name.as_deref(), errors));
     let mut wrong = |wrong: String| errors.push(ConfigError::Fleet { wrong });
     if name.is_none() {
         wrong("name is not written, must be the name that clients connect to".to_owned());
@@ -155,7 +160,7 @@ pub(super) fn check(
         ));
     }
     let name = name.filter(|_| errors.len() == told)?;
-    Some(FleetSettings { name, port, entries, low_watermark, high_watermark, proxy_protocol })
+    Some(FleetSettings { name, port, entries, low_watermark, high_watermark, proxy_protocol, responder })
 }
 
 impl FleetFile {

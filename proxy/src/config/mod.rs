@@ -9,6 +9,7 @@ mod backend_user;
 mod file;
 mod fleet_file;
 mod limit_file;
+mod responder_file;
 mod tenant_file;
 mod tls;
 

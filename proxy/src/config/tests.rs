@@ -7,6 +7,7 @@ use super::error::{ConfigError, ConfigErrors, Place};
 use super::file::{CLUSTER_KEYS, KEYS};
 use super::fleet_file::{ENTRY_KEYS, FLEET_KEYS};
 use super::limit_file::LIMIT_KEYS;
+use super::responder_file::{RESPONDER_KEYS, SERVER_KEYS};
 use super::settings::{BackendKind, LogFormat, ReadFrom, Settings};
 use super::tenant_file::{TENANT_KEYS, USER_KEYS};
 use super::tls::NAME_KEYS;
@@ -650,6 +651,16 @@ fn every_known_key_is_in_the_example_with_its_true_default() {
 
     for key in FLEET_KEYS {
         assert!(has(&table["fleet"], key.path), "fleet: {} is missing in the example", key.path);
+    }
+    for key in RESPONDER_KEYS {
+        assert!(has(&table["fleet"]["responder"], key.path), "fleet.responder: {} is missing", key.path);
+    }
+    for key in SERVER_KEYS {
+        assert!(
+            table["fleet"]["responder"]["nameservers"][0].get(key.path).is_some(),
+            "{} is missing",
+            key.path
+        );
     }
     for key in ENTRY_KEYS {
         assert!(has(&table["fleet"]["entries"][0], key.path), "fleet.entries: {} is missing", key.path);

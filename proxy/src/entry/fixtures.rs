@@ -21,6 +21,7 @@ pub(crate) fn fleet(caps: &[u64]) -> FleetSettings {
         low_watermark: 70,
         high_watermark: 90,
         proxy_protocol: Vec::new(),
+        responder: None,
     }
 }
 

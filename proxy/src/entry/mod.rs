@@ -2,11 +2,12 @@
 //! ([`report`]); a pure controller makes weights of it ([`plan`]), which publishers hand to DNS, and by which clients are
 //! moved.
 
+pub mod answer;
 pub mod board;
 pub mod choice;
 pub mod controller;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod group;
 pub mod header;
 pub mod health;

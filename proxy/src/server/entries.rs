@@ -2,15 +2,18 @@
 
 #![expect(clippy::disallowed_methods, reason = "I/O: starts tasks")]
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use crate::backend::connect::Connector;
+use crate::config::settings::Settings;
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
 use crate::fleet::{moving, planning};
 use crate::latest::Latest;
+use crate::responder::serve::{self, Bound};
 use crate::worker::message::WorkerHandle;
 
 /// Begins to measure entries and to plan; it waits until the settings have a fleet.
@@ -30,6 +33,19 @@ pub(super) fn start(
     control.spawn(follow(latest.clone(), connector));
     let workers = workers.iter().flat_map(|workers| workers.iter()).cloned().collect();
     control.spawn(moving::run(latest.clone(), workers));
+}
+
+/// Binds where DNS is answered.
+///
+/// # Errors
+/// Where an address can't be.
+pub(super) fn bind_responder(settings: &Settings) -> io::Result<Vec<Bound>> {
+    let responder = settings.fleet.as_ref().and_then(|fleet| fleet.responder.as_ref());
+    responder
+        .into_iter()
+        .flat_map(|responder| &responder.listen)
+        .map(|address| serve::bind(*address))
+        .collect()
 }
 
 /// Passwords change while the proxy runs.

@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::process::{Memory, Process, Surroundings};
 use crate::reload::origin::Origin;
 use crate::reload::status::Status;
+use crate::responder;
 use crate::shared::Shared;
 use crate::tls::acceptor::ServerFiles;
 use crate::tls::certificates::Certificates;
@@ -67,6 +68,7 @@ pub fn run_with(
         Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
     open_files::raise(settings.clients.max_clients);
     let bound = ports::bind(control.handle(), &settings)?;
+    let responder = entries::bind_responder(&settings)?;
     let clients = bound.iter().filter_map(ports::Bound::client_address).collect();
     let resolver = Resolver::new(&settings.dns, control.handle().clone()).map_err(io::Error::other)?;
     let backends = Arc::new(Backends::start(&settings, &resolver, control.handle())?);
@@ -85,6 +87,7 @@ pub fn run_with(
         drain: drain.clone(),
         status: status.clone(),
     };
+    responder::serve::start(responder, latest.clone())?;
     entries::start(&latest, &resolver, &drain, &threads.workers, control.handle());
     let ports = Arc::new(Mutex::new(Ports::new(serving, bound)));
     on_started(&Started { clients, shared: latest.home() });
