@@ -108,7 +108,9 @@ fn check_addresses(file: &File, errors: &mut Vec<ConfigError>) {
     let others = file.admin.iter().map(|address| ("admin", address));
     let tenants = tenants.map(|address| ("tenants.listen", address));
     let entries = entries.map(|address| ("fleet.entries.listen", address));
-    for (key, address) in listen.chain(others).chain(tenants).chain(entries) {
+    let agent =
+        file.fleet.iter().filter_map(FleetFile::agent_check).map(|address| ("fleet.agent_check", address));
+    for (key, address) in listen.chain(others).chain(tenants).chain(entries).chain(agent) {
         if address.port() != 0 && !seen.insert(address) {
             errors.push(ConfigError::DuplicateAddress { key, address: address.to_string() });
         }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::publishers::PublisherSettings;
+
 /// A fleet of proxies behind several balancers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FleetSettings {
@@ -18,6 +20,8 @@ pub struct FleetSettings {
     pub high_watermark: u32,
     /// Those of our own addresses where each connection begins with a PROXY header. A port of 0 is none of them.
     pub proxy_protocol: Vec<SocketAddr>,
+    /// Whom the plan is handed to.
+    pub publishers: PublisherSettings,
     /// The name server of our own; `None`: there is none.
     pub responder: Option<ResponderSettings>,
 }
@@ -120,6 +124,7 @@ mod tests {
             high_watermark: 90,
             proxy_protocol: vec!["127.0.0.1:7001".parse().unwrap()],
             responder: None,
+            publishers: PublisherSettings::default(),
         }
     }
 

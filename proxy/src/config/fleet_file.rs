@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::error::ConfigError;
 use super::fleet::{EntrySettings, FleetSettings};
 use super::item::{Item, Key, NAME, is_name, put};
+use super::publishers_file::{self, PublishersFile, read_algorithm, read_path, read_server, read_ttl};
 use super::responder_file::{self, RESPONDER_KEYS, ResponderFile};
 use super::tls::is_host;
 
@@ -19,6 +21,7 @@ pub(super) struct FleetFile {
     high_watermark: u32,
     proxy_protocol: Vec<SocketAddr>,
     responder: Option<ResponderFile>,
+    publishers: PublishersFile,
 }
 
 /// Every key of the section.
@@ -33,6 +36,32 @@ pub(super) const FLEET_KEYS: &[Key<FleetFile>] = &[
         put(&mut fleet.proxy_protocol, addresses.map(Option::unwrap_or_default));
     }),
     row("responder", |fleet, item| item.table(RESPONDER_KEYS, fleet.responder.get_or_insert_default())),
+    row("agent_check", |fleet, item| {
+        put(&mut fleet.publishers.agent_check, item.or_off(|item| item.address()));
+    }),
+    row("rfc2136.servers", |fleet, item| {
+        fleet.publishers.servers = Some(item.list(read_server).unwrap_or_default())
+    }),
+    row("rfc2136.zone", |fleet, item| fleet.publishers.zone = Some(read_domain(item).unwrap_or_default())),
+    row("rfc2136.name", |fleet, item| put(&mut fleet.publishers.name, read_domain(item).map(Some))),
+    row("rfc2136.key_name", |fleet, item| {
+        fleet.publishers.key_name = Some(read_domain(item).unwrap_or_default());
+    }),
+    row("rfc2136.key", |fleet, item| put(&mut fleet.publishers.key, item.hidden().text().map(Some))),
+    row("rfc2136.key_file", |fleet, item| put(&mut fleet.publishers.key_file, item.file().map(Some))),
+    row("rfc2136.key_env", |fleet, item| put(&mut fleet.publishers.key_env, item.text().map(Some))),
+    row("rfc2136.algorithm", |fleet, item| put(&mut fleet.publishers.algorithm, read_algorithm(item))),
+    row("rfc2136.ttl", |fleet, item| put(&mut fleet.publishers.ttl, read_ttl(item))),
+    row("rfc2136.verify_interval", |fleet, item| {
+        let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
+        put(&mut fleet.publishers.verify_interval, item.duration(range));
+    }),
+    row("files.gdnsd", |fleet, item| put(&mut fleet.publishers.files.gdnsd, item.or_off(read_path))),
+    row("files.coredns", |fleet, item| put(&mut fleet.publishers.files.coredns, item.or_off(read_path))),
+    row("files.dnsendpoint", |fleet, item| {
+        put(&mut fleet.publishers.files.dnsendpoint, item.or_off(read_path))
+    }),
+    row("files.ttl", |fleet, item| put(&mut fleet.publishers.files.ttl, read_ttl(item))),
 ];
 
 /// One `[[fleet.entries]]` as written; `None` where a key is not.
@@ -87,6 +116,7 @@ impl Default for FleetFile {
             high_watermark: 90,
             proxy_protocol: Vec::new(),
             responder: None,
+            publishers: PublishersFile::default(),
         }
     }
 }
@@ -121,6 +151,14 @@ pub(super) fn read_host(item: &mut Item<'_>) -> Option<String> {
     })
 }
 
+/// A name of one or more labels, without the dot that may end it.
+fn read_domain(item: &mut Item<'_>) -> Option<String> {
+    item.parse("a domain name such as \"example.com\"", |text| {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        is_host(name).then(|| name.to_ascii_lowercase())
+    })
+}
+
 /// What the section means; `None` where there is none, or where something is wrong.
 pub(super) fn check(
     file: Option<FleetFile>,
@@ -128,7 +166,16 @@ pub(super) fn check(
     errors: &mut Vec<ConfigError>,
 ) -> Option<FleetSettings> {
     let told = errors.len();
-    let FleetFile { name, port, entries, low_watermark, high_watermark, proxy_protocol, responder } = file?;
+    let FleetFile {
+        name,
+        port,
+        entries,
+        low_watermark,
+        high_watermark,
+        proxy_protocol,
+        publishers,
+        responder,
+    } = file?;
     let responder = responder.and_then(|file| responder_file::check(file, name.as_deref(), errors));
     let mut wrong = |wrong: String| errors.push(ConfigError::Fleet { wrong });
     if name.is_none() {
@@ -159,13 +206,28 @@ pub(super) fn check(
             "proxy_protocol: {address} is none of our addresses, must be one that stands in a listen"
         ));
     }
+    let publishers = publishers_file::check(publishers, name.as_deref(), errors);
     let name = name.filter(|_| errors.len() == told)?;
-    Some(FleetSettings { name, port, entries, low_watermark, high_watermark, proxy_protocol, responder })
+    Some(FleetSettings {
+        name,
+        port,
+        entries,
+        low_watermark,
+        high_watermark,
+        proxy_protocol,
+        publishers,
+        responder,
+    })
 }
 
 impl FleetFile {
     /// Addresses to listen at for one entry each.
     pub(super) fn listen(&self) -> impl Iterator<Item = &SocketAddr> + Clone {
         self.entries.iter().flat_map(|entry| &entry.listen)
+    }
+
+    /// Where agent-checks are answered.
+    pub(super) fn agent_check(&self) -> Option<&SocketAddr> {
+        self.publishers.agent_check.as_ref()
     }
 }

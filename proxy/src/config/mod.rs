@@ -9,6 +9,7 @@ mod backend_user;
 mod file;
 mod fleet_file;
 mod limit_file;
+mod publishers_file;
 mod responder_file;
 mod tenant_file;
 mod tls;
@@ -23,6 +24,7 @@ mod check;
 mod cluster_check;
 pub mod fleet;
 pub mod limits;
+pub mod publishers;
 pub mod settings;
 
 pub mod changes;

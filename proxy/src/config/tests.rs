@@ -801,3 +801,68 @@ fn what_is_wrong_with_a_fleet_is_told() {
         assert!(said.contains(told), "{said}");
     }
 }
+
+#[test]
+fn a_fleet_publishes_where_the_settings_say() {
+    use super::publishers::Algorithm;
+
+    let keys = "servers = ['ns1.example.com', '[2001:db8::53]:5353']\nzone = 'Example.com.'\nkey_name = 'Slotway.'\n";
+    let text = format!(
+        "{SEEDS}\n{FLEET}agent_check = '127.0.0.1:7777'\n[fleet.rfc2136]\n{keys}key = 'c2VjcmV0'\n\
+         algorithm = 'HMAC-SHA512'\nttl = '30s'\n[fleet.files]\ngdnsd = '/tmp/g'\n"
+    );
+    let publishers = settings(&text).fleet.expect("it is written").publishers;
+    let update = publishers.rfc2136.expect("it is written");
+    let servers: Vec<_> = update.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["ns1.example.com:53", "[2001:db8::53]:5353"]);
+    assert_eq!((update.zone.as_str(), update.name.as_str()), ("example.com", "redis.example.com"));
+    assert_eq!((update.key_name.as_str(), update.algorithm), ("slotway", Algorithm::HmacSha512));
+    assert_eq!((update.ttl.as_secs(), update.verify_interval.as_secs()), (30, 15));
+    assert_eq!(update.key_bytes().as_deref(), Some(&b"secret"[..]));
+    assert_eq!(publishers.files.gdnsd.as_deref(), Some(std::path::Path::new("/tmp/g")));
+    assert_eq!(publishers.agent_check.map(|address| address.port()), Some(7777));
+    assert_eq!(
+        settings(&format!("{SEEDS}\n{FLEET}")).fleet.map(|fleet| fleet.publishers),
+        Some(Default::default())
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_fleets_publishers_is_told_and_the_key_never_shown() {
+    let keys = "servers = ['ns1']\nzone = 'example.com'\nkey_name = 'k'\n";
+    for (section, told) in [
+        ("rfc2136", "zone = 'example.com'", "rfc2136: servers is not written"),
+        ("rfc2136", "zone = 'example.com'", "rfc2136: key, key_file or key_env is not written"),
+        ("rfc2136", &format!("{keys}key = 'no base64 at all'"), "rfc2136.key must be a key in base64"),
+        (
+            "rfc2136",
+            &format!("{keys}key = 'c2VjcmV0'\nkey_env = 'X'"),
+            "rfc2136.key and rfc2136.key_env exclude",
+        ),
+        ("rfc2136", &format!("{keys}key_file = '/no/such'"), "rfc2136.key_file: /no/such cannot be read"),
+        (
+            "rfc2136",
+            &format!("{keys}key_env = 'NO_SUCH'"),
+            "rfc2136.key_env: the variable NO_SUCH is not set",
+        ),
+        ("rfc2136", &format!("{keys}key = 'c2VjcmV0'\nname = 'a.b'"), "must be a zone that \"a.b\" is in"),
+        ("rfc2136", &format!("{keys}key = 'c2VjcmV0'\nname = 'xexample.com'"), "must be a zone that"),
+        ("rfc2136", &format!("{keys}key = 'c2VjcmV0'\nalgorithm = 'hmac-md5'"), "must be hmac-sha256"),
+        (
+            "rfc2136",
+            &format!("{keys}key = 'c2VjcmV0'\nttl = '1s'"),
+            "fleet.rfc2136.ttl is \"1s\", must be a duration from",
+        ),
+        ("files", "gdnsd = '/a/b'\ncoredns = '/a/b'", "files.gdnsd and files.coredns are the same file"),
+        ("files", "gdnsd = '/'", "fleet.files.gdnsd is \"/\", must be the path of a file"),
+    ]
+    .map(|(section, keys, told)| (format!("[fleet.{section}]\n{keys}"), told))
+    {
+        let errors = errors(&format!("{SEEDS}\n{FLEET}{section}"));
+        let said = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(said.contains(told), "{told}: {said}");
+        assert!(!said.contains("c2VjcmV0") && !said.contains("base64 at all"), "{said}");
+    }
+    let said = said(&format!("{SEEDS}\n{FLEET}agent_check = '127.0.0.1:7001'"));
+    assert!(said.contains("127.0.0.1:7001 stands more than once"), "{said}");
+}

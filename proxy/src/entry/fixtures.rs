@@ -2,6 +2,7 @@
 
 use super::report::{Health, Load, Report};
 use crate::config::fleet::{EntrySettings, FleetSettings};
+use crate::config::publishers::PublisherSettings;
 
 /// A fleet whose entries carry so many bytes a second, called `0`, `1` and so on.
 pub(crate) fn fleet(caps: &[u64]) -> FleetSettings {
@@ -22,6 +23,7 @@ pub(crate) fn fleet(caps: &[u64]) -> FleetSettings {
         high_watermark: 90,
         proxy_protocol: Vec::new(),
         responder: None,
+        publishers: PublisherSettings::default(),
     }
 }
 
