@@ -12,6 +12,7 @@ use crate::cluster::published::Topology;
 use crate::command::local::cluster::NodeId;
 use crate::config::settings::Settings;
 use crate::entry::board::Board;
+use crate::entry::publish::ledger::Ledger;
 use crate::entry::traffic::Meter;
 use crate::private::caps::Caps;
 use crate::tenant::directory::Directory;
@@ -52,6 +53,8 @@ pub struct Process {
     topologies: Vec<Arc<Topology>>,
     /// The newest plan for the fleet's entries.
     pub board: Board,
+    /// How those fare that hand it on.
+    pub ledger: Arc<Ledger>,
     /// What came through each entry.
     pub meter: Arc<Meter>,
     counts: Arc<Counts>,
@@ -104,6 +107,7 @@ impl Process {
             wall_clock: surroundings.wall_clock,
             memory: surroundings.memory,
             board: Board::default(),
+            ledger: Arc::default(),
             meter: Arc::default(),
             counts: Arc::new(Counts { next_client_id: AtomicU64::new(1), memory_excess: Default::default() }),
             generation: 1,

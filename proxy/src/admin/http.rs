@@ -2,19 +2,25 @@
 
 #![expect(clippy::disallowed_types, reason = "I/O: owns the admin socket")]
 
+use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, FromRequestParts, Path, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::serve::IncomingStream;
 use tokio::net::TcpListener;
 
 use super::{fleet, pages};
 use crate::drain::Drain;
+use crate::entry::publish::said::Hints;
 use crate::latest::Latest;
 use crate::reload::status::Status;
 
@@ -41,9 +47,13 @@ pub async fn serve(
         .route("/ready", get(ready))
         .route("/config", get(config))
         .route("/entries", get(entries))
+        .route("/dns-weight", get(weight))
+        .route("/dns-weight/{entry}", get(weight))
+        .route("/healthz", get(healthz))
+        .route("/healthz/{entry}", get(healthz))
         .route("/ready/{cluster}", get(cluster_ready))
         .with_state(Admin { latest, drain, reload });
-    axum::serve(listener, pages).await
+    axum::serve(listener, pages.into_make_service_with_connect_info::<Own>()).await
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
@@ -70,6 +80,62 @@ fn answer(page: Result<String, String>) -> (StatusCode, String) {
     match page {
         Ok(page) => (StatusCode::OK, page),
         Err(page) => (StatusCode::SERVICE_UNAVAILABLE, page),
+    }
+}
+
+/// Our address that a request came to.
+#[derive(Clone, Copy)]
+struct Own(Option<IpAddr>);
+
+impl Connected<IncomingStream<'_, TcpListener>> for Own {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Self(stream.io().local_addr().ok().map(|address| address.ip()))
+    }
+}
+
+/// By it a balancer that forwards requests can say which entry it is.
+const ENTRY: &str = "slotway-entry";
+
+/// What a request tells of the entry that it is about.
+struct About {
+    id: Option<String>,
+    host: Option<String>,
+    own: Option<IpAddr>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for About {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let path: Result<Path<String>, _> = Path::from_request_parts(parts, state).await;
+        let query = parts.uri.query().unwrap_or_default();
+        let named = query.split('&').find_map(|pair| pair.strip_prefix("entry="));
+        let told = parts.headers.get(ENTRY).and_then(|id| id.to_str().ok());
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        Ok(Self {
+            id: path.ok().map(|Path(id)| id).or_else(|| named.or(told).map(str::to_owned)),
+            host: host.map(str::to_owned),
+            own: parts.extensions.get::<ConnectInfo<Own>>().and_then(|own| own.0.0),
+        })
+    }
+}
+
+impl About {
+    fn hints(&self) -> Hints<'_> {
+        Hints { id: self.id.as_deref(), host: self.host.as_deref(), own: self.own }
+    }
+}
+
+async fn weight(State(admin): State<Admin>, about: About) -> impl IntoResponse {
+    fleet::weight(&admin.latest.home().process, about.hints()).map_err(|said| (StatusCode::NOT_FOUND, said))
+}
+
+/// Without an entry it is this proxy itself that is asked about.
+async fn healthz(State(admin): State<Admin>, about: About) -> impl IntoResponse {
+    match fleet::health(&admin.latest.home().process, about.hints()) {
+        Some(page) => answer(page),
+        None if about.id.is_some() => (StatusCode::NOT_FOUND, "no entry has this id\n".to_owned()),
+        None => answer(pages::readiness(&admin.latest.clusters(), admin.drain.has_begun())),
     }
 }
 

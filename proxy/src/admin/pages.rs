@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Publishing};
 use crate::config::limits::Limit;
 use crate::metrics::{Kind, Metrics, ROWS, Row};
 use crate::shared::Shared;
@@ -27,6 +27,7 @@ pub fn metrics(clusters: &[Arc<Shared>]) -> Result<String, fmt::Error> {
     }
     if let Some(shared) = clusters.first() {
         registry.register_collector(Box::new(Fleet::of(&shared.process)));
+        registry.register_collector(Box::new(Publishing::of(&shared.process)));
     }
     let mut page = String::new();
     prometheus_client::encoding::text::encode(&mut page, &registry)?;

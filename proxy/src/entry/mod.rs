@@ -15,6 +15,7 @@ pub mod merge;
 pub mod mover;
 pub mod pace;
 pub mod plan;
+pub mod publish;
 pub mod rates;
 mod relief;
 pub mod report;

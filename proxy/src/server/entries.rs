@@ -11,6 +11,7 @@ use crate::backend::connect::Connector;
 use crate::config::settings::Settings;
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
+use crate::fleet::publish::task::{Publishers, Surroundings};
 use crate::fleet::{moving, planning};
 use crate::latest::Latest;
 use crate::responder::serve::{self, Bound};
@@ -30,6 +31,7 @@ pub(super) fn start(
     let planning =
         planning::Loop::new(latest.clone(), drain.clone(), connector.clone(), home.topology.clone());
     control.spawn(planning.run());
+    control.spawn(publish(latest.clone(), resolver.clone(), control.clone()));
     control.spawn(follow(latest.clone(), connector));
     let workers = workers.iter().flat_map(|workers| workers.iter()).cloned().collect();
     control.spawn(moving::run(latest.clone(), workers));
@@ -46,6 +48,29 @@ pub(super) fn bind_responder(settings: &Settings) -> io::Result<Vec<Bound>> {
         .flat_map(|responder| &responder.listen)
         .map(|address| serve::bind(*address))
         .collect()
+}
+
+/// Publishes by the newest settings.
+async fn publish(latest: Latest, resolver: Arc<Resolver>, control: Handle) {
+    let mut generations = latest.watch();
+    let process = latest.home().process.clone();
+    let (board, ledger, wall_clock) = (process.board.clone(), process.ledger.clone(), process.wall_clock);
+    let surroundings = Surroundings { board, resolver, ledger, wall_clock };
+    let mut now = None;
+    let mut publishers = Publishers::default();
+    loop {
+        let fleet = generations.borrow_and_update()[0].process.settings.fleet.clone();
+        if fleet != now {
+            // Two that publish by different settings would fight: the old ones end first.
+            drop(publishers);
+            let start = |fleet| Publishers::start(fleet, &surroundings, &control);
+            publishers = fleet.as_ref().map(start).unwrap_or_default();
+            now = fleet;
+        }
+        if generations.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Passwords change while the proxy runs.

@@ -11,9 +11,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::admin::http;
+use crate::admin::{fleet, http};
 use crate::config::settings::Settings;
 use crate::drain::Drain;
+use crate::fleet::publish::agent;
 use crate::latest::Latest;
 use crate::listener::{self, Workers};
 use crate::reload::status::Status;
@@ -26,6 +27,8 @@ pub(super) enum Role {
     /// Clients.
     Clients(Way),
     Admin,
+    /// HAProxy's agent-checks.
+    AgentCheck,
 }
 
 /// An address as the settings have it; its port may be 0, which asks the kernel for any.
@@ -73,7 +76,12 @@ fn wanted(settings: &Settings) -> impl Iterator<Item = Wanted> {
         let own: Arc<str> = tenant.name.as_str().into();
         tenant.listen.iter().map(move |address| clients(*address, Transport::Plain, Some(own.clone())))
     });
-    plain.chain(tls).chain(tenants).chain(settings.admin.map(|address| (Role::Admin, address)))
+    let agent = settings.fleet.as_ref().and_then(|fleet| fleet.publishers.agent_check);
+    plain
+        .chain(tls)
+        .chain(tenants)
+        .chain(settings.admin.map(|address| (Role::Admin, address)))
+        .chain(agent.map(|address| (Role::AgentCheck, address)))
 }
 
 /// Binds every port of the settings.
@@ -151,6 +159,14 @@ impl Ports {
                     Some(tenant) => info!(%address, tenant.name = %tenant, "serving a tenant's clients"),
                 }
                 control.spawn(listener::run(listener, way.clone(), workers.clone(), latest.clone()))
+            }
+            Role::AgentCheck => {
+                info!(%address, "answering agent-checks");
+                let (latest, drain) = (latest.clone(), drain.clone());
+                let line = move |entry: Option<&str>| {
+                    fleet::agent_line(&latest.home().process, entry, drain.has_begun())
+                };
+                control.spawn(agent::serve(listener, line))
             }
             Role::Admin => {
                 info!(%address, "serving the admin pages");
