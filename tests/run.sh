@@ -23,6 +23,10 @@ install_packages() {
     missing redis-cli && wanted+=(redis-tools)
     missing node && wanted+=(nodejs)
     missing npm && wanted+=(npm)
+    missing named && wanted+=(bind9)
+    missing dig && wanted+=(bind9-dnsutils)
+    missing gdnsd && wanted+=(gdnsd)
+    missing haproxy && wanted+=(haproxy)
     if missing python3; then
         wanted+=(python3 python3-venv)
     elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then

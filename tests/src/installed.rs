@@ -31,3 +31,25 @@ pub fn python() -> Option<PathBuf> {
     let named = env::var("SLOTWAY_PYTHON").unwrap_or_else(|_| "target/venv/bin/python".to_owned());
     installed(&named, "the virtual environment")
 }
+
+/// A program of the PATH, or of where servers are. Where it is not there the test is skipped with a word, or fails where
+/// `SLOTWAY_NO_SKIP` is set and the script installs it.
+///
+/// # Panics
+/// See above.
+#[track_caller]
+#[must_use]
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        let is_expected = INSTALLED.contains(&name) && env::var_os("SLOTWAY_NO_SKIP").is_some();
+        assert!(!is_expected, "{name} is missing");
+        println!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// What `tests/run.sh` installs of such programs.
+const INSTALLED: [&str; 4] = ["named", "dig", "gdnsd", "haproxy"];

@@ -28,6 +28,7 @@ pub mod topology;
 
 pub mod cluster;
 
+pub mod nameserver;
 pub mod namespace;
 
 pub mod proxy;
@@ -50,4 +51,5 @@ pub mod mark;
 
 pub mod generate;
 
+pub mod door;
 pub mod duel;
