@@ -83,6 +83,7 @@ pub(super) mod tests {
             low_watermark: 70,
             high_watermark: 90,
             proxy_protocol: Vec::new(),
+            responder: None,
             publishers: PublisherSettings::default(),
         }
     }
