@@ -197,6 +197,46 @@ fn what_is_wrong_with_a_key_or_a_policy_is_told_once() {
 }
 
 #[test]
+fn a_key_that_is_put_right_by_a_reload_publishes() {
+    let Some(server) = NameServer::start(Brand::Bind) else { return };
+    let fleet = Fleet::start();
+    let wrong = updates(&server, "key_name = \"slotway\"\nkey = \"b3RoZXI=\"");
+    let member = fleet.member(&wrong);
+    member.wait_for_failure("badsig");
+    member.proxy.rewrite(&fleet.settings(&member.admin, &member.agent, &keyed(&server)));
+    member.proxy.hang_up();
+    server.wait_for(&ALL, SOON);
+    let files = server.file("weights").display().to_string();
+    let settings = format!("[fleet.files]\ncoredns = \"{files}\"");
+    member.proxy.rewrite(&fleet.settings(&member.admin, &member.agent, &settings));
+    member.proxy.hang_up();
+    eventually("the file is there", SOON, || fs::metadata(&files).ok());
+    assert!(
+        !page(&member.admin, "/metrics").contains("publisher=\"rfc2136\""),
+        "it is no publisher any more"
+    );
+}
+
+#[test]
+fn a_zone_is_kept_while_the_cluster_is_away() {
+    let Some(server) = NameServer::start(Brand::Bind) else { return };
+    let mut fleet = Fleet::start();
+    let members = [(); 2].map(|()| fleet.member(&keyed(&server)));
+    server.wait_for(&ALL, SOON);
+    fleet.server.kill();
+    eventually("all lead", SOON, || {
+        members.iter().all(|member| member.number("slotway_fleet_leads") == 1).then_some(())
+    });
+    fleet.doors[1].close();
+    server.wait_for(&[ALL[0], ALL[2]], SOON);
+    server.update(&format!("update delete {NAME} A"));
+    server.wait_for(&[ALL[0], ALL[2]], SOON);
+    let serial = server.serial();
+    thread::sleep(Duration::from_secs(7));
+    assert_eq!(server.serial(), serial, "nobody undoes the other's work");
+}
+
+#[test]
 fn gdnsd_follows_its_file() {
     let Some(server) = NameServer::start(Brand::Gdnsd) else { return };
     let mut fleet = Fleet::start();

@@ -8,7 +8,6 @@
 //!   └─ failure: a pause that grows
 //! ```
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::records::Records;
@@ -21,13 +20,16 @@ pub struct Course {
     pace: Pace,
     /// What the name resolved to, and when that was read or written.
     seen: Option<(Records, Duration)>,
-    /// When something was published last, and who was unusable then.
-    written: Option<(Duration, BTreeSet<String>)>,
+    /// When something was published last, and what.
+    written: Option<(Duration, Wanted)>,
     /// Since when the name has not been what is wanted, without a pause.
     differs_since: Option<Duration>,
     /// Nothing is tried before.
     not_before: Option<Duration>,
+    /// How long to pause after what did not work, as long as the name is not what is wanted.
     backoff: Backoff,
+    /// Addresses as they were published, and as they are served: with another TTL, which the server has set a limit to.
+    limited: Option<(Records, Records)>,
 }
 
 /// How fast things go.
@@ -72,7 +74,15 @@ impl Course {
     #[must_use]
     pub fn new(pace: Pace) -> Self {
         let backoff = Backoff::new(FIRST_PAUSE, LARGEST_PAUSE);
-        Self { pace, seen: None, written: None, differs_since: None, not_before: None, backoff }
+        Self {
+            pace,
+            seen: None,
+            written: None,
+            differs_since: None,
+            not_before: None,
+            backoff,
+            limited: None,
+        }
     }
 
     /// What the name resolves to, as far as is known.
@@ -92,10 +102,12 @@ impl Course {
         if look <= now {
             return Step::Read;
         }
-        let Some(wanted) = wanted.filter(|wanted| wanted.records != *seen) else {
+        let Some(wanted) = wanted else { return Step::Wait(look) };
+        if self.is_as_good_as(seen, &wanted.records) {
             self.differs_since = None;
+            self.backoff.on_success();
             return Step::Wait(look);
-        };
+        }
         let since = *self.differs_since.get_or_insert(now);
         let mut allowed = self.allowed(seen, wanted);
         if !leads {
@@ -111,6 +123,13 @@ impl Course {
         Step::Write { seen: seen.clone(), wanted: wanted.records.clone() }
     }
 
+    /// Whether the name resolves to what is wanted, or to what becomes of that.
+    #[must_use]
+    pub fn is_as_good_as(&self, seen: &Records, wanted: &Records) -> bool {
+        let becomes = |(published, served): &(Records, Records)| published == wanted && served == seen;
+        seen == wanted || self.limited.as_ref().is_some_and(becomes)
+    }
+
     /// From when on the name may be changed from `seen` to what is wanted.
     fn allowed(&self, seen: &Records, wanted: &Wanted) -> Duration {
         // The name never resolves to nothing.
@@ -118,41 +137,37 @@ impl Course {
             return Duration::ZERO;
         }
         let known = if wanted.is_known { Duration::ZERO } else { HESITATION };
-        let paused = self.written.as_ref().map_or(Duration::ZERO, |(at, unusable)| {
-            if *unusable == wanted.unusable { *at + self.pace.between } else { *at }
+        let paused = self.written.as_ref().map_or(Duration::ZERO, |(at, before)| {
+            if before.unusable == wanted.unusable { *at + self.pace.between } else { *at }
         });
         known.max(paused)
     }
 
     /// The name was read.
     pub fn on_read(&mut self, now: Duration, records: Records) {
+        if let Some((_, before)) = &self.written
+            && before.records != records
+            && before.records.has_addresses_of(&records)
+        {
+            self.limited = Some((before.records.clone(), records.clone()));
+        }
         self.seen = Some((records, now));
-        self.on_success();
+        self.not_before = None;
     }
 
     /// The name resolves to what was wanted.
     pub fn on_published(&mut self, now: Duration, wanted: &Wanted) {
         self.seen = Some((wanted.records.clone(), now));
         self.differs_since = None;
-        self.written = Some((now, wanted.unusable.clone()));
-        self.on_success();
+        self.written = Some((now, wanted.clone()));
+        self.not_before = None;
+        self.backoff.on_success();
     }
 
-    /// The name was not what was seen: it is read again and decided anew.
-    pub fn on_difference(&mut self) {
-        self.seen = None;
-        self.on_success();
-    }
-
-    /// Something failed: all is tried anew after a pause, see [`Backoff::on_failure`] for `random`.
+    /// Something failed, or the name was not what had been seen: all is tried anew after a pause, see [`Backoff::on_failure`] for `random`.
     pub fn on_failure(&mut self, now: Duration, random: f64) {
         self.seen = None;
         self.not_before = Some(now + self.backoff.on_failure(random));
-    }
-
-    fn on_success(&mut self) {
-        self.not_before = None;
-        self.backoff.on_success();
     }
 }
 
@@ -233,16 +248,36 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_read_again_at_once_and_a_failure_waits() {
-        let now = Duration::ZERO;
+    fn a_failure_waits_longer_each_time_until_the_name_is_what_is_wanted() {
+        let mut now = Duration::ZERO;
         let mut course = course(now, &["192.0.2.1"]);
-        course.on_difference();
-        assert_eq!(course.next(now, None, true), Step::Read);
+        let wanted = wanted(&["192.0.2.2"], &[]);
+        for pause in [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE] {
+            assert!(matches!(course.next(now, Some(&wanted), true), Step::Write { .. }));
+            course.on_failure(now, 1.0);
+            assert_eq!(course.next(now, Some(&wanted), true), Step::Wait(now + pause));
+            now += pause;
+            // That the name can be read does not mean that it can be written.
+            assert_eq!(course.next(now, Some(&wanted), true), Step::Read);
+            course.on_read(now, records(&["192.0.2.1"]));
+        }
+        course.on_read(now, records(&["192.0.2.2"]));
+        assert_eq!(course.next(now, Some(&wanted), true), Step::Wait(now + LOOK));
         course.on_failure(now, 1.0);
-        assert_eq!(course.next(now, None, true), Step::Wait(now + FIRST_PAUSE));
-        course.on_failure(now, 1.0);
-        assert_eq!(course.next(now, None, true), Step::Wait(now + 2 * FIRST_PAUSE));
-        assert_eq!(course.next(now + 2 * FIRST_PAUSE, None, true), Step::Read);
+        assert_eq!(course.next(now, Some(&wanted), true), Step::Wait(now + FIRST_PAUSE));
+    }
+
+    #[test]
+    fn a_server_that_limits_ttls_is_not_fought() {
+        let now = Duration::ZERO;
+        let mut course = course(now, &[]);
+        let wanted = wanted(&["192.0.2.1"], &[]);
+        course.on_published(now, &wanted);
+        let address = "192.0.2.1".parse().unwrap();
+        course.on_read(LOOK, Records::new([address], 60));
+        assert_eq!(course.next(LOOK, Some(&wanted), true), Step::Wait(2 * LOOK));
+        course.on_read(LOOK, records(&["192.0.2.1", "192.0.2.2"]));
+        assert!(matches!(course.next(LOOK, Some(&wanted), true), Step::Write { .. }));
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl Ledger {
         self.lock().iter().map(|(publisher, account)| (*publisher, account.clone())).collect()
     }
 
+    /// From here on there are these only.
+    pub fn keep(&self, publishers: &[Publisher]) {
+        self.lock().retain(|publisher, _| publishers.contains(publisher));
+    }
+
     /// It begins, and has nothing in force yet.
     pub fn on_start(&self, publisher: Publisher) {
         let mut accounts = self.lock();
@@ -124,5 +129,7 @@ mod tests {
         assert_eq!((account.published, account.last_success, account.plan_in_force), (1, 5, 4));
         assert_eq!(account.failures, BTreeMap::from([("write", 3)]));
         assert_eq!(account.trouble.as_deref(), Some("no space"));
+        ledger.keep(&[Publisher::Coredns]);
+        assert!(ledger.accounts().is_empty());
     }
 }

@@ -75,6 +75,12 @@ impl Records {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
+    /// Whether both have the same addresses, however long they may be kept.
+    #[must_use]
+    pub fn has_addresses_of(&self, other: &Self) -> bool {
+        self.v4.addresses == other.v4.addresses && self.v6.addresses == other.v6.addresses
+    }
+
     /// Whether the name resolves to this address.
     #[must_use]
     pub fn has(&self, address: &IpAddr) -> bool {

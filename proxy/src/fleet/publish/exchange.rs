@@ -93,3 +93,60 @@ async fn over_udp(server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
     answer.truncate(length);
     Ok(answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::DnsSettings;
+    use tokio::net::TcpListener;
+    use tokio::runtime::Handle;
+
+    fn server(addr: SocketAddr) -> NameServer {
+        NameServer { host: addr.ip().to_string(), port: addr.port() }
+    }
+
+    fn resolver() -> Arc<Resolver> {
+        Resolver::new(&DnsSettings::default(), Handle::current()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn udp_is_taken_where_tcp_is_refused() {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let server = server(socket.local_addr().unwrap());
+        let answers = async {
+            let mut bytes = [0; 100];
+            let (length, from) = socket.recv_from(&mut bytes).await.unwrap();
+            assert_eq!(&bytes[..length], b"\x01\x02question");
+            // Of another question.
+            socket.send_to(b"\x09\x09late", from).await.unwrap();
+            socket.send_to(b"\x01\x02answer", from).await.unwrap();
+        };
+        let resolver = resolver();
+        let (answer, ()) = tokio::join!(ask(&resolver, &server, b"\x01\x02question"), answers);
+        assert_eq!(answer, Ok(b"\x01\x02answer".to_vec()));
+        let long = vec![1; MAX_DATAGRAM + 1];
+        assert!(matches!(ask(&resolver, &server, &long).await, Err(Failure::Unreachable(_))));
+    }
+
+    #[tokio::test]
+    async fn an_answer_over_tcp_is_whole_or_none() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = server(listener.local_addr().unwrap());
+        let answers = async {
+            for answer in [&b"\x00\x06\x01\x02abcd"[..], b"\x00\x06\x01\x02ab"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut question = [0; 12];
+                stream.read_exact(&mut question).await.unwrap();
+                assert_eq!(&question, b"\x00\x0a\x01\x02question");
+                stream.write_all(answer).await.unwrap();
+            }
+        };
+        let resolver = resolver();
+        let asks = async {
+            assert_eq!(ask(&resolver, &server, b"\x01\x02question").await, Ok(b"\x01\x02abcd".to_vec()));
+            let cut = ask(&resolver, &server, b"\x01\x02question").await;
+            assert!(matches!(cut, Err(Failure::Unreachable(_))), "{cut:?}");
+        };
+        tokio::join!(asks, answers);
+    }
+}

@@ -92,7 +92,8 @@ impl Task {
                     course.on_read(self.began.elapsed(), records);
                     let seen = course.seen();
                     let wanted = wanted(plan, &self.fleet, &seen, ttl);
-                    if let Some(wanted) = wanted.filter(|wanted| wanted.records == seen) {
+                    if let Some(wanted) = wanted.filter(|wanted| course.is_as_good_as(&seen, &wanted.records))
+                    {
                         self.ledger.on_in_force(OWN, self.now(), wanted.plan_at, seen.to_string());
                     }
                     return;
@@ -139,7 +140,7 @@ impl Task {
                 Ok(Outcome::Differs) => {
                     debug!(%server, "another has published meanwhile");
                     self.ledger.on_difference(OWN);
-                    return course.on_difference();
+                    return course.on_failure(self.began.elapsed(), fastrand::f64());
                 }
                 Err(failure) => last = Some((server, failure)),
             }

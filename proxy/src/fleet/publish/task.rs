@@ -14,7 +14,7 @@ use crate::config::fleet::FleetSettings;
 use crate::dns::resolver::Resolver;
 use crate::entry::board::Board;
 use crate::entry::publish::files::Form;
-use crate::entry::publish::ledger::Ledger;
+use crate::entry::publish::ledger::{Ledger, Publisher};
 
 /// What all publishers use.
 #[derive(Clone)]
@@ -54,6 +54,15 @@ impl Publishers {
             tasks.spawn_on(task.run(), control);
         }
         let files = &fleet.publishers.files;
+        let is_set = [
+            (Publisher::Rfc2136, fleet.publishers.rfc2136.is_some()),
+            (Publisher::Gdnsd, files.gdnsd.is_some()),
+            (Publisher::Coredns, files.coredns.is_some()),
+            (Publisher::DnsEndpoint, files.dnsendpoint.is_some()),
+        ];
+        let set: Vec<_> =
+            is_set.into_iter().filter(|(_, is_set)| *is_set).map(|(publisher, _)| publisher).collect();
+        ledger.keep(&set);
         for (form, path) in [
             (Form::Gdnsd, &files.gdnsd),
             (Form::Coredns, &files.coredns),
