@@ -164,11 +164,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("live", &["backend", "cluster", "command", "config", "dns", "metrics", "resp", "stream", "tenant"]),
     ("tenant", &["cluster::id", "cluster::slot", "command", "config", "resp", "tls::identity"]),
-    ("entry", &["config", "metrics"]),
+    ("entry", &["backoff", "config", "metrics"]),
     (
         "fleet",
         &[
             "backend",
+            "backoff",
             "cluster",
             "config",
             "dns",
