@@ -7,12 +7,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use slotway::config::error::ConfigErrors;
 use slotway::config::reading::Reading;
 use slotway::config::settings::Settings;
 use slotway::config::written::Written;
+use slotway::server::Takeover;
 
 /// Exit status of a start that was asked for wrongly (`EX_USAGE` of sysexits.h).
 pub(crate) const EXIT_USAGE: u8 = 64;
@@ -126,6 +127,10 @@ pub(crate) struct RunFlags {
     /// How long a graceful end waits for what is in flight [default: 10s]
     #[arg(long, value_name = "DURATION")]
     grace_period: Option<String>,
+    /// Replace the process that runs with the same `takeover` setting: take its listening sockets and, once this one
+    /// could serve, have it end. No connection is refused. Where this one fails, that one goes on
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    takeover: Option<When>,
     /// Log level (off, error, warn, info, debug, trace), or a list such as info,slotway::cluster=debug
     /// [default: info; environment: SLOTWAY_LOG]
     #[arg(long, value_name = "LEVEL")]
@@ -133,6 +138,15 @@ pub(crate) struct RunFlags {
     /// Set any key of the file, as in clients.idle_timeout=1h; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+}
+
+/// When another process is replaced.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum When {
+    /// There must be one
+    Always,
+    /// If there is one
+    IfRunning,
 }
 
 /// Flags of `slotway dev`.
@@ -179,6 +193,15 @@ fn exit_code(error: &clap::Error) -> ExitCode {
 }
 
 impl RunFlags {
+    /// Whether another process is replaced.
+    pub(crate) fn takeover(&self) -> Takeover {
+        match self.takeover {
+            None => Takeover::Off,
+            Some(When::Always) => Takeover::Always,
+            Some(When::IfRunning) => Takeover::IfRunning,
+        }
+    }
+
     /// The settings that the file, the environment (`log` is [`LOG_VARIABLE`]) and the flags give together.
     pub(crate) fn read(&self, log: Option<&str>) -> Reading {
         let mut written = Written::default();

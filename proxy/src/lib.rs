@@ -46,9 +46,11 @@ pub mod permit;
 
 pub mod backoff;
 pub mod drain;
+pub mod handover;
 pub mod moment;
 pub mod receive;
 pub mod refusal;
+pub mod service;
 pub mod socket;
 pub mod stream;
 pub mod tls;

@@ -19,6 +19,7 @@ use slotway::config::tenants::TenantSettings;
 use slotway::config::written::Written;
 use slotway::live::survey;
 use slotway::reload::origin::Origin;
+use slotway::server::Start;
 use slotway::tenant::rights::Rights;
 
 /// Gives memory back after a storm of clients, and can say how much is in use.
@@ -37,13 +38,14 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: Box<RunFlags>) -> ExitCode {
+    let takeover = flags.takeover();
     let mut origin = Origin::new(move || flags.read(env::var(LOG_VARIABLE).ok().as_deref()));
     let settings = match origin.begin().settings {
         Ok(settings) => settings,
         Err(errors) => return refuse(&errors),
     };
     origin.set_filter_log(log_to_stderr(&settings.log));
-    match slotway::server::run(settings, Some(origin)) {
+    match slotway::server::run(settings, Start { origin: Some(origin), takeover }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "cannot serve");

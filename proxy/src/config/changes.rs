@@ -47,6 +47,9 @@ rows! {
     "admin": Now, admin;
     "threads": Restart, threads;
     "grace_period": Now, grace_period;
+    "leave_delay": Now, leave_delay;
+    "takeover": Restart, takeover;
+    "takeover_timeout": Now, takeover_timeout;
     "reload": Now, reload;
     "clients.max_clients": Now, clients.max_clients;
     "clients.backlog": Later, clients.backlog;

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::thread;
+use std::time::Duration;
 
 use super::cluster_check;
 use super::error::ConfigError;
@@ -14,6 +15,9 @@ use super::quantity::{Size, Span};
 use super::settings::Settings;
 use super::tenant_file;
 use super::tls::check_tls;
+
+/// Three checks of a balancer that asks every two seconds, as HAProxy does where it is told nothing else.
+const LEAVE_DELAY: Duration = Duration::from_secs(6);
 
 /// The settings that `file` means; `None` when something is wrong with it, which is then in `errors`.
 pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Settings> {
@@ -30,6 +34,9 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
         admin: file.admin,
         threads: file.threads.unwrap_or_else(cores),
         grace_period: file.grace_period,
+        leave_delay: file.leave_delay.unwrap_or(if fleet.is_some() { LEAVE_DELAY } else { Duration::ZERO }),
+        takeover: file.takeover,
+        takeover_timeout: file.takeover_timeout,
         reload: file.reload,
         clients: file.clients,
         tenants,

@@ -31,6 +31,10 @@ pub(super) struct File {
     /// `None`: as many as there are cores.
     pub(super) threads: Option<usize>,
     pub(super) grace_period: Duration,
+    /// `None`: as [`Self::fleet`] needs it.
+    pub(super) leave_delay: Option<Duration>,
+    pub(super) takeover: Option<PathBuf>,
+    pub(super) takeover_timeout: Duration,
     pub(super) reload: ReloadOn,
     pub(super) clients: ClientSettings,
     pub(super) tls: TlsFile,
@@ -109,6 +113,13 @@ pub(super) const KEYS: &[Key<File>] = &[
     row("admin", |file, item| put(&mut file.admin, item.or_off(|item| item.address()))),
     row("threads", |file, item| put(&mut file.threads, item.whole(THREADS).map(Some))),
     row("grace_period", |file, item| put(&mut file.grace_period, item.duration(Duration::ZERO..=HOUR))),
+    row("leave_delay", |file, item| {
+        put(&mut file.leave_delay, item.duration(Duration::ZERO..=HOUR).map(Some));
+    }),
+    row("takeover", |file, item| put(&mut file.takeover, item.or_off(read_path))),
+    row("takeover_timeout", |file, item| {
+        put(&mut file.takeover_timeout, item.duration(SECOND..=HOUR));
+    }),
     row("reload", |file, item| put(&mut file.reload, read_reload(item))),
     // [clients]
     row("clients.max_clients", |file, item| {
@@ -380,6 +391,10 @@ impl Default for File {
             admin: None,
             threads: None,
             grace_period: 10 * SECOND,
+            leave_delay: None,
+            takeover: None,
+            // As long as a cluster's topology may take that is slow to answer.
+            takeover_timeout: 30 * SECOND,
             // Passwords and settings that an orchestrator mounts change without a signal.
             reload: ReloadOn::Watch,
             clients: ClientSettings::default(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fleet::FleetSettings;
@@ -21,6 +22,12 @@ pub struct Settings {
     pub threads: usize,
     /// How long a graceful end waits for what is in flight.
     pub grace_period: Duration,
+    /// How long an end that was asked for waits, while clients are still let in, until balancers have seen it.
+    pub leave_delay: Duration,
+    /// Where a new process asks this one for its listening sockets; `None`: nowhere.
+    pub takeover: Option<PathBuf>,
+    /// How long a new process may take until it could serve.
+    pub takeover_timeout: Duration,
     /// When the settings are read again.
     pub reload: ReloadOn,
     /// What clients may do.

@@ -30,7 +30,7 @@ use error::DevError;
 use node::Nodes;
 use program::Program;
 use slotway::config::settings::Settings;
-use slotway::server;
+use slotway::server::{self, Start};
 use traffic::{Ticker, TrafficSample};
 use welcome::Welcome;
 
@@ -99,8 +99,9 @@ async fn serve_until_the_end(
     let (show, counters) = oneshot::channel();
     let proxy = move || {
         // The receivers are gone when a node died: then the process is about to end anyway.
-        let outcome =
-            server::run_with(settings, None, |started| drop(show.send(started.shared.metrics.clone())));
+        let outcome = server::run_with(settings, Start::default(), |started| {
+            drop(show.send(started.shared.metrics.clone()))
+        });
         let _ = tell.send(outcome);
     };
     thread::Builder::new().name("proxy".to_owned()).spawn(proxy).map_err(DevError::System)?;

@@ -10,6 +10,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -44,19 +45,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 // Out of descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Binds an address for both.
+/// Binds an address for both, where it was not given a socket that is bound to it.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn bind(address: SocketAddr) -> io::Result<Bound> {
+pub fn bind(address: SocketAddr, udp: Option<OwnedFd>, tcp: Option<OwnedFd>) -> io::Result<Bound> {
     let named =
         |error: io::Error| io::Error::new(error.kind(), format!("cannot answer DNS at {address}: {error}"));
-    let udp = std::net::UdpSocket::bind(address).map_err(named)?;
+    let udp =
+        udp.map_or_else(|| std::net::UdpSocket::bind(address), |held| Ok(held.into())).map_err(named)?;
     let local = udp.local_addr()?;
-    let tcp = std::net::TcpListener::bind(local).map_err(named)?;
+    let tcp =
+        tcp.map_or_else(|| std::net::TcpListener::bind(local), |held| Ok(held.into())).map_err(named)?;
     udp.set_nonblocking(true)?;
     tcp.set_nonblocking(true)?;
     Ok(Bound { udp, tcp })
+}
+
+impl Bound {
+    /// A second hold of both, with the address that they have.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn hold(&self) -> io::Result<(SocketAddr, OwnedFd, OwnedFd)> {
+        Ok((self.udp.local_addr()?, self.udp.try_clone()?.into(), self.tcp.try_clone()?.into()))
+    }
 }
 
 /// Answers at these addresses for as long as the process runs.

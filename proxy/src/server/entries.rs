@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::ports::Offered;
 use crate::backend::connect::Connector;
 use crate::config::settings::Settings;
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
 use crate::fleet::publish::task::{Publishers, Surroundings};
 use crate::fleet::{moving, planning};
+use crate::handover::place::Place;
+use crate::handover::taker::Sockets;
 use crate::latest::Latest;
 use crate::responder::serve::{self, Bound};
 use crate::worker::message::WorkerHandle;
@@ -37,18 +40,32 @@ pub(super) fn start(
     control.spawn(moving::run(latest.clone(), workers));
 }
 
-/// Binds where DNS is answered.
+/// Binds where DNS is answered, but for what is offered. Gives a second hold of these sockets, for a process that comes
+/// later.
 ///
 /// # Errors
 /// Where an address can't be.
-pub(super) fn bind_responder(settings: &Settings) -> io::Result<Vec<Bound>> {
+pub(super) fn bind_responder(
+    settings: &Settings,
+    offered: &mut Offered,
+) -> io::Result<(Vec<Bound>, Sockets)> {
     let responder = settings.fleet.as_ref().and_then(|fleet| fleet.responder.as_ref());
-    responder
-        .into_iter()
-        .flat_map(|responder| &responder.listen)
-        .map(|address| serve::bind(*address))
-        .collect()
+    let (mut all, mut held) = (Vec::new(), Vec::new());
+    for &wanted in responder.into_iter().flat_map(|responder| &responder.listen) {
+        let (udp, tcp) = (offered.take(DNS_UDP, wanted), offered.take(DNS_TCP, wanted));
+        let one = serve::bind(wanted, udp, tcp)?;
+        let (bound, udp, tcp) = one.hold()?;
+        for (role, socket) in [(DNS_UDP, udp), (DNS_TCP, tcp)] {
+            held.push((Place { role: role.to_owned(), wanted, bound }, socket));
+        }
+        all.push(one);
+    }
+    Ok((all, held))
 }
+
+// What another process knows the sockets by.
+const DNS_UDP: &str = "dns/udp";
+const DNS_TCP: &str = "dns/tcp";
 
 /// Publishes by the newest settings.
 async fn publish(latest: Latest, resolver: Arc<Resolver>, control: Handle) {

@@ -1,31 +1,40 @@
 //! ◆ The whole proxy: binds its ports, starts its workers, and ends them gracefully.
 
-#![expect(clippy::disallowed_methods, reason = "I/O: starts threads, hears signals")]
+#![expect(clippy::disallowed_methods, reason = "I/O: starts threads")]
 
 mod backends;
+mod ending;
 mod entries;
+mod giving;
+mod leaving;
 mod open_files;
 mod ports;
 mod reload;
+mod taking;
+mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::info;
 
 use self::backends::Backends;
-use self::ports::{Ports, Serving};
+use self::ending::Ending;
+use self::giving::Giving;
+use self::ports::{Offered, Ports, Serving};
 use self::reload::Reload;
+pub use self::taking::Takeover;
 use crate::cluster::id::ClusterId;
 use crate::config::settings::{Settings, TlsSettings};
 use crate::dns::resolver::Resolver;
 use crate::drain::Drain;
+use crate::handover::taker::Taker;
 use crate::latest::Latest;
 use crate::listener::Workers;
 use crate::metrics::Metrics;
@@ -33,10 +42,12 @@ use crate::process::{Memory, Process, Surroundings};
 use crate::reload::origin::Origin;
 use crate::reload::status::Status;
 use crate::responder;
+use crate::service::activated;
+use crate::service::notify::Notify;
 use crate::shared::Shared;
 use crate::tls::acceptor::ServerFiles;
 use crate::tls::certificates::Certificates;
-use crate::worker::message::{self, Message, WorkerHandle};
+use crate::worker::message::{self, WorkerHandle};
 use crate::worker::{self, Part};
 
 // A client on a fast network adds some 20 MiB in this time; reading the numbers takes some microseconds.
@@ -45,30 +56,58 @@ const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
 // Files are replaced days apart; a look costs a system call a file.
 const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Serves until SIGTERM or SIGINT; then drains and returns. The settings are read again from `origin`; without one
-/// they stay.
+/// How the proxy is started.
+#[derive(Default)]
+pub struct Start {
+    /// Where the settings are read again; without one they stay.
+    pub origin: Option<Origin>,
+    /// Whether another process is replaced.
+    pub takeover: Takeover,
+}
+
+/// Serves until SIGTERM or SIGINT, or until another process serves in its place; then drains and returns.
 ///
 /// # Errors
-/// Where the proxy can't start: a port can't be bound, a thread or runtime can't be made.
-pub fn run(settings: Settings, origin: Option<Origin>) -> io::Result<()> {
-    run_with(settings, origin, |_| ())
+/// Where the proxy can't start: a port can't be bound, a thread or runtime can't be made, nobody is there to be
+/// replaced. A process that was to be replaced goes on then.
+pub fn run(settings: Settings, start: Start) -> io::Result<()> {
+    run_with(settings, start, |_| ())
 }
 
 /// As [`run`]; calls `on_started` once clients can connect, with what can be observed from then on.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_with(
-    settings: Settings,
-    origin: Option<Origin>,
-    on_started: impl FnOnce(&Started),
-) -> io::Result<()> {
+pub fn run_with(settings: Settings, start: Start, on_started: impl FnOnce(&Started)) -> io::Result<()> {
+    let notify = Notify::from_env();
+    let mut offered = Offered::default();
+    offered.add(activated::sockets());
     // Everything that is no client's business happens on this one: accepting, topology, DNS, admin.
     let control =
         Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+    let mut taker = taking::ask(&settings, start.takeover, &mut offered)?;
+    let ended = serve(settings, start.origin, on_started, (&control, &notify), (&mut taker, offered));
+    if let (Err(error), Some(taker)) = (&ended, taker) {
+        taker.give_up(&error.to_string());
+    }
+    control.shutdown_background();
+    info!("ended");
+    ended
+}
+
+/// From binding the ports to the end. Whom this process replaces is taken out of `taker` once it is replaced.
+fn serve(
+    settings: Settings,
+    origin: Option<Origin>,
+    on_started: impl FnOnce(&Started),
+    (control, notify): (&Runtime, &Notify),
+    (taker, mut offered): (&mut Option<Taker>, Offered),
+) -> io::Result<()> {
     open_files::raise(settings.clients.max_clients);
-    let bound = ports::bind(control.handle(), &settings)?;
-    let responder = entries::bind_responder(&settings)?;
+    let bound = ports::bind(control.handle(), &settings, &mut offered)?;
+    let (responder, others) = entries::bind_responder(&settings, &mut offered)?;
+    drop(offered);
+    let door = taking::bind(settings.takeover.as_deref())?;
     let clients = bound.iter().filter_map(ports::Bound::client_address).collect();
     let resolver = Resolver::new(&settings.dns, control.handle().clone()).map_err(io::Error::other)?;
     let backends = Arc::new(Backends::start(&settings, &resolver, control.handle())?);
@@ -87,38 +126,42 @@ pub fn run_with(
         drain: drain.clone(),
         status: status.clone(),
     };
-    responder::serve::start(responder, latest.clone())?;
     entries::start(&latest, &resolver, &drain, &threads.workers, control.handle());
-    let ports = Arc::new(Mutex::new(Ports::new(serving, bound)));
+    let ports = Arc::new(Mutex::new(Ports::new(serving, others)));
+    taking::wait_for_turn(taker, &latest)?;
+    lock(&ports).open_all(bound);
+    responder::serve::start(responder, latest.clone())?;
+    let (tell, handed_over) = mpsc::channel(1);
+    let giving = Giving {
+        latest: latest.clone(),
+        ports: ports.clone(),
+        control: control.handle().clone(),
+        handed_over: tell,
+    };
+    let door = giving::open(door, giving)?;
+    taking::serve(taker.take())?;
     on_started(&Started { clients, shared: latest.home() });
     let reloading = {
         let _in_runtime = control.enter();
-        let backends = backends.clone();
-        let reload = |origin| Reload::new(origin, latest.clone(), ports.clone(), status, backends);
+        let (backends, notify) = (backends.clone(), notify.clone());
+        let reload = |origin| Reload::new(origin, latest.clone(), ports.clone(), status, (backends, notify));
         origin.map(reload).transpose()?.map(|reload| control.spawn(reload.run()))
     };
-    control.block_on(wait_for_end(reloading.is_some()))?;
+    let all: Vec<_> = threads.workers.iter().flat_map(|workers| workers.iter().cloned()).collect();
+    if let Some(limit) = notify.watchdog() {
+        control.spawn(watchdog::run(notify.clone(), limit, all.clone()));
+    }
+    notify.ready(&format!("serving at {} ports", lock(&ports).len()));
+    let notify = notify.clone();
+    let ending =
+        Ending { latest, ports, clients: workers, workers: all, drain, notify, reloading, handed_over };
+    let ended = control.block_on(ending.run(threads.running));
+    drop(door);
+    ended
+}
 
-    drain.begin();
-    if let Some(reloading) = reloading {
-        reloading.abort();
-    }
-    let grace_period = latest.home().process.settings.grace_period;
-    info!(?grace_period, clients = workers.clients(), "draining");
-    // From here on connections are refused; topology, DNS and the admin pages go on until all is answered.
-    ports.lock().unwrap_or_else(PoisonError::into_inner).refuse_clients();
-    for handle in threads.workers.iter().flat_map(|workers| workers.iter()) {
-        handle.tell(Message::Drain(grace_period));
-    }
-    for thread in threads.running {
-        if thread.join().is_err() {
-            return Err(io::Error::other("a worker panicked"));
-        }
-    }
-    drop(backends);
-    control.shutdown_background();
-    info!("ended");
-    Ok(())
+fn lock(ports: &Mutex<Ports>) -> MutexGuard<'_, Ports> {
+    ports.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The first generation of what all share.
@@ -185,26 +228,6 @@ async fn watch_memory(latest: Latest) {
         } else if generations.changed().await.is_err() {
             return;
         }
-    }
-}
-
-/// Waits for a signal that ends the proxy. SIGHUP does not: whoever reads settings again hears it too.
-async fn wait_for_end(reloads: bool) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => info!(signal = "SIGTERM", "asked to end"),
-            _ = interrupt.recv() => info!(signal = "SIGINT", "asked to end"),
-            _ = hangup.recv() => {
-                if !reloads {
-                    warn!(signal = "SIGHUP", "these settings can't be read again");
-                }
-                continue;
-            }
-        }
-        return Ok(());
     }
 }
 

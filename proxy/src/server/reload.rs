@@ -21,6 +21,7 @@ use crate::latest::Latest;
 use crate::reload::origin::Origin;
 use crate::reload::status::{Last, Status};
 use crate::reload::watched::{Stamps, Watched};
+use crate::service::notify::Notify;
 
 /// How often files are looked at. A change is applied when two looks see the same, so within twice this.
 const LOOK: Duration = Duration::from_millis(500);
@@ -32,6 +33,7 @@ pub(super) struct Reload {
     ports: Arc<Mutex<Ports>>,
     status: Arc<Status>,
     backends: Arc<Backends>,
+    notify: Notify,
     hangup: Signal,
     watched: Watched,
 }
@@ -53,21 +55,24 @@ impl Reload {
         latest: Latest,
         ports: Arc<Mutex<Ports>>,
         status: Arc<Status>,
-        backends: Arc<Backends>,
+        (backends, notify): (Arc<Backends>, Notify),
     ) -> io::Result<Self> {
         let hangup = signal(SignalKind::hangup())?;
         let mut watched = Watched::default();
         watched.on_read(origin.first().clone());
         status.note(Last { files: watched.files().cloned().collect(), ..Last::default() });
         let origin = Arc::new(origin);
-        Ok(Self { origin, latest, ports, status, backends, hangup, watched })
+        Ok(Self { origin, latest, ports, status, backends, notify, hangup, watched })
     }
 
     /// Reads them again whenever there is a reason to, for ever.
     pub(super) async fn run(mut self) {
         loop {
             let reason = self.wait().await;
-            self.read(reason).await;
+            self.notify.reloading();
+            let became = self.read(reason).await;
+            let generation = self.latest.home().process.generation;
+            self.notify.ready(&format!("serving by generation {generation} of the settings; {became}"));
         }
     }
 
@@ -76,7 +81,12 @@ impl Reload {
             let on = self.latest.home().process.settings.reload;
             tokio::select! {
                 _ = self.hangup.recv() => match on {
-                    ReloadOn::Off => warn!(signal = "SIGHUP", "settings are not read again: reload is off"),
+                    ReloadOn::Off => {
+                        warn!(signal = "SIGHUP", "settings are not read again: reload is off");
+                        // Whoever asked waits for an answer.
+                        self.notify.reloading();
+                        self.notify.ready("serving; settings are not read again: reload is off");
+                    }
                     ReloadOn::Watch | ReloadOn::Signal => return Reason::Signal,
                 },
                 () = sleep(LOOK), if on == ReloadOn::Watch => {
@@ -90,18 +100,22 @@ impl Reload {
         }
     }
 
-    async fn read(&mut self, reason: Reason) {
+    /// Says what became of it, in words for an operator.
+    async fn read(&mut self, reason: Reason) -> &'static str {
+        const APPLIED: &str = "the settings were read again";
+        const REFUSED: &str = "the settings that were read last are not valid, see the log";
         let files: Vec<_> = self.watched.files().cloned().collect();
         let read_at = (self.latest.home().process.wall_clock)();
         let mut last = Last { read_at, files: files.clone(), ..Last::default() };
         if let Some(file) = Stamps::of(files.clone()).unrepeatable() {
             last.errors.push(format!("{}: is no regular file, so it can't be read again", file.display()));
             self.refuse(&last.errors);
-            return self.status.note(last);
+            self.status.note(last);
+            return REFUSED;
         }
         let origin = Arc::clone(&self.origin);
         // It may wait for a disk. Only a panic or the end of the runtime keeps it from answering.
-        let Ok((stamps, reading)) = spawn_blocking(move || origin.read(files)).await else { return };
+        let Ok((stamps, reading)) = spawn_blocking(move || origin.read(files)).await else { return REFUSED };
         self.watched.on_read(stamps);
         last.files = reading.files;
         match reading.settings {
@@ -111,10 +125,12 @@ impl Reload {
             },
             Err(errors) => last.errors.extend(errors.0.iter().map(ToString::to_string)),
         }
-        if !last.errors.is_empty() {
+        let is_applied = last.errors.is_empty();
+        if !is_applied {
             self.refuse(&last.errors);
         }
         self.status.note(last);
+        if is_applied { APPLIED } else { REFUSED }
     }
 
     /// Makes these the settings in force, as far as they can be without a restart.

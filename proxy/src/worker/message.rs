@@ -41,6 +41,8 @@ pub enum Message {
     Retire(Arc<str>, usize),
     /// Tell everybody who can be told, in these words, that the proxy is about to end.
     MoveAll(Arc<[u8]>),
+    /// Say something: whoever does not hangs.
+    Pulse(oneshot::Sender<()>),
     /// Close each client behind its replies; end when none is left, or after this time.
     Drain(Duration),
 }

@@ -169,6 +169,7 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
                 worker.on_feed(&said);
                 worker.settle();
             }
+            Some(Message::Pulse(reply)) => drop(reply.send(())),
             Some(Message::CloseMonitors) => worker.clients.close_monitors(),
             Some(Message::Groups(entries, reply)) => drop(reply.send(worker.clients.groups(&entries))),
             Some(Message::Move(key, generation, push)) => {
