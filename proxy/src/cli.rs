@@ -4,6 +4,7 @@
 //! reported together with everything else that is wrong.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -62,6 +63,8 @@ pub(crate) enum Command {
         #[arg(long)]
         live: bool,
     },
+    /// Ask a running proxy's admin port whether it lives; exit status 0 if so, else 1
+    Health(HealthFlags),
     /// What concerns tenants
     #[command(subcommand)]
     Tenants(TenantsCommand),
@@ -138,6 +141,20 @@ pub(crate) struct RunFlags {
     /// Set any key of the file, as in clients.idle_timeout=1h; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+}
+
+/// Flags of `slotway health`.
+#[derive(Args, Debug)]
+pub(crate) struct HealthFlags {
+    /// The proxy's admin address
+    #[arg(long, value_name = "ADDR", required_unless_present = "config")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// Its settings file, which says where its admin port is
+    #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+    pub(crate) config: Option<PathBuf>,
+    /// Ask whether clients should be sent to it: /ready instead of /health
+    #[arg(long)]
+    pub(crate) ready: bool,
 }
 
 /// When another process is replaced.

@@ -10,7 +10,8 @@ use std::{env, fmt};
 
 use tracing_subscriber::EnvFilter;
 
-use cli::{Command, EXIT_USAGE, LOG_VARIABLE, RunFlags, TenantsCommand};
+use cli::{Command, EXIT_USAGE, HealthFlags, LOG_VARIABLE, RunFlags, TenantsCommand};
+use slotway::admin::ask;
 use slotway::command::promise::page;
 use slotway::command::table::Table;
 use slotway::config::error::ConfigErrors;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     match cli::parse(env::args_os()) {
         Ok(Command::Run(flags)) => run(flags),
         Ok(Command::Check { file, live }) => check(&file, live),
+        Ok(Command::Health(flags)) => health(&flags),
         Ok(Command::Tenants(TenantsCommand::Plan { file, cluster })) => plan(&file, cluster.as_deref()),
         Ok(Command::Commands) => commands(),
         Ok(Command::Dev(flags)) => dev::run(&flags),
@@ -75,6 +77,31 @@ fn check(file: &Path, live: bool) -> ExitCode {
         }
         Err(error) => {
             say(io::stderr(), format_args!("cannot ask: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn health(flags: &HealthFlags) -> ExitCode {
+    let admin = match (flags.admin, &flags.config) {
+        (Some(admin), _) => Some(admin),
+        (None, Some(file)) => match read(file) {
+            Ok(settings) => settings.admin,
+            Err(code) => return code,
+        },
+        (None, None) => None,
+    };
+    let Some(admin) = admin else {
+        say(io::stderr(), format_args!("admin is off: there is nobody to ask"));
+        return ExitCode::from(EXIT_USAGE);
+    };
+    match ask::page(admin, if flags.ready { "/ready" } else { "/health" }) {
+        Ok((status, page)) => {
+            say(io::stdout(), format_args!("{}", page.trim_end()));
+            if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            say(io::stderr(), format_args!("{admin} does not answer: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -259,7 +259,8 @@ impl Drop for Proxy {
         if let Some(status) = self.process.ended() {
             panic!("the proxy ended by itself: {status}\n{}", self.process.log_tail());
         }
-        self.process.signal(Signal::TERM);
+        // Not SIGTERM: no balancer has to see it first.
+        self.process.signal(Signal::INT);
         let status = self.process.wait(PATIENCE);
         let log = self.process.log_tail();
         assert!(status.is_some_and(|status| status.success()), "the proxy's end: {status:?}\n{log}");

@@ -142,7 +142,7 @@ fn all_mistakes_are_reported_at_once_in_the_order_of_their_lines() {
     assert_eq!(lines[0], "f.toml:1: threads is 0, must be a whole number from 1 to 1024");
     assert_eq!(
         lines[1],
-        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, reload, clients, tls, users, tenants, private, cluster, clusters, fleet, dns, log"
+        "f.toml:2: unknown key lisen, known here: listen, admin, threads, grace_period, leave_delay, takeover, takeover_timeout, reload, clients, tls, users, tenants, private, cluster, clusters, fleet, dns, log"
     );
     assert_eq!(
         lines[2],

@@ -17,10 +17,14 @@ use tracing::{info, warn};
 use super::leaving::{Event, Stage};
 use super::ports::Ports;
 use crate::drain::Drain;
+use crate::entry::group::moving;
 use crate::latest::Latest;
 use crate::listener::Workers;
 use crate::service::notify::Notify;
 use crate::worker::message::{Message, WorkerHandle};
+
+/// The number of a push counts up for a client; this is the last that it hears.
+const LAST_MOVE: u64 = u32::MAX as u64;
 
 /// What ending needs.
 pub(super) struct Ending {
@@ -99,9 +103,10 @@ impl Ending {
         let (grace_period, clients) = (settings.settings.grace_period, self.clients.clients());
         match stage {
             Stage::Serves => {}
-            Stage::Leaves { .. } => {
+            Stage::Leaves { until } => {
                 self.begin("leaving");
-                info!(leave_delay = ?settings.settings.leave_delay, clients, "leaving");
+                info!(until_drain = ?until.saturating_duration_since(Instant::now()), clients, "leaving");
+                self.move_clients(until);
             }
             Stage::Drains => {
                 self.begin("draining");
@@ -123,6 +128,16 @@ impl Ending {
         self.notify.stopping(status);
         if let Some(reloading) = &self.reloading {
             reloading.abort();
+        }
+    }
+
+    /// Those who can be told connect again, after half of the time, to the name that they know: balancers send them
+    /// elsewhere then, and on this host another process accepts them.
+    fn move_clients(&self, until: Instant) {
+        let seconds = until.saturating_duration_since(Instant::now()).as_secs_f64().round().max(1.0);
+        let push: Arc<[u8]> = moving(LAST_MOVE, seconds as u64, None).into();
+        for handle in &self.workers {
+            handle.tell(Message::MoveAll(push.clone()));
         }
     }
 
