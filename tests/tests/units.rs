@@ -153,8 +153,10 @@ fn calls_of_a_life(dir: &Path) -> Vec<String> {
     let traced =
         eventually("all is traced", PATIENCE, || Some(traced()).filter(|text| text.contains("+++ exited")));
     let name = |line: &str| Some(line.split_once(' ')?.1.trim_start().split_once('(')?.0.to_owned());
+    // strace names so what it came into the middle of.
+    let is_known = |call: &String| !call.starts_with("syscall_0x");
     let is_name = |call: &String| call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let mut calls: Vec<_> = traced.lines().filter_map(name).filter(is_name).collect();
+    let mut calls: Vec<_> = traced.lines().filter_map(name).filter(is_name).filter(is_known).collect();
     calls.sort_unstable();
     calls.dedup();
     calls

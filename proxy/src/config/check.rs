@@ -29,12 +29,13 @@ pub(super) fn check(file: File, errors: &mut Vec<ConfigError>) -> Option<Setting
     let clusters = cluster_check::check(file.clusters, errors);
     let fleet = fleet_file::check(file.fleet, &listeners, errors);
     let tls = check_tls(file.tls, errors);
+    let leave_delay = if fleet.is_some() { LEAVE_DELAY } else { Duration::ZERO };
     Some(Settings {
         listen: file.listen,
         admin: file.admin,
         threads: file.threads.unwrap_or_else(cores),
         grace_period: file.grace_period,
-        leave_delay: file.leave_delay.unwrap_or(if fleet.is_some() { LEAVE_DELAY } else { Duration::ZERO }),
+        leave_delay: file.leave_delay.unwrap_or(leave_delay),
         takeover: file.takeover,
         takeover_timeout: file.takeover_timeout,
         reload: file.reload,

@@ -157,6 +157,7 @@ fn serve(
         Ending { latest, ports, clients: workers, workers: all, drain, notify, reloading, handed_over };
     let ended = control.block_on(ending.run(threads.running));
     drop(door);
+    drop(backends);
     ended
 }
 
