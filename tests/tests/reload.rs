@@ -2,7 +2,6 @@
 //! anything.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
