@@ -16,7 +16,7 @@ const CHART: &str = "deploy/helm/slotway";
 /// The oldest that the chart is for, and the newest that there are schemas of.
 const KUBERNETES: [&str; 2] = ["1.27", "1.37"];
 /// The files of `ci`.
-const VALUES: [&str; 4] = ["first", "full", "tls", "annotations"];
+const VALUES: [&str; 5] = ["first", "full", "tls", "annotations", "follow"];
 
 #[test]
 fn each_manifest_is_one_that_kubernetes_takes() {
@@ -117,6 +117,7 @@ fn values_that_cannot_work_are_refused_with_a_reason() {
             ("settings.fleet.port=1", "settings.fleet.port can't be given"),
             ("settings.cluster.shards=null", "settings.cluster must have seeds"),
             ("tls.entries=true", "tls.entries needs fleet.proxyProtocol"),
+            ("externalDNS.mode=follow", "needs the addresses of every entry"),
             ("plain=false", "tls.secretName must be given"),
         ] {
             let said = helm.render("annotations", &["--set", set]).complaint();

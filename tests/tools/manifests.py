@@ -115,13 +115,14 @@ def together(documents, settings):
     names = [(it["kind"], it["metadata"]["name"]) for it in documents]
     if len(set(names)) != len(names):
         yield f"a name twice: {names}"
-    (deployment,) = of("Deployment")
+    deployment, *follower = sorted(of("Deployment"), key=lambda it: len(it["metadata"]["name"]))
     template = deployment["spec"]["template"]
     labels, pod = template["metadata"]["labels"], template["spec"]
     (container,) = pod["containers"]
     ports = {it["name"]: it["containerPort"] for it in container["ports"]}
 
-    for what, selector in selectors(documents):
+    yield from followers(documents, follower, labels)
+    for what, selector in selectors(it for it in documents if it not in follower):
         if not selector.items() <= labels.items():
             yield f"{what}: selects {selector}, pods are {labels}"
     for service in of("Service"):
@@ -163,6 +164,25 @@ def together(documents, settings):
         yield "the pod may do too much"
     if pod["terminationGracePeriodSeconds"] <= int(settings["grace_period"].removesuffix("s")):
         yield "the pod is killed before its time"
+
+
+def followers(documents, deployments, proxies):
+    """What is asked of the pod that applies the DNSEndpoint."""
+    for deployment in deployments:
+        template = deployment["spec"]["template"]
+        labels, pod = template["metadata"]["labels"], template["spec"]
+        if deployment["spec"]["selector"]["matchLabels"] != labels or proxies.items() <= labels.items():
+            yield f"the follower's labels are {labels}"
+        volumes = {it["name"] for it in pod["volumes"]}
+        mounts = [{it["name"] for it in container["volumeMounts"]} for container in pod["containers"]]
+        if volumes != mounts[0] | mounts[1] or "token" in mounts[0]:
+            yield f"the follower's volumes are {volumes}, mounts are {mounts}"
+        name = pod["serviceAccountName"]
+        accounts = [it["metadata"]["name"] for it in documents if it["kind"] == "ServiceAccount"]
+        bound = [(it["subjects"][0]["name"], it["roleRef"]["name"]) for it in documents if it["kind"] == "RoleBinding"]
+        roles = [it["metadata"]["name"] for it in documents if it["kind"] == "Role"]
+        if name not in accounts or bound != [(name, name)] or roles != [name]:
+            yield f"the follower's account is {name}, there are {accounts}, {bound}, {roles}"
 
 
 def selectors(documents):

@@ -29,6 +29,12 @@ app.kubernetes.io/name: {{ include "slotway.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Not the proxies': no Service leads to it. */}}
+{{- define "slotway.followerSelector" -}}
+app.kubernetes.io/name: {{ printf "%s-dns" (include "slotway.name" . | trunc 59 | trimSuffix "-") }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{- define "slotway.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "slotway.selector" . }}
