@@ -23,18 +23,15 @@ install_packages() {
     missing redis-cli && wanted+=(redis-tools)
     missing node && wanted+=(nodejs)
     missing npm && wanted+=(npm)
-    missing named && wanted+=(bind9)
-    missing dig && wanted+=(bind9-dnsutils)
-    missing gdnsd && wanted+=(gdnsd)
-    missing haproxy && wanted+=(haproxy)
     if missing python3; then
         wanted+=(python3 python3-venv)
     elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         wanted+=(python3-venv)
     fi
-    # Name servers, resolvers and balancers, whose examples are in deploy/.
-    missing named-checkconf && wanted+=(bind9 bind9-utils)
-    missing nsupdate && wanted+=(bind9-dnsutils)
+    # Name servers, resolvers and a balancer: what publishers are tried with, and what the examples in deploy/ are for.
+    missing named && wanted+=(bind9)
+    missing named-checkconf && wanted+=(bind9-utils)
+    missing dig && wanted+=(bind9-dnsutils)
     missing knotd && wanted+=(knot)
     missing pdns_server && wanted+=(pdns-server pdns-backend-bind pdns-backend-sqlite3)
     missing sqlite3 && wanted+=(sqlite3)

@@ -52,4 +52,21 @@ pub fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// What `tests/run.sh` installs of such programs.
-const INSTALLED: [&str; 4] = ["named", "dig", "gdnsd", "haproxy"];
+const INSTALLED: [&str; 16] = [
+    "named",
+    "named-checkconf",
+    "named-checkzone",
+    "dig",
+    "nsupdate",
+    "knotd",
+    "knotc",
+    "keymgr",
+    "pdns_server",
+    "pdnsutil",
+    "sqlite3",
+    "gdnsd",
+    "unbound",
+    "unbound-checkconf",
+    "dnsmasq",
+    "haproxy",
+];

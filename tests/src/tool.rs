@@ -1,29 +1,9 @@
-//! Programs of other people: found, run to their end, and their words kept.
+//! Programs of other people, run to their end with files of the workspace; what they said is kept.
 
-use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-/// The program `name`, where it is in `PATH` or where a system keeps its servers. Where it is not the test is skipped with a
-/// word, or fails where `SLOTWAY_NO_SKIP` is set, as `tests/run.sh` does.
-///
-/// # Panics
-/// See above.
-#[track_caller]
-#[must_use]
-pub fn tool(name: &str) -> Option<PathBuf> {
-    let folders = env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    let found =
-        env::split_paths(&folders).chain(system).map(|folder| folder.join(name)).find(|path| path.is_file());
-    if found.is_none() {
-        assert!(env::var_os("SLOTWAY_NO_SKIP").is_none(), "{name} is missing");
-        println!("skipped: {name} is missing; tests/run.sh installs it");
-    }
-    found
-}
 
 /// What a program said, and whether it was content.
 #[derive(Debug)]
@@ -92,17 +72,26 @@ pub fn source_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join(path)
 }
 
-/// Copies the file `from` of the workspace to `to`, with each of `changes` made: what an operator would do who has other
-/// folders, ports and addresses.
+/// Copies the file `from` of the workspace to `to`, with each of `changes` made.
 ///
 /// # Panics
-/// Where a text that is to be changed is not in the file, or a file cannot be read or written.
+/// As [`adapted`], and where the file cannot be written.
 #[track_caller]
 pub fn adapt(from: &str, to: &Path, changes: &[(&str, &str)]) {
-    let mut text = source(from);
-    for (old, new) in changes {
-        assert!(text.contains(old), "{from} has no {old}");
-        text = text.replace(old, new);
-    }
+    let text = adapted(from, changes);
     fs::write(to, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", to.display()));
+}
+
+/// The file `from` of the workspace with each of `changes` made: what an operator would do who has other folders, ports
+/// and addresses.
+///
+/// # Panics
+/// Where a text that is to be changed is not in the file, or it cannot be read.
+#[track_caller]
+#[must_use]
+pub fn adapted(from: &str, changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(source(from), |text, (old, new)| {
+        assert!(text.contains(old), "{from} has no {old}");
+        text.replace(old, new)
+    })
 }

@@ -2,12 +2,12 @@
 //! same entries. Name servers are in `deploy_dns.rs`, the Helm chart in `deploy_chart.rs`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::{IpAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use slotway_tests::dir::Dir;
+use slotway_tests::installed::program;
 use slotway_tests::page::{number, page};
 use slotway_tests::poll::eventually;
 use slotway_tests::ports::Port;
@@ -15,7 +15,7 @@ use slotway_tests::process::Process;
 use slotway_tests::proxy::{Options, binary};
 use slotway_tests::raw::Raw;
 use slotway_tests::server::Server;
-use slotway_tests::tool::{adapt, run, source, source_path, tool};
+use slotway_tests::tool::{adapt, adapted, run, source, source_path};
 
 const HOST: &str = "127.0.0.1";
 const WITHIN: Duration = Duration::from_secs(20);
@@ -27,10 +27,10 @@ fn resolvers_and_balancers_read_their_files() {
         ("dnsmasq", &["--test", "-C"], "deploy/dns/resolvers/dnsmasq.conf"),
         ("haproxy", &["-c", "-dW", "-f"], "deploy/haproxy/haproxy.cfg"),
     ] {
-        let Some(program) = tool(name) else { continue };
+        let Some(reader) = program(name) else { continue };
         let file = source_path(file);
         let arguments = arguments.iter().copied().chain(file.to_str());
-        let _ = run(&program, arguments).output();
+        let _ = run(&reader, arguments).output();
     }
 }
 
@@ -42,32 +42,38 @@ fn the_proxy_reads_the_settings_of_the_fleet() {
 
 #[test]
 fn haproxy_leads_to_a_proxy_that_serves_and_says_which_entry_it_is() {
-    let Some(haproxy) = tool("haproxy") else { return };
+    let Some(haproxy) = program("haproxy") else { return };
     let (server, dir) = (Server::start(), Dir::new("haproxy"));
-    let [entry, own, admin, stats] = [(); 4].map(|()| Port::lease());
+    let [entry, own, admin, stats, agent] = [(); 5].map(|()| Port::lease());
     let [entry_at, own_at] =
         [("127.0.0.11", &entry), (HOST, &own)].map(|(host, port)| format!("{host}:{}", port.number()));
     let admin_at = format!("{HOST}:{}", admin.number());
     let folder = dir.path().to_str().expect("a name");
     let config = dir.path().join("haproxy.cfg");
+    let about_at = format!("127.0.0.11:{}", admin.number());
     let changes = [
         ("maxconn 100000", "maxconn 200"),
         ("maxconn 50000", "maxconn 100"),
         ("192.0.2.10:6379", entry_at.as_str()),
         ("bind [2001:db8:0:6379::a]:6379", ""),
+        ("192.0.2.10:9121", &about_at),
+        ("bind [2001:db8:0:6379::a]:9121", ""),
         ("10.0.0.11:6379", &own_at),
+        ("10.0.0.11:9121", &admin_at),
+        ("10.0.0.12:9121", "127.0.0.2:1"),
         // Nobody is there: neither a proxy nor one who says that it is ready.
         ("10.0.0.12:6379", "127.0.0.2:1"),
-        ("port 9121", &format!("port {}", admin.number())),
+        ("check port 9121", &format!("check port {}", admin.number())),
+        ("agent-port 9122", &format!("agent-port {}", agent.number())),
         ("/run/haproxy", folder),
         ("127.0.0.1:8404", &format!("{HOST}:{}", stats.number())),
     ];
     adapt("deploy/haproxy/haproxy.cfg", &config, &changes);
     let seeds = r#"seeds = ["redis://10.0.0.21:6379", "redis://10.0.0.22:6379", "redis://10.0.0.23:6379"]"#;
-    let settings = dir.path().join("fleet.toml");
     let changes = [
         (r#"listen = ["0.0.0.0:6379", "0.0.0.0:6380"]"#, ""),
         ("0.0.0.0:9121", admin_at.as_str()),
+        ("0.0.0.0:9122", &format!("{HOST}:{}", agent.number())),
         (seeds, &format!("standalone = \"redis://{}\"", server.addr())),
         ("port = 6379", &format!("port = {}", entry.number())),
         (r#"proxy_protocol = ["0.0.0.0:6379"]"#, &format!("proxy_protocol = [\"{own_at}\"]")),
@@ -77,8 +83,7 @@ fn haproxy_leads_to_a_proxy_that_serves_and_says_which_entry_it_is() {
         (r#""198.51.100.10", "2001:db8:0:6379::c""#, r#""127.0.0.13""#),
         (r#""198.51.100.20", "2001:db8:0:6379::d""#, r#""127.0.0.14""#),
     ];
-    adapt("deploy/fleet.example.toml", &settings, &changes);
-    let settings = fs::read_to_string(settings).expect("the settings");
+    let settings = adapted("deploy/fleet.example.toml", &changes);
     let _proxy = Options::default().flag("--listen", &own_at).config(&settings).start();
 
     let mut command = Command::new(haproxy);
@@ -96,6 +101,10 @@ fn haproxy_leads_to_a_proxy_that_serves_and_says_which_entry_it_is() {
         let of = |id: &str| entries.lines().find(|line| line.starts_with(&format!("{id}: ")));
         (of("a")?.contains(" up,") && of("b")?.contains(" down,")).then_some(())
     });
+    // Through the entry each is told how that one is.
+    assert!(page(&about_at, "/healthz").ends_with("up\n"));
+    assert!(page(&about_at, "/dns-weight").ends_with("\n1000\n"), "{}", page(&about_at, "/dns-weight"));
+    assert!(page(&about_at, "/config").starts_with("HTTP/1.1 403"), "and nothing else");
 }
 
 #[test]

@@ -11,10 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use slotway_tests::dir::Dir;
+use slotway_tests::installed::program;
 use slotway_tests::poll::{eventually, try_eventually};
 use slotway_tests::ports::Port;
 use slotway_tests::process::Process;
-use slotway_tests::tool::{adapt, run, source_path, tool};
+use slotway_tests::proxy::{Options, Proxy};
+use slotway_tests::server::Server;
+use slotway_tests::tool::{adapt, adapted, run, source, source_path};
 
 const SERVICE: &str = "redis.example.com";
 const SECRET: &str = "c2xvdHdheSBleGFtcGxlIGtleSwgb25seSBmb3IgdGVzdHM=";
@@ -23,7 +26,7 @@ const WITHIN: Duration = Duration::from_secs(20);
 
 #[test]
 fn zones_are_right() {
-    let Some(check) = tool("named-checkzone") else { return };
+    let Some(check) = program("named-checkzone") else { return };
     for zone in [SERVICE, "example.com"] {
         let file = source_path(&format!("deploy/dns/zones/{zone}.zone"));
         let said = run(&check, ["-i", "local", "-k", "fail", zone, file.to_str().expect("a name")]).output();
@@ -39,6 +42,7 @@ fn bind_is_updated_with_the_key_and_only_where_it_may() {
     let authority = Authority::new(port, &dir, &server);
     authority.is_updated();
     authority.keeps_the_rest();
+    authority.follows_a_proxy();
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn a_second_bind_follows_the_first() {
 
 #[test]
 fn knot_is_updated_with_the_key_and_only_where_it_may() {
-    let (Some(knotd), Some(knotc)) = (tool("knotd"), tool("knotc")) else { return };
+    let (Some(knotd), Some(knotc)) = (program("knotd"), program("knotc")) else { return };
     let dir = Dir::new("knot");
     let port = free_port();
     let folder = dir.path().to_str().expect("a name");
@@ -89,11 +93,13 @@ fn knot_is_updated_with_the_key_and_only_where_it_may() {
     let authority = Authority::new(port, &dir, &server);
     authority.is_updated();
     authority.keeps_the_rest();
+    authority.follows_a_proxy();
 }
 
 #[test]
 fn powerdns_is_updated_with_the_key() {
-    let (Some(pdns), Some(_), Some(_)) = (tool("pdns_server"), tool("pdnsutil"), tool("sqlite3")) else {
+    let (Some(pdns), Some(_), Some(_)) = (program("pdns_server"), program("pdnsutil"), program("sqlite3"))
+    else {
         return;
     };
     let dir = Dir::new("powerdns");
@@ -118,11 +124,12 @@ fn powerdns_is_updated_with_the_key() {
     let server = Process::start(&mut pdns_command(&pdns, folder), &log);
     let authority = Authority::new(port, &dir, &server);
     authority.is_updated();
+    authority.follows_a_proxy();
 }
 
 #[test]
 fn powerdns_asks_through_each_entry() {
-    let Some(pdns) = tool("pdns_server") else { return };
+    let Some(pdns) = program("pdns_server") else { return };
     let dir = Dir::new("powerdns-lua");
     let (port, health) = (free_port(), Port::lease());
     let folder = dir.path().to_str().expect("a name");
@@ -159,8 +166,28 @@ fn powerdns_asks_through_each_entry() {
 }
 
 #[test]
+fn the_own_responder_is_what_the_zone_above_delegates_to() {
+    let dir = Dir::new("responder");
+    let port = free_port();
+    let server = Server::start();
+    let entries = Port::lease();
+    let listen = [("#[fleet.responder]", "[fleet.responder]"), ("#nameservers", "nameservers")];
+    let local = format!("listen = [\"{HOST}:{port}\"]");
+    let changes = [&listen[..], &[(r#"#listen = ["0.0.0.0:53"]"#, local.as_str())]].concat();
+    let member = Member::start(&server, &entries, &changes);
+    let authority = Authority::new(port, &dir, member.proxy.process());
+    eventually("all entries", WITHIN, || (authority.ask("A") == addresses(&BEHIND)).then_some(()));
+    let delegated = source("deploy/dns/zones/example.com.zone");
+    for server in ["slotway1.example.com.", "slotway2.example.com."] {
+        assert!(
+            authority.ask("NS").contains(server) && delegated.contains(&format!("IN  NS  {}", &server[..8]))
+        );
+    }
+}
+
+#[test]
 fn gdnsd_believes_the_file() {
-    let Some(gdnsd) = tool("gdnsd") else { return };
+    let Some(gdnsd) = program("gdnsd") else { return };
     let dir = Dir::new("gdnsd");
     let port = free_port();
     let folder = dir.path().to_str().expect("a name");
@@ -191,9 +218,41 @@ fn gdnsd_believes_the_file() {
     eventually("an answer of all", WITHIN, || (authority.ask("A").len() == 4).then_some(()));
 }
 
+/// A proxy with the settings in `deploy/fleet.example.toml`, which is behind all entries itself.
+struct Member {
+    proxy: Proxy,
+    settings: String,
+}
+
+/// Where its entries are.
+const BEHIND: [&str; 4] = ["127.0.0.11", "127.0.0.12", "127.0.0.13", "127.0.0.14"];
+
+impl Member {
+    fn start(server: &Server, port: &Port, changes: &[(&str, &str)]) -> Self {
+        let (admin, agent) = (Port::lease(), Port::lease());
+        let seeds = r#"["redis://10.0.0.21:6379", "redis://10.0.0.22:6379", "redis://10.0.0.23:6379"]"#;
+        let here = [
+            (r#"listen = ["0.0.0.0:6379", "0.0.0.0:6380"]"#, ""),
+            ("0.0.0.0:9121", &format!("{HOST}:{}", admin.number())),
+            ("0.0.0.0:9122", &format!("{HOST}:{}", agent.number())),
+            (&format!("seeds = {seeds}"), &format!("standalone = \"redis://{}\"", server.addr())),
+            ("port = 6379", &format!("port = {}", port.number())),
+            (r#"proxy_protocol = ["0.0.0.0:6379"]"#, ""),
+            (r#""192.0.2.10", "2001:db8:0:6379::a""#, r#""127.0.0.11""#),
+            (r#""192.0.2.20", "2001:db8:0:6379::b""#, r#""127.0.0.12""#),
+            (r#""198.51.100.10", "2001:db8:0:6379::c""#, r#""127.0.0.13""#),
+            (r#""198.51.100.20", "2001:db8:0:6379::d""#, r#""127.0.0.14""#),
+        ];
+        let settings = adapted("deploy/fleet.example.toml", &[&here, changes].concat());
+        let listen = |options: Options, host| options.flag("--listen", &format!("{host}:{}", port.number()));
+        let proxy = BEHIND.into_iter().fold(Options::default(), listen).config(&settings).start();
+        Self { proxy, settings }
+    }
+}
+
 /// BIND with one of the examples in `deploy/dns/bind`, in a folder of its own.
 fn bind(dir: &Dir, example: &str, port: u16, changes: &[(&str, &str)]) -> Option<Process> {
-    let (named, check) = (tool("named")?, tool("named-checkconf")?);
+    let (named, check) = (program("named")?, program("named-checkconf")?);
     let folder = dir.path().to_str().expect("a name");
     let listen = format!("listen-on port {port} {{ {HOST}; }}");
     let here = [
@@ -240,7 +299,7 @@ impl<'a> Authority<'a> {
 
     fn dig(&self, kind: &str) -> Option<String> {
         let port = self.port.to_string();
-        let dig = tool("dig")?;
+        let dig = program("dig")?;
         let server = format!("@{HOST}");
         let arguments = [&server, "-p", &port, "+short", "+norecurse", "+tries=1", "+time=2", SERVICE, kind];
         let said = run(&dig, arguments);
@@ -251,7 +310,7 @@ impl<'a> Authority<'a> {
     fn update(&self, secret: &str, lines: &str) -> Result<(), String> {
         let key = self.dir.path().join("client.key");
         fs::write(&key, key_of_bind(secret)).expect("a key");
-        let mut command = Command::new(tool("nsupdate").expect("it is installed with dig"));
+        let mut command = Command::new(program("nsupdate").expect("it is installed with dig"));
         command.arg("-k").arg(&key).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("nsupdate starts");
         let text = format!("server {HOST} {}\nzone {SERVICE}\n{lines}\nsend\n", self.port);
@@ -282,6 +341,27 @@ impl<'a> Authority<'a> {
         let said = self.update(wrong, &replace("192.0.2.30")).expect_err("another key");
         assert!(["NOTAUTH", "BADSIG", "REFUSED", "bad"].iter().any(|word| said.contains(word)), "{said}");
         assert_eq!(self.ask("A"), addresses(&["192.0.2.10", "192.0.2.20"]));
+    }
+
+    /// A proxy with the example's settings has the name resolve to the entries that are to get clients.
+    fn follows_a_proxy(&self) {
+        let (server, port) = (Server::start(), Port::lease());
+        let key = self.dir.path().join("tsig.key");
+        fs::write(&key, SECRET).expect("a key");
+        let here = format!("servers = [\"{HOST}:{}\"]\nttl = \"5s\"", self.port);
+        let changes = [
+            ("#[fleet.rfc2136]", "[fleet.rfc2136]"),
+            (r#"#servers = ["192.0.2.53"]"#, here.as_str()),
+            ("#zone", "zone"),
+            ("#key_name", "key_name"),
+            (r#"#key_file = "/etc/slotway/tsig.key""#, &format!("key_file = {key:?}")),
+        ];
+        let member = Member::start(&server, &port, &changes);
+        eventually("all entries", WITHIN, || (self.ask("A") == addresses(&BEHIND)).then_some(()));
+        assert!(self.ask("AAAA").is_empty(), "the entries have no such addresses any more");
+        member.proxy.rewrite(&member.settings.replace("id = \"b\"", "id = \"b\"\ndrain = true"));
+        let rest = addresses(&["127.0.0.11", "127.0.0.13", "127.0.0.14"]);
+        eventually("all entries but the one that drains", WITHIN, || (self.ask("A") == rest).then_some(()));
     }
 
     /// The key is of no use for anything else.
