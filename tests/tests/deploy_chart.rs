@@ -1,34 +1,47 @@
 //! The Helm chart: rendered by Helm itself, version 3 and version 4, with the values in `deploy/helm/slotway/ci`. Kubernetes'
 //! own schemas say of each manifest whether it would be taken, and the proxy of its settings file.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use slotway_tests::certs::Authority;
 use slotway_tests::dir::Dir;
 use slotway_tests::installed::{installed, python};
-use slotway_tests::proxy::binary;
+use slotway_tests::poll::eventually;
+use slotway_tests::ports::Port;
+use slotway_tests::proxy::{Options, binary};
+use slotway_tests::server::Server;
 use slotway_tests::tool::{Said, run, source, source_path};
 
+const WITHIN: Duration = Duration::from_secs(20);
 const CHART: &str = "deploy/helm/slotway";
 /// The oldest that the chart is for, and the newest that there are schemas of.
 const KUBERNETES: [&str; 2] = ["1.27", "1.37"];
 /// The files of `ci`.
-const VALUES: [&str; 5] = ["first", "full", "tls", "annotations", "follow"];
+const VALUES: [&str; 7] = ["first", "full", "tls", "annotations", "follow", "updates", "responder"];
 
 #[test]
 fn each_manifest_is_one_that_kubernetes_takes() {
-    for helm in helms() {
-        for values in VALUES {
-            let dir = Dir::new("chart");
+    let helms = helms();
+    for values in VALUES {
+        let rendered = helms.iter().map(|helm| {
             let said = helm.chart(&["lint", "--strict"], values, &[]);
             assert!(said.well, "{}{}", said.output, said.errors);
-            let rendered = helm.render(values, &[]);
-            let Some(said) = examined(&dir, &rendered.output()) else { return };
-            assert!(said.well, "{values}: {}{}", said.output, said.errors);
-        }
+            helm.render(values, &[]).output()
+        });
+        let rendered: Vec<String> = rendered.collect();
+        // They put the manifests in different orders.
+        let documents =
+            |of: &str| of.split("---\n").map(str::trim).map(str::to_owned).collect::<BTreeSet<_>>();
+        assert!(rendered.windows(2).all(|two| documents(&two[0]) == documents(&two[1])), "{rendered:?}");
+        let Some(newest) = rendered.last() else { return };
+        let dir = Dir::new("chart");
+        let Some(said) = examined(&dir, newest) else { return };
+        assert!(said.well, "{values}: {}{}", said.output, said.errors);
     }
 }
 
@@ -64,9 +77,10 @@ fn the_proxy_takes_its_settings() {
         let text = fs::read_to_string(&file).expect("the settings");
         let text = text.replace("/etc/slotway/tls/tls.crt", path(&issued.certificate));
         let text = text.replace("/etc/slotway/tls/tls.key", path(&issued.key));
-        for (folder, name) in [("backend", "password"), ("secrets/tenants", "shop")] {
+        for (folder, name) in [("backend", "password"), ("secrets/tenants", "shop"), ("secrets/tsig", "key")]
+        {
             fs::create_dir_all(dir.path().join(folder)).expect("a folder");
-            fs::write(dir.path().join(folder).join(name), "secret\n").expect("a file");
+            fs::write(dir.path().join(folder).join(name), "c2VjcmV0\n").expect("a file");
         }
         fs::write(&file, text.replace("/etc/slotway", path(dir.path()))).expect("the settings");
         let said = run(&binary(), ["check", path(&file)]);
@@ -104,6 +118,34 @@ fn an_entry_that_drains_leaves_dns_unless_all_do() {
 }
 
 #[test]
+fn the_follower_may_apply_what_slotway_writes() {
+    let Some(helm) = helms().pop() else { return };
+    let manifests = helm.render("follow", &[]).output();
+    let dir = Dir::new("chart");
+    let Some(said) = examined(&dir, &manifests) else { return };
+    assert!(said.well, "{}", said.output);
+    // As in its pod, but for what is on this machine.
+    let (server, admin) = (Server::start(), Port::lease());
+    let text = fs::read_to_string(dir.path().join("slotway.toml")).expect("the settings");
+    let lines = text.lines().filter(|line| !line.starts_with("listen") && !line.starts_with("password_file"));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    let text = text.replace("redis://redis:6379", &format!("redis://{}", server.addr()));
+    let text = text.replace("0.0.0.0:9121", &format!("127.0.0.1:{}", admin.number()));
+    let text = text.replace("192.0.2.", "127.0.0.");
+    let file = dir.path().join("endpoint.yaml");
+    assert!(manifests.contains("- --set\n            - fleet.files.dnsendpoint=/run/dns/endpoint.yaml"));
+    let set = format!("fleet.files.dnsendpoint={}", path(&file));
+    let _proxy = Options::default().config(&text).set(&[&set, "fleet.files.ttl=15s"]).start();
+    let written = eventually("the DNSEndpoint", WITHIN, || fs::read_to_string(&file).ok());
+    let name = written.lines().find_map(|line| line.strip_prefix("  name: ")).expect("a name");
+    assert!(manifests.contains(&format!("resourceNames: [{name}]")), "{written}");
+    assert!(written.contains("kind: DNSEndpoint") && written.contains("127.0.0.20"), "{written}");
+    let both = manifests + "\n---\n" + &written;
+    let Some(said) = examined(&dir, &both) else { return };
+    assert!(said.well, "{}", said.output);
+}
+
+#[test]
 fn values_that_cannot_work_are_refused_with_a_reason() {
     for helm in helms() {
         for (set, reason) in [
@@ -118,6 +160,7 @@ fn values_that_cannot_work_are_refused_with_a_reason() {
             ("settings.cluster.shards=null", "settings.cluster must have seeds"),
             ("tls.entries=true", "tls.entries needs fleet.proxyProtocol"),
             ("externalDNS.mode=follow", "needs the addresses of every entry"),
+            ("settings.fleet.rfc2136.zone=example.com", "would both say what the same name is"),
             ("plain=false", "tls.secretName must be given"),
         ] {
             let said = helm.render("annotations", &["--set", set]).complaint();

@@ -202,7 +202,8 @@ def selectors(documents):
 def listened_ports(settings):
     addresses = [settings["admin"]]
     entries, tenants = settings.get("fleet", {}).get("entries", []), settings.get("tenants", [])
-    for section in (settings, settings.get("tls", {}), *entries, *tenants):
+    responder = settings.get("fleet", {}).get("responder", {})
+    for section in (settings, settings.get("tls", {}), responder, *entries, *tenants):
         if section.get("listen", "off") != "off":
             addresses += section["listen"]
     return {int(address.rpartition(":")[2]) for address in addresses}

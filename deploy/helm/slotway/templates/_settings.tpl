@@ -9,8 +9,9 @@
 {{- range $key := list "name" "port" "entries" "proxy_protocol" -}}
 {{- if hasKey (default (dict) $settings.fleet) $key -}}{{- fail (printf "settings.fleet.%s can't be given: see fleet" $key) -}}{{- end -}}
 {{- end -}}
-{{- if and (default (dict) $settings.fleet).rfc2136 (ne $values.externalDNS.mode "off") -}}
-{{- fail "settings.fleet.rfc2136 and externalDNS.mode would both write the same name" -}}
+{{- $own := default (dict) $settings.fleet -}}
+{{- if and (or $own.rfc2136 $own.responder) (ne $values.externalDNS.mode "off") -}}
+{{- fail "settings.fleet and externalDNS.mode would both say what the same name is" -}}
 {{- end -}}
 {{- if not (or $cluster.seeds $cluster.standalone $cluster.shards $settings.clusters) -}}
 {{- fail "settings.cluster must have seeds, standalone or shards: what stands behind the proxies" -}}
@@ -76,8 +77,10 @@
 {{- $ports = append $ports (int $port) -}}
 {{- end -}}
 {{- range .Values.extraPorts -}}
-{{- if and (has (int .containerPort) $ports) (ne (default "TCP" .protocol) "UDP") -}}{{- fail (printf "extraPorts: containerPort %d stands more than once" (int .containerPort)) -}}{{- end -}}
+{{- if ne (default "TCP" .protocol) "UDP" -}}
+{{- if has (int .containerPort) $ports -}}{{- fail (printf "extraPorts: containerPort %d stands more than once" (int .containerPort)) -}}{{- end -}}
 {{- $ports = append $ports (int .containerPort) -}}
+{{- end -}}
 {{- end -}}
 {{- $ids := list -}}
 {{- $headers := list -}}
