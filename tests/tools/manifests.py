@@ -162,7 +162,8 @@ def together(documents, settings):
         yield f"the entries' port is {fleet['port']} in the settings and {outside} outside"
     if "hostname" in pod or pod["automountServiceAccountToken"] or not pod["securityContext"]["runAsNonRoot"]:
         yield "the pod may do too much"
-    if pod["terminationGracePeriodSeconds"] <= int(settings["grace_period"].removesuffix("s")):
+    ending = [int(settings[key].removesuffix("s")) for key in ("leave_delay", "grace_period")]
+    if pod["terminationGracePeriodSeconds"] <= sum(ending):
         yield "the pod is killed before its time"
 
 

@@ -3,7 +3,7 @@
 {{- $values := .Values -}}
 {{- $settings := deepCopy $values.settings -}}
 {{- $cluster := default (dict) $settings.cluster -}}
-{{- range $key := list "listen" "admin" "grace_period" -}}
+{{- range $key := list "listen" "admin" "leave_delay" "grace_period" -}}
 {{- if hasKey $settings $key -}}{{- fail (printf "settings.%s can't be given: the chart writes it" $key) -}}{{- end -}}
 {{- end -}}
 {{- range $key := list "name" "port" "entries" "proxy_protocol" -}}
@@ -27,6 +27,7 @@
 {{- end -}}
 {{- $_ := set $settings "listen" (ternary $listen "off" (gt (len $listen) 0)) -}}
 {{- $_ = set $settings "admin" (include "slotway.addresses" (list . $values.ports.admin) | fromJsonArray | first) -}}
+{{- $_ = set $settings "leave_delay" (printf "%ds" (int $values.shutdown.leaveSeconds)) -}}
 {{- $_ = set $settings "grace_period" (printf "%ds" (int $values.shutdown.graceSeconds)) -}}
 
 {{- if $values.backendPassword.secretName -}}
