@@ -40,7 +40,7 @@ fn each_manifest_is_one_that_kubernetes_takes() {
         assert!(rendered.windows(2).all(|two| documents(&two[0]) == documents(&two[1])), "{rendered:?}");
         let Some(newest) = rendered.last() else { return };
         let dir = Dir::new("chart");
-        let Some(said) = examined(&dir, newest) else { return };
+        let Some(said) = examined(&dir, newest, &KUBERNETES) else { return };
         assert!(said.well, "{values}: {}{}", said.output, said.errors);
     }
 }
@@ -58,7 +58,9 @@ fn what_is_wrong_with_a_manifest_is_seen() {
     ] {
         let dir = Dir::new("chart");
         assert!(manifests.contains(right), "no {right}");
-        let Some(said) = examined(&dir, &manifests.replacen(right, wrong, 1)) else { return };
+        let Some(said) = examined(&dir, &manifests.replacen(right, wrong, 1), &KUBERNETES[1..]) else {
+            return;
+        };
         let said = said.complaint();
         assert!(said.contains(expected), "{wrong}: {said}");
     }
@@ -71,7 +73,7 @@ fn the_proxy_takes_its_settings() {
         let authority = Authority::new("chart");
         let issued = authority.server("tls", &["redis.example.com"]);
         let dir = Dir::new("chart");
-        let Some(said) = examined(&dir, &helm.render(values, &[]).output()) else { return };
+        let Some(said) = examined(&dir, &helm.render(values, &[]).output(), &[]) else { return };
         assert!(said.well, "{}{}", said.output, said.errors);
         let file = dir.path().join("slotway.toml");
         let text = fs::read_to_string(&file).expect("the settings");
@@ -122,7 +124,7 @@ fn the_follower_may_apply_what_slotway_writes() {
     let Some(helm) = helms().pop() else { return };
     let manifests = helm.render("follow", &[]).output();
     let dir = Dir::new("chart");
-    let Some(said) = examined(&dir, &manifests) else { return };
+    let Some(said) = examined(&dir, &manifests, &[]) else { return };
     assert!(said.well, "{}", said.output);
     // As in its pod, but for what is on this machine.
     let (server, admin) = (Server::start(), Port::lease());
@@ -141,7 +143,7 @@ fn the_follower_may_apply_what_slotway_writes() {
     assert!(manifests.contains(&format!("resourceNames: [{name}]")), "{written}");
     assert!(written.contains("kind: DNSEndpoint") && written.contains("127.0.0.20"), "{written}");
     let both = manifests + "\n---\n" + &written;
-    let Some(said) = examined(&dir, &both) else { return };
+    let Some(said) = examined(&dir, &both, &[]) else { return };
     assert!(said.well, "{}", said.output);
 }
 
@@ -276,15 +278,15 @@ fn entries(one: &[&str], other: &[&str]) -> String {
     [one, other, &rest].concat().join(",")
 }
 
-/// What `tests/tools/manifests.py` says of `manifests`; their settings file is then in `dir`.
-fn examined(dir: &Dir, manifests: &str) -> Option<Said> {
+/// What `tests/tools/manifests.py` says of `manifests`, with the schemas of these versions of Kubernetes; their settings file is then in `dir`.
+fn examined(dir: &Dir, manifests: &str, versions: &[&str]) -> Option<Said> {
     let (python, schemas) = (python()?, installed(&tools("python"), "kubernetes-validate")?);
     let file = dir.path().join("manifests.yaml");
     fs::write(&file, manifests).expect("a file");
     let settings = dir.path().join("slotway.toml");
     let mut command = Command::new(python);
     command.env("PYTHONPATH", schemas).env("PYTHONDONTWRITEBYTECODE", "1");
-    command.arg(source_path("tests/tools/manifests.py")).args([&file, &settings]).args(KUBERNETES);
+    command.arg(source_path("tests/tools/manifests.py")).args([&file, &settings]).args(versions);
     let output = command.output().expect("Python starts");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Some(Said { well: output.status.success(), output: text(output.stdout), errors: text(output.stderr) })
