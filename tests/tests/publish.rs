@@ -188,9 +188,14 @@ fn what_is_wrong_with_a_key_or_a_policy_is_told_once() {
         let more = format!("key_name = \"{key}\"\nkey = \"{secret}\"\n{more}");
         let member = fleet.member(&updates(&server, &more));
         member.wait_for_failure(reason);
-        let log = member.proxy.process().log();
-        assert_eq!(log.matches("cannot publish").count(), 1, "{log}");
-        assert!(log.contains(words), "{words}: {log}");
+        let log = || member.proxy.process().log();
+        eventually(words, SOON, || log().contains(words).then_some(()));
+        // It has been tried more than once by then.
+        let failures =
+            format!("slotway_publisher_failures_total{{publisher=\"rfc2136\",reason=\"{reason}\"}}");
+        eventually("it is tried again", SOON, || (member.number(&failures) > 1).then_some(()));
+        let log = log();
+        assert_eq!(log.matches(words).count(), 1, "{log}");
         assert!(page(&member.admin, "/entries").contains(words));
     }
     assert!(server.dig(NAME, "A").is_empty());

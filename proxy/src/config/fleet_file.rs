@@ -83,7 +83,7 @@ pub(super) const ENTRY_KEYS: &[Key<EntryFile>] = &[
         entry.id = Some(id.unwrap_or_default());
     }),
     row("addresses", |entry, item| {
-        entry.addresses = Some(item.list(|item| read_ip(item)).unwrap_or_default());
+        entry.addresses = Some(item.list(read_ip).unwrap_or_default());
     }),
     row("host", |entry, item| put(&mut entry.host, read_host(item).map(Some))),
     row("cap", |entry, item| entry.cap = Some(item.bits(LEAST_CAP..=MOST_CAP).unwrap_or_default())),

@@ -63,7 +63,7 @@ pub fn wanted(plan: &Plan, fleet: &FleetSettings, now: &Records, ttl: u32) -> Op
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::publishers::PublisherSettings;
+    use crate::entry::fixtures;
 
     /// Entries a, b, ... with these addresses.
     pub(in crate::entry::publish) fn fleet(addresses: &[&[&str]]) -> FleetSettings {
@@ -76,16 +76,7 @@ pub(super) mod tests {
             drain: false,
             listen: Vec::new(),
         });
-        FleetSettings {
-            name: "redis.example.com".to_owned(),
-            port: 6379,
-            entries: entries.collect(),
-            low_watermark: 70,
-            high_watermark: 90,
-            proxy_protocol: Vec::new(),
-            responder: None,
-            publishers: PublisherSettings::default(),
-        }
+        FleetSettings { entries: entries.collect(), ..fixtures::fleet(&[]) }
     }
 
     /// A plan that rests on reports, with these weights of a, b, ...
