@@ -113,11 +113,16 @@ fn the_image_serves_without_root_and_is_asked_by_its_own_binary() {
     let Some(builder) = Builder::find() else { return };
     build_base(&builder);
     build_image(&builder);
-    let config =
-        builder.run(&["inspect", "--type", "image", "--format", "{{.Docker.Config}}", "localhost/slotway"]);
-    for wanted in ["65532:65532", "/usr/bin/slotway health --config /etc/slotway/slotway.toml", "SIGTERM"] {
-        assert!(config.contains(wanted), "{wanted} is not in {config}");
-    }
+    let of_config = |field: &str| {
+        let format = format!("{{{{.Docker.Config.{field}}}}}");
+        builder.run(&["inspect", "--type", "image", "--format", &format, "localhost/slotway"])
+    };
+    let health = of_config("Healthcheck.Test");
+    assert_eq!(health, "[CMD /usr/bin/slotway health --config /etc/slotway/slotway.toml]");
+    assert_eq!(
+        (of_config("User"), of_config("StopSignal")),
+        ("65532:65532".to_owned(), "SIGTERM".to_owned())
+    );
     let container = builder.run(&["from", "--pull-never", "localhost/slotway"]);
     let run = ["run", "--isolation", "chroot", &container, "--"];
     let inside = |more: &[&str]| builder.command(&[&run[..], &["/usr/bin/slotway"], more].concat());
