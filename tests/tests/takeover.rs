@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use slotway::handover::taker::Taker;
+use slotway_tests::certs::Authority;
 use slotway_tests::dir::Dir;
-use slotway_tests::installed::python;
+use slotway_tests::installed::{program, python};
+use slotway_tests::member::{entries, fleet};
 use slotway_tests::page::page;
 use slotway_tests::poll::eventually;
 use slotway_tests::ports::Port;
@@ -22,6 +24,7 @@ use slotway_tests::process::Process;
 use slotway_tests::proxy::binary;
 use slotway_tests::raw::Raw;
 use slotway_tests::server::Server;
+use slotway_tests::tls::TlsOptions;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -252,6 +255,51 @@ fn whoever_vanishes_after_it_was_given_the_sockets_is_not_waited_for() {
     assert!(page(&host.admin(), "/ready").contains("200 OK"));
     eventually("it is told", PATIENCE, || first.log().contains("not handed over").then_some(()));
     end(first);
+}
+
+#[test]
+fn every_kind_of_socket_is_handed_over() {
+    let Some(dig) = program("dig") else { return };
+    let host = Host::new();
+    let authority = Authority::new("takeover");
+    let issued = authority.server("server", &["localhost"]);
+    let (tls, own, entry, agent, dns) =
+        (Port::lease(), Port::lease(), Port::lease(), Port::lease(), Port::lease());
+    // Where nobody leases: a leased port is taken for UDP.
+    let dns = dns.number() - 14_000;
+    let [tls, own, agent] = [&tls, &own, &agent].map(|port| format!("127.0.0.1:{}", port.number()));
+    let [a, b] = entries(entry.number());
+    let settings = fleet(entry.number(), [&a, &b], [""; 2], &host.admin())
+        + &format!(
+            "[fleet.responder]\nlisten = ['127.0.0.1:{dns}']\n\
+             nameservers = [{{ name = 'ns1.redis.test', addresses = ['127.0.0.1'] }}]\n\
+             [tls]\nlisten = ['{tls}']\ncertificate = '{}'\nkey = '{}'\n\
+             [[tenants]]\nname = 'shop'\nlisten = ['{own}']\n",
+            issued.certificate.display(),
+            issued.key.display()
+        );
+    let config = host.dir.path().join("slotway.toml");
+    fs::write(&config, settings).expect("a writable directory");
+    let agent_check = format!("fleet.agent_check={agent}");
+    let config =
+        ["--config", config.to_str().expect("UTF-8"), "--set", "leave_delay=0s", "--set", &agent_check];
+    let mut first = host.serving("log-1", &config);
+    let second = host.start("log-2", &[&config[..], &["--takeover"]].concat());
+    ends_well(&mut first);
+    // Clients, TLS, the tenant's, two entries, admin, agent-check, DNS over UDP and TCP.
+    assert!(second.log().contains("sockets=9"), "{}", second.log_tail());
+    for addr in [&host.addr(), &own, &a, &b] {
+        assert_eq!(Raw::connect(addr).cmd("PING").text(), "PONG", "{addr}");
+    }
+    assert_eq!(TlsOptions::new(&authority).connect(&tls).cmd("PING").text(), "PONG");
+    for over in ["+notcp", "+tcp"] {
+        let mut ask = Command::new(&dig);
+        ask.args(["@127.0.0.1", "-p", &dns.to_string(), "+short", over, "redis.test"]);
+        let said = ask.output().expect("dig runs");
+        assert_eq!(String::from_utf8_lossy(&said.stdout).lines().count(), 2, "{over}: {said:?}");
+    }
+    std::net::TcpStream::connect(&agent).expect("agent-checks");
+    end(second);
 }
 
 /// What the process says to these lines.
