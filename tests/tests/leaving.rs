@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use slotway_tests::dir::Dir;
 use slotway_tests::fake::{Action, Fake};
 use slotway_tests::installed::python;
+use slotway_tests::member::Member;
 use slotway_tests::page::page;
 use slotway_tests::poll::eventually;
 use slotway_tests::ports::Port;
@@ -53,6 +54,23 @@ fn it_says_that_it_leaves_serves_on_and_then_ends() {
     let log = proxy.process().log();
     let places = ["leaving", "draining", "ended"].map(|word| log.find(word));
     assert!(places.is_sorted() && places[0].is_some(), "{log}");
+}
+
+#[test]
+fn the_fleet_is_told() {
+    let (server, port) = (Server::start(), Port::lease());
+    let options = Options::standalone(&format!("redis://{}", server.addr())).set(&["leave_delay=1h"]);
+    let mut member = Member::start(options, port.number());
+    let reports = || server.client().cmd("HVALS __slotway:{redis.test}:entries").items().to_vec();
+    let drains =
+        || Some(reports()).filter(|all| all.len() == 1)?[0].text().split(' ').nth(2).map(str::to_owned);
+    eventually("a report", PATIENCE, || (drains().as_deref() == Some("0")).then_some(()));
+    member.proxy.ask_to_end();
+    eventually("the report says so", PATIENCE, || (drains().as_deref() == Some("1")).then_some(()));
+    // It goes on to report: balancers still send clients.
+    assert_eq!(member.proxy.client().cmd("PING").text(), "PONG");
+    member.proxy.ask_to_end();
+    assert_eq!(member.proxy.wait(PATIENCE).code(), Some(0));
 }
 
 #[test]
