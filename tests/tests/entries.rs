@@ -47,6 +47,8 @@ fn headers_tell_where_clients_come_from_and_which_entry_they_came_by() {
         let fleet = fleet(port.number(), [&own, ""], [""; 2], admin);
         fleet.replace("[fleet]", &format!("[fleet]\nproxy_protocol = [\"{own}\"]"))
     });
+    // Before there is a plan nothing is told of entries.
+    member.wait_for("b", "weight");
     let line = format!("PROXY TCP4 203.0.113.9 127.0.0.12 5555 {}\r\n", port.number());
     let mut binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0f".to_vec();
     binary.extend([203, 0, 113, 10, 127, 0, 0, 12, 0x15, 0xb3]);
