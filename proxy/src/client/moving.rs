@@ -156,15 +156,14 @@ impl Clients {
         }
     }
 
-    /// Closes up to `most` clients at rest that came by this entry and can't be told to move.
-    pub fn retire(&mut self, entry: &str, most: usize, now: u64) -> usize {
+    /// Closes up to `most` clients at rest that came by this entry and can't be told to move; where `told_too`, those too
+    /// that can be.
+    pub fn retire(&mut self, entry: &str, most: usize, told_too: bool, now: u64) -> usize {
         let came_by =
             |client: &Client| client.session.door.entry.as_ref().is_some_and(|own| *own.id == *entry);
-        let leaving = self
-            .records
-            .iter_mut()
-            .map(|(_, client)| client)
-            .filter(|client| came_by(client) && client.takes_moves().is_none() && client.is_at_rest());
+        let leaving = self.records.iter_mut().map(|(_, client)| client).filter(|client| {
+            came_by(client) && (told_too || client.takes_moves().is_none()) && client.is_at_rest()
+        });
         let mut closed = 0;
         for client in leaving.take(most) {
             client.retire(now);

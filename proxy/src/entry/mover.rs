@@ -24,6 +24,8 @@ pub struct Mover {
 struct Paces {
     told: Pace,
     retired: Pace,
+    /// Since when the entry is to be left.
+    left_since: Option<u64>,
 }
 
 /// A group of all workers together.
@@ -41,8 +43,19 @@ struct Whole {
 pub struct Orders {
     /// Worker, client, and what it is told.
     pub tell: Vec<(usize, Teller, Vec<u8>)>,
-    /// Entries, and how many of the clients that can't be told are closed on each of all workers together.
-    pub retire: Vec<(Arc<str>, usize)>,
+    /// Whose clients are closed.
+    pub retire: Vec<Retirement>,
+}
+
+/// Clients of an entry that are closed between two requests.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retirement {
+    /// The entry.
+    pub entry: Arc<str>,
+    /// How many at most, of all workers together.
+    pub most: usize,
+    /// Whether those too that can be told to move: they were, and are there still.
+    pub told_too: bool,
 }
 
 // Percent of an entry's connections within ten seconds: where it is only to be relieved, and where it is to be left.
@@ -52,6 +65,8 @@ const LEFT: usize = 25;
 pub const SECONDS: u64 = 30;
 // A group is told once in so many milliseconds: twice the time to live that resolvers keep an answer for.
 const COOLDOWN: u64 = 2 * 15_000;
+// Who is still at an entry that is to be left so many milliseconds later was told, or has come back by an old answer.
+const PATIENCE: u64 = COOLDOWN + 5_000;
 
 /// The entries whose clients have to be looked at.
 #[must_use]
@@ -104,6 +119,11 @@ impl Mover {
         let left = is_left(planned, plan);
         let connections: usize = own.iter().map(|whole| whole.group.connections).sum();
         let paces = self.paces.entry(planned.id.as_str().into()).or_default();
+        let since = if left { *paces.left_since.get_or_insert(now) } else { now };
+        if !left {
+            paces.left_since = None;
+        }
+        let told_too = now.saturating_sub(since) >= PATIENCE;
         let percent = if left { LEFT } else { RELIEVED };
         let most = paces.told.left(connections, percent, now);
         let wanted = if left { Wanted::All } else { Wanted::Bytes(own_part(planned, own)) };
@@ -134,11 +154,11 @@ impl Mover {
             self.told.insert(whole.group.name.clone(), now);
         }
         if left {
-            let silent = own.iter().filter(|whole| whole.group.teller.is_none());
+            let silent = own.iter().filter(|whole| told_too || whole.group.teller.is_none());
             let silent: usize = silent.map(|whole| whole.group.connections).sum();
             let most = paces.retired.left(connections, LEFT, now).min(silent);
             if most > 0 {
-                orders.retire.push((planned.id.as_str().into(), most));
+                orders.retire.push(Retirement { entry: planned.id.as_str().into(), most, told_too });
                 paces.retired.note(most, now);
             }
         }
@@ -245,7 +265,13 @@ mod tests {
         let mut mover = Mover::default();
         let orders =
             mover.decide(&fleet, &plan(&[(0, 0, true), (0, 9_000, false)]), groups(), 1_000, 0, |_| 0);
-        assert_eq!((orders.tell.len(), orders.retire), (0, vec![("0".into(), 10)]));
+        let retired = |told_too| vec![Retirement { entry: "0".into(), most: 10, told_too }];
+        assert_eq!((orders.tell.len(), orders.retire), (0, retired(false)));
+        let told = || vec![vec![group("0", 1, 40, 0, true)]];
+        let drained = plan(&[(0, 0, true), (0, 9_000, false)]);
+        assert!(mover.decide(&fleet, &drained, told(), 1_000, 30_000, |_| 0).retire.is_empty());
+        let orders = mover.decide(&fleet, &drained, told(), 1_000, 36_000, |_| 0);
+        assert_eq!(orders.retire, retired(true), "those too that were told, and are still there");
         let orders =
             mover.decide(&fleet, &plan(&[(9_000, 0, false), (0, 9_000, false)]), groups(), 1_000, 0, |_| 0);
         assert!(orders.retire.is_empty(), "age is enough where it is only relieved");

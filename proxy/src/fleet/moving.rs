@@ -12,7 +12,7 @@ use tracing::info;
 
 use crate::config::fleet::FleetSettings;
 use crate::entry::group::Group;
-use crate::entry::mover::{Mover, Orders, concerned};
+use crate::entry::mover::{Mover, Orders, Retirement, concerned};
 use crate::entry::plan::Plan;
 use crate::latest::Latest;
 use crate::worker::message::{Message, WorkerHandle};
@@ -65,17 +65,18 @@ async fn ask(workers: &[WorkerHandle], entries: &Arc<[Arc<str>]>) -> Vec<Vec<Gro
 }
 
 fn obey(workers: &[WorkerHandle], fleet: &FleetSettings, orders: Orders) {
-    let (told, retired) = (orders.tell.len(), orders.retire.iter().map(|(_, most)| most).sum::<usize>());
+    let (told, retired) =
+        (orders.tell.len(), orders.retire.iter().map(|retirement| retirement.most).sum::<usize>());
     if told + retired > 0 {
         info!(fleet = fleet.name, told, retired, "moving clients to other entries");
     }
     for (worker, teller, push) in orders.tell {
         workers[worker].tell(Message::Move(teller.key, teller.generation, push));
     }
-    for (entry, most) in orders.retire {
+    for Retirement { entry, most, told_too } in orders.retire {
         let each = most.div_ceil(workers.len().max(1));
         for worker in workers {
-            worker.tell(Message::Retire(entry.clone(), each));
+            worker.tell(Message::Retire(entry.clone(), each, told_too));
         }
     }
 }

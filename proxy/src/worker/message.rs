@@ -37,8 +37,8 @@ pub enum Message {
     Groups(Arc<[Arc<str>]>, oneshot::Sender<Vec<Group>>),
     /// Tell this client (its key and generation) to connect elsewhere, in these words.
     Move(u32, u32, Vec<u8>),
-    /// Close so many clients at rest that came by this entry and can't be told.
-    Retire(Arc<str>, usize),
+    /// Close so many clients at rest that came by this entry and can't be told; where so, those too that can be.
+    Retire(Arc<str>, usize, bool),
     /// Tell everybody who can be told, in these words, that the proxy is about to end.
     MoveAll(Arc<[u8]>),
     /// Say something: whoever does not hangs.

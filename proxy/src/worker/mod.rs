@@ -175,9 +175,9 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
             Some(Message::Move(key, generation, push)) => {
                 worker.clients.tell_move(key, generation, &push);
             }
-            Some(Message::Retire(entry, most)) => {
+            Some(Message::Retire(entry, most, told_too)) => {
                 let now = worker.now();
-                worker.clients.retire(&entry, most, now);
+                worker.clients.retire(&entry, most, told_too, now);
             }
             Some(Message::MoveAll(push)) => worker.clients.tell_all(&push),
             Some(Message::Drain(grace)) => {
