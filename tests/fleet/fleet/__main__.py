@@ -19,7 +19,7 @@ def options():
     parser.add_argument("--resolvers", type=int, default=4, help="caching resolvers, each with clients of its own (4)")
     parser.add_argument("--applications", type=int, default=48, help="pools of clients (48)")
     parser.add_argument("--threads", type=int, default=4, help="connections of each pool (4)")
-    parser.add_argument("--demand", type=float, default=1.05, help="what clients want, of all caps (1.05)")
+    parser.add_argument("--demand", type=float, default=0.93, help="what clients want, of all caps, without overhead (0.93)")
     parser.add_argument("--seconds", type=int, default=60, help="until what is carried is measured (60)")
     parser.add_argument("--scene", action="append", choices=["baseline", *scenes.SCENES], help="only these (repeatable)")
     parser.add_argument("--slotway", required=True, help=argparse.SUPPRESS)
@@ -67,8 +67,10 @@ def main():
             runs.append(("with Slotway's movers", samples))
             reached = "not" if found["reached"] is None else f"after {found['reached']:.0f} s"
             seen = f"{found['part']:.0%} after {chosen.seconds} s (90 % {reached})"
-            rows.append((f"{chosen.entries} entries carry 90 % of all caps within {chosen.seconds} s", seen, found["part"] >= 0.9))
-            rows.append(("the fullest entry", f"{found['fullest']:.0%} of its cap", True))
+            rows.append((
+                f"{chosen.entries} entries carry 90 % of all caps within {chosen.seconds} s", seen, found["part"] >= 0.9,
+            ))
+            rows.append(("no entry stays at its cap", f"the fullest carries {found['fullest']:.1%} of it", found["fullest"] < 0.995))
             errors = f"{found['errors']} {crowd.last_errors if found['errors'] else ''}"
             rows.append(("0 client errors while they move", errors, found["errors"] == 0))
             for scene in [scene for scene in scenes.SCENES if scene in wanted]:
@@ -82,7 +84,8 @@ def main():
         crowd, samples, found = scenes.filling(fleet, False, chosen.seconds)
         crowd.end()
         runs.append(("DNS alone", samples))
-        rows.append(("beside it: DNS alone", f"{found['part']:.0%} after {chosen.seconds} s", True))
+        seen = f"{found['part']:.0%} after {chosen.seconds} s, the fullest entry at {found['fullest']:.0%}"
+        rows.append(("beside it: DNS alone", seen, True))
 
     with_fleet(chosen, moved)
     if "baseline" in wanted:
