@@ -48,8 +48,9 @@ pub fn answer(
         return None;
     }
     let message = match Message::from_vec(query) {
-        Ok(message) => message,
-        Err(_) => return Some(malformed(query)),
+        // Several questions are not said again: names that pointers made short could be long then.
+        Ok(message) if message.queries.len() < 2 => message,
+        Ok(_) | Err(_) => return Some(malformed(query)),
     };
     let mut reply = Message::response(message.metadata.id, message.metadata.op_code);
     reply.metadata.recursion_desired = message.metadata.recursion_desired;
@@ -147,7 +148,7 @@ pub fn slip(query: &[u8]) -> Option<Vec<u8>> {
     if query.len() < HEADER || query[2] & 0x80 != 0 {
         return None;
     }
-    let message = Message::from_vec(query).ok()?;
+    let message = Message::from_vec(query).ok().filter(|message| message.queries.len() < 2)?;
     let mut reply = Message::response(message.metadata.id, message.metadata.op_code);
     reply.add_queries(message.queries);
     reply.metadata.truncation = true;
@@ -172,7 +173,11 @@ mod tests {
         fleet.entries[0].host = Some("first.redis.example.com".to_owned());
         fleet.entries[1].addresses.push("2001:db8::1".parse().unwrap());
         fleet.entries[2].host = Some("elsewhere.example.net".to_owned());
-        let responder = ResponderSettings {
+        Zone::new(&fleet, &responder())
+    }
+
+    fn responder() -> ResponderSettings {
+        ResponderSettings {
             listen: Vec::new(),
             servers: vec![
                 ("ns1.deep.redis.example.com".to_owned(), vec!["203.0.113.1".parse().unwrap()]),
@@ -182,8 +187,7 @@ mod tests {
             ttl: Duration::from_secs(15),
             records: 4,
             rate: None,
-        };
-        Zone::new(&fleet, &responder)
+        }
     }
 
     fn plan(weights: [u32; 3]) -> Plan {
@@ -238,6 +242,35 @@ mod tests {
             asked(&query("redis.example.com.", RecordType::A, None), &Plan::default(), Transport::Udp);
         assert_eq!(reply.answers.len(), 3, "all, before there is a plan");
         assert!(reply.answers.iter().all(|record| record.ttl == 15));
+    }
+
+    #[test]
+    fn entries_without_an_address_of_a_kind_take_no_place_of_one_that_has() {
+        let mut fleet = fleet(&[1; 9]);
+        fleet.entries[4].addresses.push("2001:db8::1".parse().unwrap());
+        let zone = Zone::new(&fleet, &responder());
+        let message = query("redis.example.com.", RecordType::AAAA, None).to_vec().unwrap();
+        let entry = |id: usize| Planned {
+            id: id.to_string(),
+            weight: if id == 4 { 0 } else { 1_000 },
+            ..Planned::default()
+        };
+        let plan = Plan { entries: (0..9).map(entry).collect(), ..Plan::default() };
+        for seed in 0..100 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let answer = answer(&zone, &plan, &message, Transport::Udp, |below| random.u32(..below)).unwrap();
+            assert_eq!(Message::from_vec(&answer.bytes).unwrap().answers.len(), 1, "{seed}");
+        }
+    }
+
+    #[test]
+    fn several_questions_are_not_said_again() {
+        let mut message = query("redis.example.com.", RecordType::A, None);
+        message.add_query(Query::query(Name::from_ascii("a.redis.example.com.").unwrap(), RecordType::A));
+        let bytes = message.to_vec().unwrap();
+        let answer = answer(&zone(), &plan([1; 3]), &bytes, Transport::Udp, |_| 0).unwrap();
+        assert_eq!((answer.code, answer.bytes.len()), (ResponseCode::FormErr, HEADER));
+        assert_eq!(slip(&bytes), None);
     }
 
     #[test]

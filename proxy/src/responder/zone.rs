@@ -7,7 +7,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::config::fleet::{FleetSettings, ResponderSettings};
 use crate::entry::answer;
-use crate::entry::plan::Plan;
+use crate::entry::plan::{Plan, Planned};
 
 /// The zone of a fleet.
 #[derive(Debug)]
@@ -120,28 +120,20 @@ impl Zone {
         plan: &Plan,
         random: impl FnMut(u32) -> u32,
     ) -> Vec<Record> {
-        let has = |place: usize| {
-            self.entries[place]
-                .1
-                .iter()
-                .filter_map(|address| address_record(asked, self.ttl, *address, wanted))
+        let of = |place: usize| {
+            let addresses = self.entries[place].1.iter();
+            addresses.filter_map(|address| address_record(asked, self.ttl, *address, wanted))
         };
         // Before there is a plan, or while it is that of other settings, all are alike.
         let is_ours = plan.entries.iter().map(|entry| &entry.id).eq(&self.ids);
-        let mut plan = if is_ours { plan.clone() } else { self.alike() };
-        for (place, entry) in plan.entries.iter_mut().enumerate() {
-            if has(place).next().is_none() {
-                entry.weight = 0;
-            }
-        }
-        let chosen = answer::choose(&plan, self.most, random);
-        chosen.into_iter().flat_map(has).take(self.most).collect()
-    }
-
-    fn alike(&self) -> Plan {
-        let entry =
-            |id: &String| crate::entry::plan::Planned { id: id.clone(), weight: 1, ..Default::default() };
-        Plan { entries: self.ids.iter().map(entry).collect(), ..Plan::default() }
+        let weight = |place: usize| if is_ours { plan.entries[place].weight } else { 1 };
+        // Only those that have such an address: were others chosen from too, they could take all places of an answer.
+        let places: Vec<usize> =
+            (0..self.entries.len()).filter(|place| of(*place).next().is_some()).collect();
+        let entries = places.iter().map(|place| Planned { weight: weight(*place), ..Planned::default() });
+        let among = Plan { entries: entries.collect(), ..Plan::default() };
+        let chosen = answer::choose(&among, self.most, random);
+        chosen.into_iter().flat_map(|chosen| of(places[chosen])).take(self.most).collect()
     }
 
     /// The SOA record. Its serial grows with the plans, a second each.
