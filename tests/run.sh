@@ -32,6 +32,7 @@ install_packages() {
     missing named && wanted+=(bind9)
     missing named-checkconf && wanted+=(bind9-utils)
     missing dig && wanted+=(bind9-dnsutils)
+    missing kdig && wanted+=(knot-dnsutils)
     missing knotd && wanted+=(knot)
     missing pdns_server && wanted+=(pdns-server pdns-backend-bind pdns-backend-sqlite3)
     missing sqlite3 && wanted+=(sqlite3)

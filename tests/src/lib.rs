@@ -47,6 +47,7 @@ pub mod installed;
 
 pub mod tool;
 
+pub mod fuzzed;
 pub mod mark;
 
 pub mod generate;

@@ -264,6 +264,22 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_grows_by_so_much_with_each_address() {
+        let mut fleet = fleet(&[1; 12]);
+        for (number, entry) in (1_u16..).zip(&mut fleet.entries) {
+            entry.addresses.push([0x2001, 0xdb8, 0, 0, 0, 0, 0, number].into());
+        }
+        for records in [1, 4, 8] {
+            let zone = Zone::new(&fleet, &ResponderSettings { records, ..responder() });
+            for (wanted, each) in [(RecordType::A, 16), (RecordType::AAAA, 28)] {
+                let bytes = query("redis.example.com.", wanted, None).to_vec().unwrap();
+                let answer = answer(&zone, &Plan::default(), &bytes, Transport::Udp, |_| 0).unwrap();
+                assert_eq!((bytes.len(), answer.bytes.len()), (35, 35 + records * each), "{wanted}");
+            }
+        }
+    }
+
+    #[test]
     fn several_questions_are_not_said_again() {
         let mut message = query("redis.example.com.", RecordType::A, None);
         message.add_query(Query::query(Name::from_ascii("a.redis.example.com.").unwrap(), RecordType::A));
