@@ -1,7 +1,5 @@
 //! ◆ Starts what a fleet needs, on the control thread.
 
-#![expect(clippy::disallowed_methods, reason = "I/O: starts tasks")]
-
 use std::io;
 use std::sync::Arc;
 

@@ -1,11 +1,7 @@
 //! ◆ Clients that have connected for TLS, until they have shaken hands. They count under the client limit, and are no
 //! client of the worker's before that.
 
-#![expect(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "I/O: starts a task for each, and bounds its time"
-)]
+#![expect(clippy::disallowed_methods, reason = "I/O: starts a task for each, and bounds its time")]
 
 use std::cell::RefCell;
 use std::rc::Rc;
