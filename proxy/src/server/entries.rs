@@ -1,4 +1,4 @@
-//! ◆ Starts what a fleet needs, on the control thread.
+//! Starts what a fleet needs, on the control thread.
 
 use std::io;
 use std::sync::Arc;
