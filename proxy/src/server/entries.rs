@@ -1,9 +1,12 @@
-//! Starts what a fleet needs, on the control thread.
+//! ◆ Starts what a fleet needs, on the control thread.
+
+#![expect(clippy::disallowed_methods, reason = "I/O: starts tasks")]
 
 use std::io;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio::spawn;
 
 use super::ports::Offered;
 use crate::backend::connect::Connector;
@@ -26,16 +29,17 @@ pub(super) fn start(
     workers: &[Arc<[WorkerHandle]>],
     control: &Handle,
 ) {
+    let _in_runtime = control.enter();
     let home = latest.home();
     let connector =
         Arc::new(Connector::new(home.cluster.clone(), resolver.clone(), home.dialer.clone(), Arc::default()));
     let planning =
         planning::Loop::new(latest.clone(), drain.clone(), connector.clone(), home.topology.clone());
-    control.spawn(planning.run());
-    control.spawn(publish(latest.clone(), resolver.clone(), control.clone()));
-    control.spawn(follow(latest.clone(), connector));
+    spawn(planning.run());
+    spawn(publish(latest.clone(), resolver.clone(), control.clone()));
+    spawn(follow(latest.clone(), connector));
     let workers = workers.iter().flat_map(|workers| workers.iter()).cloned().collect();
-    control.spawn(moving::run(latest.clone(), workers));
+    spawn(moving::run(latest.clone(), workers));
 }
 
 /// Binds where DNS is answered, but for what is offered. Gives a second hold of these sockets, for a process that comes
