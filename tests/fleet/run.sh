@@ -52,5 +52,4 @@ if [ -z "${SLOTWAY:-}" ]; then
     SLOTWAY=$target/release/slotway
 fi
 SLOTWAY=$(realpath "$SLOTWAY")
-cd tests/fleet
-PYTHONDONTWRITEBYTECODE=1 exec "$venv/bin/python" -m fleet --slotway "$SLOTWAY" "$@"
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests/fleet exec "$venv/bin/python" -m fleet --slotway "$SLOTWAY" "$@"

@@ -1,9 +1,11 @@
 //! The section `[fleet]`: the balancers that clients come through, the name they are found by, and how much each bears.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::publishers::PublisherSettings;
+use super::quantity::Bits;
 
 /// A fleet of proxies behind several balancers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,6 +82,26 @@ impl FleetSettings {
     #[must_use]
     pub fn expects_header(&self, listen: SocketAddr) -> bool {
         listen.port() != 0 && self.proxy_protocol.contains(&listen)
+    }
+}
+
+impl fmt::Display for FleetSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fleet     {}, port {}", self.name, self.port)?;
+        for entry in &self.entries {
+            let addresses: Vec<_> = entry.addresses.iter().map(ToString::to_string).collect();
+            let drain = if entry.drain { ", drain" } else { "" };
+            write!(f, "\nentry     {}: {}, {}{drain}", entry.id, addresses.join(", "), Bits(entry.cap))?;
+        }
+        if let Some(rfc2136) = &self.publishers.rfc2136 {
+            let servers: Vec<_> = rfc2136.servers.iter().map(ToString::to_string).collect();
+            write!(f, "\nupdates   {} in the zone {} at {}", rfc2136.name, rfc2136.zone, servers.join(", "))?;
+        }
+        if let Some(responder) = &self.responder {
+            let listen: Vec<_> = responder.listen.iter().map(ToString::to_string).collect();
+            write!(f, "\ndns       answered at {}", listen.join(", "))?;
+        }
+        Ok(())
     }
 }
 

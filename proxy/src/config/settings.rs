@@ -373,6 +373,9 @@ impl fmt::Display for Settings {
         for tenant in &self.tenants {
             writeln!(f, "tenant    {tenant}")?;
         }
+        if let Some(fleet) = &self.fleet {
+            writeln!(f, "{fleet}")?;
+        }
         for cluster in &self.clusters {
             // With one cluster nobody needs its name.
             if self.clusters.len() > 1 {
