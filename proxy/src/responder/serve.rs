@@ -8,6 +8,7 @@
 )]
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -40,6 +41,8 @@ pub struct Bound {
 
 // Connections at once: each waits for at most some seconds, and resolvers ask by UDP.
 const MOST_TCP: usize = 256;
+// Of one address.
+const MOST_TCP_EACH: usize = 16;
 // A query is there at once, or never.
 const PATIENCE: Duration = Duration::from_secs(5);
 // Out of descriptors.
@@ -105,6 +108,8 @@ pub fn start(bound: Vec<Bound>, latest: Latest) -> io::Result<()> {
 struct Responder {
     latest: Latest,
     now: RefCell<Current>,
+    /// How many TCP connections each address has.
+    askers: RefCell<HashMap<IpAddr, usize>>,
     metrics: Arc<Metrics>,
     began: Instant,
 }
@@ -120,8 +125,13 @@ impl Responder {
     fn new(latest: Latest) -> Self {
         let home = latest.home();
         let now = Current { zone: None, plan: Arc::default(), limiter: None };
-        let responder =
-            Self { metrics: home.metrics.clone(), now: RefCell::new(now), began: Instant::now(), latest };
+        let responder = Self {
+            metrics: home.metrics.clone(),
+            now: RefCell::new(now),
+            askers: RefCell::default(),
+            began: Instant::now(),
+            latest,
+        };
         responder.renew();
         responder
     }
@@ -217,12 +227,44 @@ async fn serve_tcp(responder: Rc<Responder>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, from)) => {
                 let responder = responder.clone();
+                let Some(own) = Asker::enter(&responder, from.ip()) else { continue };
                 spawn_local(async move {
                     let _ = converse(&responder, stream, from.ip()).await;
-                    drop(place);
+                    drop((place, own));
                 });
             }
             Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// A connection's place among those of its address.
+struct Asker {
+    responder: Rc<Responder>,
+    address: IpAddr,
+}
+
+impl Asker {
+    /// `None` where the address has as many as it may: nobody is to keep all others out.
+    fn enter(responder: &Rc<Responder>, address: IpAddr) -> Option<Self> {
+        let mut askers = responder.askers.borrow_mut();
+        let count = askers.entry(address).or_insert(0);
+        if *count >= MOST_TCP_EACH {
+            return None;
+        }
+        *count += 1;
+        Some(Self { responder: responder.clone(), address })
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        let mut askers = self.responder.askers.borrow_mut();
+        if let Some(count) = askers.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                askers.remove(&self.address);
+            }
         }
     }
 }
