@@ -26,12 +26,13 @@ pub enum Wanted {
 const OVER: u64 = 2;
 
 /// The groups that move, by their place in `groups`, and the entries they go to: `most` at most. `groups` carry so many
-/// bytes a second; `random` gives a number below the one it gets. What is given to a target is taken off its headroom.
+/// bytes a second; `random` gives a number below the one it gets. What is given to a target is taken off its headroom, `times` so
+/// much: others give it as much at the same time.
 pub fn choose(
     groups: &[(&Group, u64)],
     wanted: Wanted,
     most: usize,
-    targets: &mut [Target],
+    (targets, times): (&mut [Target], u64),
     mut random: impl FnMut(u64) -> u64,
 ) -> Vec<(usize, usize)> {
     let mut heaviest: Vec<usize> =
@@ -51,7 +52,7 @@ pub fn choose(
             continue;
         }
         let Some(target) = target(rate, wanted, targets, &mut random) else { continue };
-        targets[target].headroom = targets[target].headroom.saturating_sub(rate);
+        targets[target].headroom = targets[target].headroom.saturating_sub(rate.saturating_mul(times));
         left = left.saturating_sub(rate);
         moves.push((place, targets[target].entry));
     }
@@ -105,7 +106,7 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (seed >> 33) % below
         };
-        let moves = choose(&groups, wanted, most, &mut targets, random);
+        let moves = choose(&groups, wanted, most, (&mut targets, 1), random);
         (moves, targets.iter().map(|target| target.headroom).collect())
     }
 
@@ -148,6 +149,6 @@ mod tests {
     #[test]
     fn who_can_not_be_told_does_not_move() {
         let (silent, mut targets) = (group(false), [Target { entry: 0, headroom: 100 }]);
-        assert_eq!(choose(&[(&silent, 5)], Wanted::All, 10, &mut targets, |_| 0), []);
+        assert_eq!(choose(&[(&silent, 5)], Wanted::All, 10, (&mut targets, 1), |_| 0), []);
     }
 }

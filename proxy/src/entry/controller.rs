@@ -52,7 +52,9 @@ pub fn step(fleet: &FleetSettings, previous: &Plan, reports: &[Report], now: u64
     }
     keep_somebody(&mut entries, &usable);
     relief::plan(&mut entries, &usable, f64::from(fleet.low_watermark) / 100.0);
-    Plan { at: now, reported_at: now, basis, entries }
+    let mut proxies: Vec<_> = reports.iter().map(|report| report.proxy.clone()).collect();
+    proxies.sort();
+    Plan { at: now, reported_at: now, basis, proxies, entries }
 }
 
 /// What is known of one entry now, without a weight yet.
@@ -185,7 +187,7 @@ fn without_reports(fleet: &FleetSettings, previous: &Plan, now: u64) -> Plan {
     let usable: Vec<_> = fleet.entries.iter().map(|entry| !entry.drain || !any_stays).collect();
     keep_somebody(&mut entries, &usable);
     let basis = if is_known { Basis::LastKnown } else { Basis::Nothing };
-    Plan { at: now, reported_at: previous.reported_at, basis, entries }
+    Plan { at: now, reported_at: previous.reported_at, basis, proxies: previous.proxies.clone(), entries }
 }
 
 #[cfg(test)]

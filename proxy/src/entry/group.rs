@@ -44,6 +44,35 @@ pub enum Named {
 }
 
 impl Group {
+    /// Whether `me` is the one of `proxies` that moves it. A pool's connections are spread over the proxies, and one push moves
+    /// all of them: each pool is one proxy's, the same in the eyes of all (rendezvous hashing). One with a single connection
+    /// here may be nowhere else.
+    #[must_use]
+    pub fn is_moved_by(&self, me: &str, proxies: &[String]) -> bool {
+        let highest = proxies.iter().max_by_key(|proxy| (self.hash_with(proxy), *proxy));
+        !self.is_spread() || highest.is_none_or(|proxy| proxy == me)
+    }
+
+    /// Whether other proxies most likely have a part of it.
+    #[must_use]
+    pub fn is_spread(&self) -> bool {
+        self.connections > 1
+    }
+
+    /// FNV-1a, and mixed: the same in every process.
+    fn hash_with(&self, proxy: &str) -> u64 {
+        let (entry, address, library, tenant) = &self.name;
+        let address = address.to_string();
+        let parts = [&**entry, &address, library, tenant.as_deref().unwrap_or_default(), proxy];
+        let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        // What came last has to reach all bits (the end of MurmurHash3).
+        let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash ^ (hash >> 33)
+    }
+
     /// Nobody yet.
     #[must_use]
     pub fn new(name: Name) -> Self {
@@ -96,6 +125,22 @@ mod tests {
         assert_eq!(told(&fleet, Named::Address).as_deref(), Some("192.0.2.1:6379"), "IPv4 first");
         fleet.entries[0].addresses.pop();
         assert_eq!(told(&fleet, Named::Address).as_deref(), Some("[2001:db8::1]:6379"));
+    }
+
+    #[test]
+    fn a_pool_is_moved_by_one_proxy_the_same_in_the_eyes_of_all() {
+        let proxies: Vec<_> = ["p1", "p2", "p3"].map(str::to_owned).into();
+        let mut each = [0; 3];
+        for number in 0..300_u16 {
+            let [high, low] = number.to_be_bytes();
+            let mut group = Group::new(("a".into(), [10, 0, high, low].into(), "lib".into(), None));
+            let movers = |group: &Group| proxies.iter().filter(|me| group.is_moved_by(me, &proxies)).count();
+            assert_eq!(movers(&group), 3, "a single connection is everybody's own");
+            group.connections = 2;
+            assert_eq!(movers(&group), 1);
+            each[proxies.iter().position(|me| group.is_moved_by(me, &proxies)).unwrap()] += 1;
+        }
+        assert!(each.iter().all(|count| (70..130).contains(count)), "{each:?}");
     }
 
     #[test]

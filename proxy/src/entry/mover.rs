@@ -1,7 +1,7 @@
 //! Who is moved now: from what the workers found of the groups at each entry that is to be relieved or left. Pure but for
 //! the numbers it remembers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::choice::{self, Target, Wanted};
@@ -16,6 +16,8 @@ pub struct Mover {
     paces: HashMap<Arc<str>, Paces>,
     /// When each group was told last: it needs time to do it, and others to see that it did.
     told: HashMap<Name, u64>,
+    /// What each entry was given of late.
+    given: HashMap<Arc<str>, Lately>,
     /// Pushes have numbers that grow.
     number: u64,
 }
@@ -24,8 +26,27 @@ pub struct Mover {
 struct Paces {
     told: Pace,
     retired: Pace,
+    /// What was moved away of late.
+    moved: Lately,
     /// Since when the entry is to be left.
     left_since: Option<u64>,
+}
+
+/// Bytes a second that were moved so lately that loads do not show it yet.
+#[derive(Default, Debug)]
+struct Lately(VecDeque<(u64, u64)>);
+
+impl Lately {
+    fn sum(&mut self, now: u64) -> u64 {
+        while self.0.front().is_some_and(|(at, _)| now.saturating_sub(*at) >= SETTLING) {
+            self.0.pop_front();
+        }
+        self.0.iter().map(|(_, rate)| rate).fold(0, |sum, rate| sum.saturating_add(*rate))
+    }
+
+    fn note(&mut self, rate: u64, now: u64) {
+        self.0.push_back((now, rate));
+    }
 }
 
 /// A group of all workers together.
@@ -34,7 +55,7 @@ struct Whole {
     group: Group,
     /// The worker of its teller.
     worker: usize,
-    /// Bytes a second.
+    /// Bytes a second, of all proxies.
     rate: u64,
 }
 
@@ -63,6 +84,8 @@ const RELIEVED: usize = 5;
 const LEFT: usize = 25;
 /// For how long clients go where they are told, in seconds: then DNS has to say the same, which takes it a time to live.
 pub const SECONDS: u64 = 30;
+// A client moves when its request is answered, loads are averaged over up to ten seconds: in milliseconds.
+const SETTLING: u64 = 12_000;
 // A group is told once in so many milliseconds: twice the time to live that resolvers keep an answer for.
 const COOLDOWN: u64 = 2 * 15_000;
 // Who is still at an entry that is to be left so many milliseconds later was told, or has come back by an old answer.
@@ -81,10 +104,10 @@ fn is_left(entry: &Planned, plan: &Plan) -> bool {
 }
 
 impl Mover {
-    /// What is to be done, after the workers found `groups` within `millis`; `now` in milliseconds.
+    /// What this proxy, `me`, is to do after its workers found `groups` within `millis`; `now` in milliseconds.
     pub fn decide(
         &mut self,
-        fleet: &FleetSettings,
+        (fleet, me): (&FleetSettings, &str),
         plan: &Plan,
         groups: Vec<Vec<Group>>,
         millis: u64,
@@ -92,15 +115,20 @@ impl Mover {
         mut random: impl FnMut(u64) -> u64,
     ) -> Orders {
         self.told.retain(|_, at| now.saturating_sub(*at) < COOLDOWN);
-        let wholes = merge(groups, millis);
+        let proxies = plan.proxies.len().max(1) as u64;
+        let wholes = merge(groups, millis, proxies);
         let mut orders = Orders::default();
         let mut targets: Vec<_> = (plan.entries.iter().enumerate())
-            .map(|(entry, planned)| Target { entry, headroom: planned.headroom })
+            .map(|(entry, planned)| {
+                // The others have given as much, as far as anybody can tell.
+                let given = self.given.get_mut(planned.id.as_str()).map_or(0, |given| given.sum(now));
+                Target { entry, headroom: planned.headroom.saturating_sub(given.saturating_mul(proxies)) }
+            })
             .filter(|target| target.headroom > 0 || plan.entries[target.entry].weight > 0)
             .collect();
         for planned in plan.entries.iter().filter(|entry| entry.excess > 0 || is_left(entry, plan)) {
             let own: Vec<_> = wholes.iter().filter(|whole| *whole.group.name.0 == *planned.id).collect();
-            self.relieve(fleet, (plan, planned), &own, &mut targets, now, &mut random, &mut orders);
+            self.relieve((fleet, me), (plan, planned), &own, &mut targets, now, &mut random, &mut orders);
         }
         orders
     }
@@ -108,7 +136,7 @@ impl Mover {
     #[expect(clippy::too_many_arguments, reason = "one entry's part of `decide`")]
     fn relieve(
         &mut self,
-        fleet: &FleetSettings,
+        (fleet, me): (&FleetSettings, &str),
         (plan, planned): (&Plan, &Planned),
         own: &[&Whole],
         targets: &mut [Target],
@@ -126,8 +154,14 @@ impl Mover {
         let told_too = now.saturating_sub(since) >= PATIENCE;
         let percent = if left { LEFT } else { RELIEVED };
         let most = paces.told.left(connections, percent, now);
-        let wanted = if left { Wanted::All } else { Wanted::Bytes(own_part(planned, own)) };
-        let fresh: Vec<_> = own.iter().filter(|whole| !self.told.contains_key(&whole.group.name)).collect();
+        let proxies = plan.proxies.len().max(1) as u64;
+        // Where all are to leave, nobody waits for another.
+        let is_mine = |whole: &&&Whole| left || whole.group.is_moved_by(me, &plan.proxies);
+        let moved = paces.moved.sum(now);
+        let part = (planned.excess / proxies).saturating_sub(moved);
+        let wanted = if left { Wanted::All } else { Wanted::Bytes(part) };
+        let is_fresh = |whole: &&&Whole| !self.told.contains_key(&whole.group.name);
+        let fresh: Vec<_> = own.iter().filter(is_mine).filter(is_fresh).collect();
         let groups: Vec<_> = fresh.iter().map(|whole| (&whole.group, whole.rate)).collect();
         // Not to itself, nor to one that is to be left.
         let mut others: Vec<_> = (targets.iter().copied())
@@ -135,7 +169,7 @@ impl Mover {
                 plan.entries[target.entry].id != planned.id && !is_left(&plan.entries[target.entry], plan)
             })
             .collect();
-        let moves = choice::choose(&groups, wanted, most, &mut others, random);
+        let moves = choice::choose(&groups, wanted, most, (&mut others, proxies), random);
         for target in targets.iter_mut() {
             if let Some(other) = others.iter().find(|other| other.entry == target.entry) {
                 *target = *other;
@@ -144,6 +178,8 @@ impl Mover {
         paces.told.note(moves.len(), now);
         for (place, entry) in moves {
             let whole = fresh[place];
+            paces.moved.note(whole.rate, now);
+            self.given.entry(plan.entries[entry].id.as_str().into()).or_default().note(whole.rate, now);
             let Some(teller) = whole.group.teller else { continue };
             let Some(target) = fleet.entries.iter().find(|other| other.id == plan.entries[entry].id) else {
                 continue;
@@ -165,15 +201,8 @@ impl Mover {
     }
 }
 
-/// What of an entry's excess this proxy has to move: the part that its clients have in the load.
-fn own_part(planned: &Planned, own: &[&Whole]) -> u64 {
-    let carried: u64 = own.iter().map(|whole| whole.rate).sum();
-    let part = (carried as f64 / planned.load.max(1) as f64).min(1.0);
-    (planned.excess as f64 * part) as u64
-}
-
 /// The groups of all workers, each as one: told is the busiest one that can be.
-fn merge(groups: Vec<Vec<Group>>, millis: u64) -> Vec<Whole> {
+fn merge(groups: Vec<Vec<Group>>, millis: u64, proxies: u64) -> Vec<Whole> {
     let mut wholes: HashMap<Name, (Whole, u64)> = HashMap::new();
     for (worker, groups) in groups.into_iter().enumerate() {
         for group in groups {
@@ -190,7 +219,9 @@ fn merge(groups: Vec<Vec<Group>>, millis: u64) -> Vec<Whole> {
     }
     let mut wholes: Vec<_> = wholes.into_values().map(|(whole, _)| whole).collect();
     for whole in &mut wholes {
-        whole.rate = whole.group.bytes * 1_000 / millis.max(1);
+        // Balancers spread the connections of a pool evenly.
+        let times = if whole.group.is_spread() { proxies } else { 1 };
+        whole.rate = whole.group.bytes * 1_000 / millis.max(1) * times;
     }
     wholes.sort_by(|a, b| a.group.name.cmp(&b.group.name));
     wholes
@@ -228,13 +259,13 @@ mod tests {
             (fleet(&[10_000; 2]), plan(&[(5_000, 0, false), (0, 9_000, false)]), Mover::default());
         // Two workers have a part of the same pool; it carries 5,000 bytes a second.
         let groups = || vec![vec![group("0", 1, 50, 4_000, true)], vec![group("0", 1, 50, 6_000, true)]];
-        let orders = mover.decide(&fleet, &plan, groups(), 2_000, 1, |_| 0);
+        let orders = mover.decide((&fleet, "p"), &plan, groups(), 2_000, 1, |_| 0);
         assert_eq!(orders.tell.len(), 1);
         let (worker, teller, push) = &orders.tell[0];
         assert_eq!((*worker, teller.key), (1, 1), "the busier one");
         assert!(String::from_utf8_lossy(push).contains("192.0.2.2:6379"), "{push:?}");
-        assert!(mover.decide(&fleet, &plan, groups(), 2_000, 20_000, |_| 0).tell.is_empty());
-        assert_eq!(mover.decide(&fleet, &plan, groups(), 2_000, 40_000, |_| 0).tell.len(), 1);
+        assert!(mover.decide((&fleet, "p"), &plan, groups(), 2_000, 20_000, |_| 0).tell.is_empty());
+        assert_eq!(mover.decide((&fleet, "p"), &plan, groups(), 2_000, 40_000, |_| 0).tell.len(), 1);
     }
 
     #[test]
@@ -243,7 +274,7 @@ mod tests {
         let groups = || vec![(0..200).map(|client| group("0", client, 1, 200, true)).collect::<Vec<_>>()];
         let told = |plan: &Plan| {
             let mut mover = Mover::default();
-            let mut told = |now| mover.decide(&fleet, plan, groups(), 1_000, now, |_| 0).tell.len();
+            let mut told = |now| mover.decide((&fleet, "p"), plan, groups(), 1_000, now, |_| 0).tell.len();
             [told(0), told(1_000), told(10_000)]
         };
         assert_eq!(told(&plan(&[(9_000, 0, false), (0, 9_000, false)])), [10, 0, 10]);
@@ -252,10 +283,26 @@ mod tests {
 
     #[test]
     fn a_proxy_moves_its_own_part_only() {
-        let (fleet, plan) = (fleet(&[10_000; 2]), plan(&[(5_000, 0, false), (0, 9_000, false)]));
-        // It carries 2,000 of 10,000: it moves 1,000 of 5,000.
-        let groups = vec![(0..20).map(|client| group("0", client, 20, 100, true)).collect::<Vec<_>>()];
-        assert_eq!(Mover::default().decide(&fleet, &plan, groups, 1_000, 0, |_| 0).tell.len(), 10);
+        let fleet = fleet(&[10_000; 2]);
+        let plan = Plan {
+            proxies: (0..5).map(|number| format!("p{number}")).collect(),
+            ..plan(&[(5_000, 0, false), (0, 9_000, false)])
+        };
+        // Pools carry 50 bytes here, 250 everywhere; a fifth of them is this proxy's to move: 1,000 of 5,000 bytes.
+        let groups = vec![(0..100).map(|client| group("0", client, 20, 50, true)).collect::<Vec<_>>()];
+        let orders = Mover::default().decide((&fleet, "p2"), &plan, groups, 1_000, 0, |_| 0);
+        assert_eq!(orders.tell.len(), 4);
+    }
+
+    #[test]
+    fn what_was_moved_is_not_moved_again_while_loads_do_not_show_it() {
+        let (fleet, mut mover) = (fleet(&[10_000; 2]), Mover::default());
+        let plan = plan(&[(1_000, 0, false), (0, 9_000, false)]);
+        let mut told = |now| {
+            let groups = vec![(0..200).map(|client| group("0", client, 1, 500, true)).collect::<Vec<_>>()];
+            mover.decide((&fleet, "p"), &plan, groups, 1_000, now, |_| 0).tell.len()
+        };
+        assert_eq!([told(0), told(3_000), told(11_000), told(12_000)], [2, 0, 0, 2]);
     }
 
     #[test]
@@ -264,16 +311,22 @@ mod tests {
         let groups = || vec![vec![group("0", 1, 40, 0, false)]];
         let mut mover = Mover::default();
         let orders =
-            mover.decide(&fleet, &plan(&[(0, 0, true), (0, 9_000, false)]), groups(), 1_000, 0, |_| 0);
+            mover.decide((&fleet, "p"), &plan(&[(0, 0, true), (0, 9_000, false)]), groups(), 1_000, 0, |_| 0);
         let retired = |told_too| vec![Retirement { entry: "0".into(), most: 10, told_too }];
         assert_eq!((orders.tell.len(), orders.retire), (0, retired(false)));
         let told = || vec![vec![group("0", 1, 40, 0, true)]];
         let drained = plan(&[(0, 0, true), (0, 9_000, false)]);
-        assert!(mover.decide(&fleet, &drained, told(), 1_000, 30_000, |_| 0).retire.is_empty());
-        let orders = mover.decide(&fleet, &drained, told(), 1_000, 36_000, |_| 0);
+        assert!(mover.decide((&fleet, "p"), &drained, told(), 1_000, 30_000, |_| 0).retire.is_empty());
+        let orders = mover.decide((&fleet, "p"), &drained, told(), 1_000, 36_000, |_| 0);
         assert_eq!(orders.retire, retired(true), "those too that were told, and are still there");
-        let orders =
-            mover.decide(&fleet, &plan(&[(9_000, 0, false), (0, 9_000, false)]), groups(), 1_000, 0, |_| 0);
+        let orders = mover.decide(
+            (&fleet, "p"),
+            &plan(&[(9_000, 0, false), (0, 9_000, false)]),
+            groups(),
+            1_000,
+            0,
+            |_| 0,
+        );
         assert!(orders.retire.is_empty(), "age is enough where it is only relieved");
         let all = plan(&[(0, 0, true), (0, 0, true)]);
         assert!(concerned(&all).is_empty(), "nobody can leave where nobody stays");

@@ -11,6 +11,8 @@ pub struct Plan {
     pub reported_at: u64,
     /// Why the weights are as they are.
     pub basis: Basis,
+    /// Who reported, in order.
+    pub proxies: Vec<String>,
     /// Of each entry, in the order of the settings.
     pub entries: Vec<Planned>,
 }

@@ -34,9 +34,10 @@ pub async fn run(latest: Latest, workers: Vec<WorkerHandle>) {
         let millis = looked.elapsed().as_millis() as u64;
         let home = latest.home();
         let Some(fleet) = &home.process.settings.fleet else { continue };
+        let own = home.process.node_id.to_string();
         let plan = plans.borrow_and_update().clone();
         let now = began.elapsed().as_millis() as u64;
-        let orders = mover.decide(fleet, &plan, groups, millis, now, |below| fastrand::u64(..below));
+        let orders = mover.decide((fleet, &own), &plan, groups, millis, now, |below| fastrand::u64(..below));
         obey(&workers, fleet, orders);
     }
 }

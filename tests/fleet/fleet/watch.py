@@ -62,11 +62,12 @@ class Answers:
             time.sleep(0.1)
 
     def gone_at(self, server, address, since):
-        """When, after `since`, the last answer with this address was replaced by one without."""
-        for at, answer in self.changes[server]:
-            if at >= since and address not in answer:
-                return at - since
-        return None
+        """How long after `since` the last answer with this address was followed by one without; `None` if not yet."""
+        changes = list(self.changes[server])
+        named = [place for place, (_, answer) in enumerate(changes) if address in answer]
+        if not named or named[-1] + 1 == len(changes):
+            return None
+        return max(0.0, changes[named[-1] + 1][0] - since)
 
     def end(self):
         self.running = False
