@@ -64,7 +64,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// A word for metrics, one of [`Self::KINDS`].
+    /// A word for metrics, one for each kind of failure.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
