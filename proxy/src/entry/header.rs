@@ -103,7 +103,10 @@ fn read_binary(bytes: &[u8]) -> Result<Step, HeaderError> {
 
 fn read_line(bytes: &[u8]) -> Result<Step, HeaderError> {
     if bytes.ends_with(b"\r\n") {
-        let text = std::str::from_utf8(bytes).map_err(|error| HeaderError::Malformed(error.to_string()))?;
+        // The parser cuts text by bytes, which panics within a character that is no ASCII; nor may a line end twice.
+        let line = &bytes[..bytes.len() - 2];
+        let text = std::str::from_utf8(bytes).ok().filter(|_| line.is_ascii() && !line.contains(&b'\r'));
+        let text = text.ok_or_else(|| HeaderError::Malformed("no line of ASCII".to_owned()))?;
         let header = v1::Header::try_from(text).map_err(|error| HeaderError::Malformed(error.to_string()))?;
         return Ok(Step::Whole(match header.addresses {
             v1::Addresses::Tcp4(of) => Some(Origin {
@@ -199,6 +202,8 @@ mod tests {
         for bytes in [
             b"PROXY TCP4 10.1.2.3 192.0.2.1 40000 99999\r\n".to_vec(),
             b"PROXY TCP4 10.1.2.3 nonsense 40000 6379\r\nxxxxxxxx".to_vec(),
+            // What fuzzing found.
+            b"PROXY 2001\r\xc6\x9b(\r\n\xff\xff\xff\xff".to_vec(),
             binary(5, 0x11, &[0; 12]),
             binary(1, 0x11, &[0; 3]),
         ] {

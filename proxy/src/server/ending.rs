@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep_until;
@@ -26,6 +27,28 @@ use crate::worker::message::{Message, WorkerHandle};
 /// The number of a push counts up for a client; this is the last that it hears.
 const LAST_MOVE: u64 = u32::MAX as u64;
 
+/// What ends the process from outside.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Hears them from here on: one that came before has ended the process at once. So before anybody is served.
+    ///
+    /// # Errors
+    /// Where signals can't be heard.
+    pub(super) fn hear(control: &Handle) -> io::Result<Self> {
+        let _in_runtime = control.enter();
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// What ending needs.
 pub(super) struct Ending {
     pub(super) latest: Latest,
@@ -37,8 +60,8 @@ pub(super) struct Ending {
     pub(super) notify: Notify,
     /// What reads the settings again, until the end begins.
     pub(super) reloading: Option<JoinHandle<()>>,
-    /// Says when another process serves in this one's place.
-    pub(super) handed_over: mpsc::Receiver<()>,
+    /// What ends it from outside, and what says when another process serves in this one's place.
+    pub(super) ends: (Signals, mpsc::Receiver<()>),
 }
 
 impl Ending {
@@ -47,19 +70,16 @@ impl Ending {
     /// # Errors
     /// Where signals can't be heard, or a worker panicked.
     pub(super) async fn run(mut self, threads: Vec<thread::JoinHandle<()>>) -> io::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let mut joined = spawn_blocking(|| threads.into_iter().all(|thread| thread.join().is_ok()));
         let mut stage = Stage::Serves;
         loop {
             let event = tokio::select! {
-                _ = terminate.recv() => Event::Terminate,
-                _ = interrupt.recv() => Event::Interrupt,
-                Some(()) = self.handed_over.recv() => Event::HandedOver,
+                _ = self.ends.0.terminate.recv() => Event::Terminate,
+                _ = self.ends.0.interrupt.recv() => Event::Interrupt,
+                Some(()) = self.ends.1.recv() => Event::HandedOver,
                 () = wait_until(stage.deadline()) => Event::Time,
                 // Whoever reads settings again hears it too.
-                _ = hangup.recv() => {
+                _ = self.ends.0.hangup.recv() => {
                     self.on_hangup();
                     continue;
                 }

@@ -25,7 +25,7 @@ use tokio::time::sleep;
 use tracing::info;
 
 use self::backends::Backends;
-use self::ending::Ending;
+use self::ending::{Ending, Signals};
 use self::giving::Giving;
 use self::ports::{Offered, Ports, Serving};
 use self::reload::Reload;
@@ -129,6 +129,7 @@ fn serve(
     entries::start(&latest, &resolver, &drain, &threads.workers, control.handle());
     let ports = Arc::new(Mutex::new(Ports::new(serving, others)));
     taking::wait_for_turn(taker, &latest)?;
+    let signals = Signals::hear(control.handle())?;
     lock(&ports).open_all(bound);
     responder::serve::start(responder, latest.clone())?;
     let (tell, handed_over) = mpsc::channel(1);
@@ -153,8 +154,8 @@ fn serve(
     }
     notify.ready(&format!("serving at {} ports", lock(&ports).len()));
     let notify = notify.clone();
-    let ending =
-        Ending { latest, ports, clients: workers, workers: all, drain, notify, reloading, handed_over };
+    let ends = (signals, handed_over);
+    let ending = Ending { latest, ports, clients: workers, workers: all, drain, notify, reloading, ends };
     let ended = control.block_on(ending.run(threads.running));
     drop(door);
     drop(backends);
