@@ -172,13 +172,21 @@ impl Cluster {
         self.nodes.len() - 1
     }
 
-    /// Makes replica `index` the primary of its shard, with the old primary's consent, and waits for it.
+    /// Makes replica `index` the primary of its shard, with the old primary's consent, and waits for it. Asks
+    /// once all nodes know that it follows: a primary ignores the request of a node that it does not know as its
+    /// replica, the others refuse it their votes, and meanwhile clients wait for nothing. Not twice to the same node within twelve
+    /// seconds (four node timeouts): Redis then takes the old election's votes for the new one's, and both the
+    /// old and the new primary take themselves for it until it has given up.
     ///
     /// # Panics
     /// Where it does not become one.
     #[track_caller]
     pub fn fail_over_to(&self, index: usize) {
         let node = self.node(index);
+        self.wait_until_agreed();
+        eventually("it is a replica that follows", AGREE, || {
+            (node.info("role")? == "slave" && node.info("master_link_status")? == "up").then_some(())
+        });
         let became_primary = || (node.info("role")? == "master").then_some(());
         let asked_for = (0..5).any(|_| {
             // Asked again only when the server has given its own attempt up (a lost election), which it does

@@ -167,6 +167,8 @@ impl Server {
             ("appendonly", "no"),
             ("enable-debug-command", "yes"),
             ("repl-diskless-sync-delay", "0"),
+            // CLUSTER SLOTS leaves out a replica that nothing was sent to yet: by default for ten seconds.
+            ("repl-ping-replica-period", "1"),
         ];
         let settings = fixed.iter().chain(settings);
         let config: Vec<String> =

@@ -370,12 +370,13 @@ fn fill(cluster: &Cluster, client: &mut Raw, keys: &[String]) {
     }
 }
 
-/// Waits until this client's reads of `key` reach `node`: its connection there is up, and it is known to be well.
+/// Waits until this client's reads of `key` reach `node`: its connection there is up, it is known to be well,
+/// and has the key: a replica that was just given all data may be told what was written since only a second later.
 fn until_read_from(node: &Server, client: &mut Raw, key: &str) {
     eventually("the replica is read from", SOON, || {
         let before = Commands::of(node).calls("get");
-        client.cmd(&format!("GET {key}"));
-        (Commands::of(node).calls("get") > before).then_some(())
+        let is_there = client.cmd(&format!("GET {key}")) != Value::Nil;
+        (Commands::of(node).calls("get") > before && is_there).then_some(())
     });
 }
 
