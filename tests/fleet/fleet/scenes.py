@@ -38,10 +38,12 @@ def filling(fleet, moves, seconds):
 
 
 def death(fleet, crowd):
-    """A balancer dies."""
-    victim, address = fleet.options.entries - 1, parts.entry_address(fleet.options.entries - 1)
+    """A balancer dies: one whose address is being given out, by the authority and by a resolver's cache."""
     answers = Answers(fleet, [fleet.asked(), parts.resolver_address(0)])
-    time.sleep(2)
+    entries = range(fleet.options.entries)
+    named = parts.wait("an entry is in both answers", 60, lambda: [
+        entry for entry in entries if answers.named_by_all(parts.entry_address(entry))])
+    victim, address = named[-1], parts.entry_address(named[-1])
     at = time.monotonic()
     fleet.entries[victim].process.kill()
     fleet.entries[victim].process.wait()

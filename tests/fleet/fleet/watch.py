@@ -62,12 +62,17 @@ class Answers:
             time.sleep(0.1)
 
     def gone_at(self, server, address, since):
-        """How long after `since` the last answer with this address was followed by one without; `None` if not yet."""
+        """How long after `since` the last answer with this address was followed by one without; `None` if not yet, or
+        if none had it in the first place."""
         changes = list(self.changes[server])
         named = [place for place, (_, answer) in enumerate(changes) if address in answer]
         if not named or named[-1] + 1 == len(changes):
             return None
         return max(0.0, changes[named[-1] + 1][0] - since)
+
+    def named_by_all(self, address):
+        """Whether the newest answer of each server has this address."""
+        return all(changes and address in changes[-1][1] for changes in self.changes.values())
 
     def end(self):
         self.running = False
