@@ -172,21 +172,20 @@ impl Cluster {
         self.nodes.len() - 1
     }
 
-    /// Makes replica `index` the primary of its shard, with the old primary's consent, and waits for it. Asks
-    /// once all nodes know that it follows: a primary ignores the request of a node that it does not know as its
-    /// replica, the others refuse it their votes, and meanwhile clients wait for nothing. Not twice to the same node within twelve
-    /// seconds (four node timeouts): Redis then takes the old election's votes for the new one's, and both the
-    /// old and the new primary take themselves for it until it has given up.
+    /// Makes replica `index` the primary of its shard, with the old primary's consent, and waits for it.
+    ///
+    /// Not twice the same node within twelve seconds (four node timeouts): Redis then takes the old election's
+    /// votes for the new one's, and both primaries take themselves for it until one has given up.
     ///
     /// # Panics
     /// Where it does not become one.
     #[track_caller]
     pub fn fail_over_to(&self, index: usize) {
         let node = self.node(index);
+        // Before all know that it follows its primary ignores it, or the others refuse it their votes: until it has
+        // given up, clients wait for nothing.
         self.wait_until_agreed();
-        eventually("it is a replica that follows", AGREE, || {
-            (node.info("role")? == "slave" && node.info("master_link_status")? == "up").then_some(())
-        });
+        self.wait_until_it_follows(index);
         let became_primary = || (node.info("role")? == "master").then_some(());
         let asked_for = (0..5).any(|_| {
             // Asked again only when the server has given its own attempt up (a lost election), which it does
@@ -248,11 +247,14 @@ impl Cluster {
                 (!client.cmd(&format!("CLUSTER REPLICATE {primary}")).is_error()).then_some(())
             });
         }
-        for index in self.primaries..self.nodes.len() {
-            eventually("a replica follows", AGREE, || {
-                (self.node(index).info("master_link_status")? == "up").then_some(())
-            });
-        }
+        (self.primaries..self.nodes.len()).for_each(|index| self.wait_until_it_follows(index));
+    }
+
+    fn wait_until_it_follows(&self, index: usize) {
+        // Only a replica has the field.
+        eventually("a replica follows", AGREE, || {
+            (self.node(index).info("master_link_status")? == "up").then_some(())
+        });
     }
 
     fn share(&self, index: usize) -> std::ops::RangeInclusive<u16> {

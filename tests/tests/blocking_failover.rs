@@ -66,12 +66,13 @@ fn a_wait_for_new_entries_does_not_forget_what_new_meant_when_the_server_restart
 
 #[test]
 fn a_failover_on_request_is_not_noticed_by_those_who_wait() {
-    let cluster = Cluster::with(Kind::usual(), 3, 3);
+    let cluster = Cluster::with(Kind::usual(), 3, 6);
     let proxy = Proxy::over(&cluster);
     let stage = Stage::cluster(&proxy, &cluster);
     let mut waiters = Waiters::start(&proxy, &cluster.key_on(0, "k"));
     stage.wait_for_blocked(waiters.len());
-    for node in [3, 0] {
+    // Each once: 3 and 6 follow primary 0.
+    for node in [3, 6, 0] {
         cluster.fail_over_to(node);
         waiters.wait_at(&cluster.node(node).addr());
     }

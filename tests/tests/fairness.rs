@@ -155,7 +155,7 @@ fn shares_of_tenants_that_want_all_follow_their_weights() {
 
 #[test]
 fn a_huge_pipeline_stands_in_front_of_few_of_anothers_requests() {
-    const HUGE: usize = 4_000;
+    const HUGE: usize = 8_000;
     let backend = Backend::start(16 * 1024);
     let proxy = backend.proxy(&[("a", 100), ("b", 100)]);
     let (mut quiet, mut noisy) = (client(&proxy, "a"), client(&proxy, "b"));
@@ -179,8 +179,8 @@ fn a_huge_pipeline_stands_in_front_of_few_of_anothers_requests() {
     in_front.sort_unstable();
     let most = in_front[in_front.len() * 9 / 10];
     assert!(most <= 24, "of {} requests a tenth found more than {most} of b's in front", in_front.len());
-    // Else the tenth above says little. How often a asks is up to the machine.
-    assert!(in_front.len() >= 20, "a was answered {} times beside {HUGE} of b's", in_front.len());
+    // Else the tenth above says little.
+    assert!(in_front.len() > 50, "a was answered {} times beside {HUGE} of b's", in_front.len());
     reading.join().expect("b is answered");
     assert!(sending.join().expect("b sends"));
 }
