@@ -67,7 +67,7 @@ impl Host {
     #[track_caller]
     fn serving(&self, log: &str, more: &[&str]) -> Process {
         let process = self.start(log, more);
-        eventually("it serves", PATIENCE, || process.log().contains("serving the admin pages").then_some(()));
+        eventually("it serves", PATIENCE, || process.log().contains("can take over").then_some(()));
         eventually("it is ready", PATIENCE, || {
             page(&self.admin(), "/ready").contains("200 OK").then_some(())
         });

@@ -53,6 +53,12 @@ impl Door {
         Ok(())
     }
 
+    /// Where others find it once it is open.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A second hold of the socket, to accept at.
     ///
     /// # Errors

@@ -54,6 +54,7 @@ pub(super) fn open(door: Option<Door>, giving: Giving) -> io::Result<Option<Open
     let _in_runtime = control.enter();
     let listener = UnixListener::from_std(door.listener()?)?;
     door.open().map_err(io::Error::other)?;
+    info!(path = %door.path().display(), "another process can take over");
     Ok(Some(Open { _door: door, hearing: control.spawn(giving.run(listener)) }))
 }
 
