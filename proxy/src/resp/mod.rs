@@ -3,6 +3,7 @@
 pub mod protocol;
 
 pub mod command;
+pub mod elements;
 pub mod inline;
 pub mod reply;
 pub mod reply_writer;

@@ -1,9 +1,9 @@
 //! Makes one reply of the parts of a split or scattered request, by the command's response policy.
 
-use super::elements::{Elements, integer, is_error, is_nil};
 use super::parts::Parts;
 use super::{cursor, keyspace};
 use crate::command::spec::Merge as Policy;
+use crate::resp::elements::{Elements, integer, is_error, is_nil};
 use crate::resp::protocol::Protocol;
 
 /// How parts become one reply.

@@ -1,7 +1,6 @@
 //! Where a request goes: cutting it by shards, merging what comes back, following redirects. Pure.
 
 pub mod cursor;
-pub mod elements;
 pub mod keyspace;
 pub mod merge;
 pub mod parts;

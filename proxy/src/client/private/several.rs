@@ -18,7 +18,7 @@ use crate::backend::in_flight::Ticket;
 use crate::cluster::slot::Slot;
 use crate::private::pool::NodeId;
 use crate::refusal::Refusal;
-use crate::route::elements::{is_error, is_nil};
+use crate::resp::elements::{is_error, is_nil};
 use crate::route::plan::per_shard;
 use crate::route::plan::shares::{Sent, Shares};
 

@@ -5,8 +5,8 @@ use hashbrown::HashMap;
 
 use super::{Begun, Call, Next, Plan};
 use crate::cluster::slot::Slot;
+use crate::resp::elements::{integer, is_error};
 use crate::resp::request::Request;
-use crate::route::elements::{integer, is_error};
 
 /// Pairs of several slots.
 #[derive(Debug)]

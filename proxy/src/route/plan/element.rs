@@ -5,8 +5,8 @@
 use super::temporary::Names;
 use super::{Begun, Call, Next, Plan, Unplanned, text_of};
 use crate::cluster::slot::Slot;
+use crate::resp::elements::{bulk, integer, is_error, is_nil};
 use crate::resp::request::Request;
-use crate::route::elements::{bulk, integer, is_error, is_nil};
 
 /// An element on its way from a list to another.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! LMPOP and ZMPOP over several slots: in the caller's order, until one slot's keys have something.
 
 use super::{Begun, Call, Next, Plan};
-use crate::route::elements::is_nil;
+use crate::resp::elements::is_nil;
 
 /// What is left to ask, the next one last.
 #[derive(Debug)]

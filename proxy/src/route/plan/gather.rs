@@ -14,8 +14,8 @@ use super::temporary::Names;
 use super::{Begun, Call, Next, Plan, text_of};
 use crate::cluster::slot::Slot;
 use crate::command::spec::Target;
+use crate::resp::elements::{Elements, bulk, is_error, is_nil};
 use crate::resp::request::Request;
-use crate::route::elements::{Elements, bulk, is_error, is_nil};
 
 /// See the head of the file.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use super::frame::Block;
 use super::{Begun, Call, Next, Plan};
 use crate::cluster::slot::Slot;
+use crate::resp::elements::{Elements, integer, is_error};
 use crate::resp::request::Request;
-use crate::route::elements::{Elements, integer, is_error};
 
 /// A member on its way from a set to another.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use super::shares::{Sent, Shares};
 use super::{Begun, Call, Next, Plan, text_of};
 use crate::cluster::slot::Slot;
 use crate::cluster::slot_map::Endpoint;
+use crate::resp::elements::is_error;
 use crate::resp::protocol::Protocol;
-use crate::route::elements::is_error;
 use crate::route::redirect::Redirect;
 
 /// A transaction under way.

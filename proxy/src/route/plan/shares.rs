@@ -7,8 +7,8 @@ use hashbrown::HashMap;
 
 use super::Call;
 use crate::cluster::slot::Slot;
+use crate::resp::elements::Elements;
 use crate::resp::protocol::Protocol;
-use crate::route::elements::Elements;
 use crate::route::merge::{Merge, MergeKind};
 
 /// A transaction's commands by where they run.

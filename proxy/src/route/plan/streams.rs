@@ -3,8 +3,8 @@
 //! is missing only the stream that lacks it is asked, which says so, and nothing is taken.
 
 use super::{Begun, Call, Next, Plan};
+use crate::resp::elements::{Elements, is_error, is_nil};
 use crate::resp::protocol::Protocol;
-use crate::route::elements::{Elements, is_error, is_nil};
 
 /// Streams of several slots.
 #[derive(Debug)]

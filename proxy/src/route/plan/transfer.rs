@@ -8,9 +8,9 @@ use super::frame::Block;
 use super::{Begun, Call, Next, Plan, Unplanned, text_of};
 use crate::cluster::slot::Slot;
 use crate::command::spec::Transfer;
+use crate::resp::elements::{Elements, bulk, integer, is_error, is_nil};
 use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
-use crate::route::elements::{Elements, bulk, integer, is_error, is_nil};
 
 /// A value on its way from its key to another.
 #[derive(Debug)]

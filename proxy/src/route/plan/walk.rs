@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::{Begun, Call, Next, Plan};
 use crate::cluster::slot::Slot;
+use crate::resp::elements::{Elements, bulk, is_error};
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
-use crate::route::elements::{Elements, bulk, is_error};
 
 /// Keys that one step looks at on each shard: as long as a server may be busy with it at a time.
 const AT_A_TIME: &[u8] = b"1000";

@@ -5,9 +5,9 @@ use super::query::{Returned, Shown};
 use super::reply::{Answer, Columns, Row, pairs, text, write_map};
 use super::schema::Schema;
 use crate::cluster::slot::Slot;
+use crate::resp::elements::{Elements, is_nil};
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
-use crate::route::elements::{Elements, is_nil};
 use crate::route::plan::Call;
 
 /// What is read of documents, and what of rows is shown.

@@ -5,9 +5,9 @@ use super::info;
 use super::ranked::Ranked;
 use super::rows::Rows;
 use crate::command::spec::Change;
+use crate::resp::elements::{Elements, is_error};
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
-use crate::route::elements::{Elements, is_error};
 
 /// What is made of the shards' answers.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -7,9 +7,9 @@ use super::arguments::number;
 use super::query::Page;
 use super::reply::text;
 use super::rows::{Key, Property, Rank, Table, write};
+use crate::resp::elements::Elements;
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
-use crate::route::elements::Elements;
 
 /// How groups become one reply.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -11,9 +11,9 @@ use std::collections::BinaryHeap;
 use super::arguments::number;
 use super::query::Page;
 use super::reply::{Answer, Columns, Row, text, write_map};
+use crate::resp::elements::{Elements, is_nil};
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
-use crate::route::elements::{Elements, is_nil};
 
 /// How rows of FT.SEARCH become one reply.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,10 +1,10 @@
 //! A shard's reply to FT.SEARCH, seen in place: RESP2's flat array or RESP3's maps, cut into rows.
 
 use super::query::Shown;
+use crate::resp::elements::Elements;
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::scan::parse_number;
-use crate::route::elements::Elements;
 
 /// What stands behind each row's id: what the client wants to see, and what it is merged by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

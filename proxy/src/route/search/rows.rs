@@ -6,9 +6,9 @@ use std::cmp::Ordering;
 use super::arguments::number;
 use super::query::Page;
 use super::reply::{integer, pairs, text};
+use crate::resp::elements::{Elements, is_nil};
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
-use crate::route::elements::{Elements, is_nil};
 
 /// How rows become one reply.
 #[derive(Clone, PartialEq, Eq, Debug)]

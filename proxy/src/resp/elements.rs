@@ -1,7 +1,7 @@
 //! The elements of an array, set or map as they stand in a reply, without a copy.
 
-use crate::resp::reply::{ReplyScan, ReplyScanner};
-use crate::resp::scan::parse_number;
+use super::reply::{ReplyScan, ReplyScanner};
+use super::scan::parse_number;
 
 /// Goes through an aggregate's elements, each with its own type byte and end.
 #[derive(Clone, Debug)]
