@@ -109,6 +109,64 @@ fn a_scan_finds_all_own_keys_and_only_those() {
 }
 
 #[test]
+fn the_slow_log_shows_own_commands_as_they_were_said() {
+    let cluster = Cluster::start();
+    let proxy = start(&cluster);
+    let mut tenants = ["ann", "bob"].map(|user| client(&proxy, user, 2));
+    for index in 0..cluster.len() {
+        let mut node = cluster.node(index).client();
+        assert_eq!(node.cmd("CONFIG SET slowlog-log-slower-than 0").text(), "OK");
+    }
+    let script = "return redis.call('GET', KEYS[1])";
+    for (index, tenant) in tenants.iter_mut().enumerate() {
+        assert_eq!(tenant.cmd(&format!("SET first {index}")).text(), "OK");
+        assert_eq!(tenant.cmd("HSET hash f v").int(), 1);
+        assert_eq!(tenant.call(&["EVAL", script, "1", "first", "x"]).text(), index.to_string());
+        let name = tenant.call(&["SCRIPT", "LOAD", script]).text();
+        assert_eq!(tenant.call(&["EVALSHA", &name, "1", "first"]).text(), index.to_string());
+        // Servers tell times in seconds.
+        std::thread::sleep(Duration::from_millis(1_100));
+        tenant.cmd("GET last");
+    }
+    for (index, tenant) in tenants.iter_mut().enumerate() {
+        let log = tenant.cmd("SLOWLOG GET -1");
+        let said: Vec<_> = log.items().iter().map(|entry| texts(&entry.items()[3])).collect();
+        let name = tenant.call(&["SCRIPT", "LOAD", script]).text();
+        let cut = format!("... ({} more bytes)", script.len());
+        for expected in [
+            &["SET", "first", &index.to_string()][..],
+            &["HSET", "hash", "f", "v"],
+            &["EVAL", &cut, "1", "first", "x"],
+            &["EVALSHA", &name, "1", "first"],
+        ] {
+            assert!(said.iter().any(|said| said == expected), "{expected:?} in {said:?}");
+        }
+        assert_eq!(said[0], ["GET", "last"], "the newest is first");
+        assert_eq!(texts(&tenant.cmd("SLOWLOG GET 1").items()[0].items()[3]), ["GET", "last"]);
+        assert_eq!(tenant.cmd("SLOWLOG GET 0").items().len(), 0);
+        assert!(said.len() < 15, "nothing of others: {said:?}");
+        assert_eq!(tenant.cmd("SLOWLOG LEN").int(), said.len() as i64);
+        assert!(tenant.cmd("SLOWLOG GET -2").error().contains("greater than or equal to -1"));
+        assert!(tenant.cmd("SLOWLOG GET x").error().contains("not an integer"));
+        assert!(tenant.cmd("SLOWLOG LEN x").is_error());
+        assert!(tenant.cmd("SLOWLOG RESET").error().contains("shows or changes servers"));
+        assert_eq!(tenant.cmd("MULTI").text(), "OK");
+        assert!(tenant.cmd("SLOWLOG GET").error().contains("slow commands of a namespace"));
+        assert!(tenant.cmd("EXEC").error().starts_with("EXECABORT"));
+    }
+    // Valkey has one log for each kind of trouble.
+    if !cluster.node(0).client().cmd("COMMANDLOG LEN slow").is_error() {
+        for tenant in &mut tenants {
+            let slow = tenant.cmd("COMMANDLOG GET 1 slow");
+            assert_eq!(texts(&slow.items()[0].items()[3]), ["GET", "last"]);
+            assert_eq!(tenant.cmd("COMMANDLOG LEN slow"), tenant.cmd("SLOWLOG LEN"));
+            assert_eq!(tenant.cmd("COMMANDLOG LEN large-reply").int(), 0);
+            assert!(tenant.cmd("COMMANDLOG LEN fast").error().contains("type should be one of"));
+        }
+    }
+}
+
+#[test]
 fn numbered_databases_are_parts_of_a_namespace() {
     let cluster = Cluster::start();
     let proxy = start(&cluster);

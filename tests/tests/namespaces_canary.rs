@@ -33,6 +33,7 @@ impl Stage {
         for index in 0..cluster.len() {
             let mut node = cluster.node(index).client();
             assert_eq!(node.cmd("CONFIG SET notify-keyspace-events KEA").text(), "OK");
+            assert_eq!(node.cmd("CONFIG SET slowlog-log-slower-than 0 slowlog-max-len 1000").text(), "OK");
         }
         let ann = Namespace { id: "ann4x9q2", together: ann };
         let canary = Namespace { id: "bob7k1z8", together: other };
@@ -113,6 +114,13 @@ fn generated_commands_tell_nothing_of_another_tenant() {
                 let told = client.read_frame();
                 stage.check(&format!("{:?}", step.command), &told);
             }
+        }
+        for protocol in [2, 3] {
+            let mut ann = stage.client("ann", protocol);
+            ann.send(&["SLOWLOG", "GET", "-1"]);
+            let told = ann.read_frame();
+            assert!(told.len() > 10_000, "it has a log: {}", told.escape_ascii());
+            stage.check("the slow log", &told);
         }
         assert_eq!(census(&mut bob), before);
         for key in all_keys() {

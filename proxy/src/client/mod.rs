@@ -16,6 +16,7 @@ pub mod limited;
 mod logins;
 mod namespaced;
 mod own_scripts;
+mod own_log;
 pub mod plans;
 mod reads;
 pub mod scripted;

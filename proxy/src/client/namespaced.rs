@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::connection::Client;
 use super::dispatch::{self, Flow, Turn};
+use super::own_log;
 use super::own_scripts;
 use super::send::start_plan;
 use super::session::Session;
@@ -106,13 +107,14 @@ fn handle_as(
     turn: &mut Turn<'_>,
 ) -> Result<Flow, Refusal> {
     let asks = asks(spec);
-    if matches!(asks, Asks::All(_) | Asks::Exist | Asks::Forget) {
+    if matches!(asks, Asks::All(_) | Asks::Exist | Asks::Forget | Asks::Log) {
         if client.subscriptions.is_some() && subscribe::restrict(client, spec, request, turn)? {
             return Ok(Flow::Done);
         }
         let whose = &asker.namespace;
         match asks {
             Asks::All(all) => return walk_through(client, asker, (all, tells), request, turn),
+            Asks::Log => own_log::ask(client, asker, spec, request, turn)?,
             Asks::Exist => own_scripts::exist(client, whose, request, turn),
             _ => own_scripts::forget(client, whose, request, turn)?,
         }
@@ -137,20 +139,22 @@ fn handle_as(
     Ok(flow)
 }
 
-fn translating(asker: &Asker, translation: Translation) -> Box<Translating> {
+pub(super) fn translating(asker: &Asker, translation: Translation) -> Box<Translating> {
     Box::new(Translating { namespace: asker.namespace, translation })
 }
 
 /// What would be queued, but speaks of all keys or changes what names mean.
 fn is_unqueued(client: &Client, spec: &Spec) -> bool {
-    use Asks::{All, Exist, Forget, Load};
+    use Asks::{All, Exist, Forget, Load, Log};
     client.session.transaction.is_some()
-        && (matches!(spec.in_namespace, InNamespace::Served { asks: All(_) | Exist | Forget | Load, .. })
-            || matches!(spec.treatment, Treatment::Local(Local::Select)))
+        && (matches!(
+            spec.in_namespace,
+            InNamespace::Served { asks: All(_) | Exist | Forget | Load | Log, .. }
+        ) || matches!(spec.treatment, Treatment::Local(Local::Select)))
 }
 
 fn not_queued(spec: &Spec) -> Refusal {
-    let why = "it speaks of all keys or scripts of a namespace, or of another part of it";
+    let why = "it speaks of all keys, scripts or slow commands of a namespace, or of another part of it";
     Refusal::NotQueued { name: spec.name.to_string(), why }
 }
 

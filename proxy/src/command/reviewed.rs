@@ -59,6 +59,8 @@ pub enum Asks {
     Exist,
     /// SCRIPT FLUSH, of the namespace's own.
     Forget,
+    /// SLOWLOG and COMMANDLOG, GET and LEN: entries of its own commands.
+    Log,
 }
 
 /// What is asked of all keys of a namespace.
@@ -124,6 +126,7 @@ impl InNamespace {
             Self::Served { asks: Asks::Nothing, .. } => "served",
             Self::Served { asks: Asks::Scan | Asks::All(_), .. } => "its own keys only",
             Self::Served { asks: Asks::Body | Asks::Called, .. } => "own names, also within the script",
+            Self::Served { asks: Asks::Log, .. } => "entries of its own commands",
             Self::Served { asks: Asks::Load | Asks::Exist | Asks::Forget, .. } => "its own scripts only",
             Self::Served { asks: Asks::Sort, .. } => "own names; BY and GET too",
             Self::Served { asks: Asks::Copy | Asks::Move, .. } => "own names, in any of its databases",
@@ -279,6 +282,8 @@ const SERVED: &[(Asks, Tells, &[&str])] = &[
     (Asks::Exist, Tells::Nothing, &["script|exists"]),
     (Asks::Forget, Tells::Nothing, &["script|flush"]),
     (Asks::Nothing, Tells::Nothing, &["script", "script|help"]),
+    // RESET is refused: it would forget those of others too.
+    (Asks::Log, Tells::Nothing, &["commandlog|get", "commandlog|len", "slowlog|get", "slowlog|len"]),
     (Asks::Channel, Tells::Nothing, &["publish", "spublish"]),
     (Asks::Channels(1), Tells::Nothing, &["ssubscribe", "subscribe", "sunsubscribe", "unsubscribe"]),
     (Asks::Patterns(1), Tells::Nothing, &["psubscribe", "punsubscribe"]),
@@ -328,12 +333,12 @@ const REFUSED: &[(Unsafe, &[&str])] = &[
             // Users, settings, logs and persistence of a server.
             "acl|deluser", "acl|dryrun", "acl|getuser", "acl|list", "acl|load", "acl|log", "acl|save",
             "acl|setuser", "acl|users", "bgrewriteaof", "bgsave", "client|import-source", "client|pause",
-            "client|unpause", "commandlog|get", "commandlog|len", "commandlog|reset", "config|get",
+            "client|unpause", "commandlog|reset", "config|get",
             "config|resetstat", "config|rewrite", "config|set", "debug", "failover", "lastsave",
             "latency|doctor", "latency|graph", "latency|histogram", "latency|history", "latency|latest",
             "latency|reset", "memory|doctor", "memory|malloc-stats", "memory|purge", "memory|stats",
             "module|list", "module|load", "module|loadex", "module|unload", "pfdebug", "pfselftest",
-            "replicaof", "save", "shutdown", "slaveof", "slowlog|get", "slowlog|len", "slowlog|reset",
+            "replicaof", "save", "shutdown", "slaveof", "slowlog|reset",
             "wait", "waitaof", "bf.debug", "cf.debug", "json.debug",
             // Spoken between servers; MIGRATE takes keys to any address.
             "asking", "migrate", "psync", "replconf", "restore-asking", "sync",
@@ -437,7 +442,7 @@ mod tests {
             let by_name = matches!(&*row.name, "script|load" | "script|exists" | "script|flush");
             if everywhere && !by_name {
                 let row_of = of(&row.name);
-                let walked = matches!(row_of, InNamespace::Served { asks: Asks::All(_), .. });
+                let walked = matches!(row_of, InNamespace::Served { asks: Asks::All(_) | Asks::Log, .. });
                 assert!(walked || matches!(row_of, InNamespace::Refused(_)), "{}: {row_of:?}", row.name);
             }
         }

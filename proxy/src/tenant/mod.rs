@@ -14,6 +14,7 @@ pub mod channels;
 pub mod messages;
 pub mod rewrite;
 pub mod script;
+pub mod slow_log;
 pub mod translation;
 
 pub mod shares;

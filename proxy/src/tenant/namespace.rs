@@ -119,6 +119,18 @@ impl Namespace {
     }
 }
 
+/// Whether a name has the form of one in a namespace, whosever it is.
+#[must_use]
+pub fn is_named(name: &[u8]) -> bool {
+    let stem = size_of::<NamespaceId>();
+    let (id, behind) = match name.strip_prefix(b"{") {
+        None => (name.get(..stem), name.get(stem..)),
+        Some(rest) => (rest.get(..stem), rest.get(stem..).and_then(|rest| rest.strip_prefix(b"}"))),
+    };
+    let is_id = |id| str::from_utf8(id).ok().and_then(NamespaceId::parse).is_some();
+    id.is_some_and(is_id) && behind.and_then(database).is_some()
+}
+
 /// The database that the bytes behind a stem name, and how many bytes do: `:` or `.3:`. Only as it is written by
 /// [`Namespace::prefix`].
 fn database(behind: &[u8]) -> Option<(u16, usize)> {
@@ -178,6 +190,18 @@ pub(in crate::tenant) mod tests {
         assert_eq!(text(spread(), 3), "k3m9x2ab.3:");
         assert_eq!(text(together(), 0), "{k3m9x2ac}:");
         assert_eq!(text(together(), u16::MAX), "{k3m9x2ac}.65535:");
+    }
+
+    #[test]
+    fn a_name_of_any_namespace_has_the_form_of_one() {
+        for name in ["k3m9x2ab:k", "k3m9x2ab:", "abcdefgh.7:", "{00000000}:k", "{abcdefgh}.65535:{x}"] {
+            assert!(is_named(name.as_bytes()), "{name}");
+        }
+        for name in
+            ["", "k", "k3m9x2a:k", "k3m9x2abc:k", "K3m9x2ab:k", "{k3m9x2ab:k", "k3m9x2ab}:k", "abcdefgh.0:"]
+        {
+            assert!(!is_named(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

@@ -31,6 +31,16 @@ pub fn wrap(script: &[u8]) -> Vec<u8> {
     [head, ONE_LINE.as_bytes(), body].concat()
 }
 
+/// Of a script as it went to the servers, or of as much of it as they keep: what stands before that which [`wrap`] put
+/// in front, and how long that is. `None` where none of it is there.
+#[must_use]
+pub fn before_prologue(wrapped: &[u8]) -> Option<(&[u8], usize)> {
+    // Long enough that nobody's own script has it by accident.
+    let beginning = &ONE_LINE.as_bytes()[..24];
+    let found = memchr::memmem::find(wrapped, beginning)?;
+    Some((&wrapped[..found], ONE_LINE.len()))
+}
+
 /// The scripts that tenants said to this process: by the name that the tenant calls each, the name of what goes to the
 /// servers. A tenant can call its own only, whatever the servers keep.
 #[derive(Debug)]
@@ -76,6 +86,14 @@ impl Names {
     pub fn of(&self, tenant: NamespaceId, name: Digest) -> Option<Digest> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.wrapped.get(&(tenant, name)).copied()
+    }
+
+    /// All that the tenant said: by what the servers call each, what the tenant does.
+    #[must_use]
+    pub fn all_of(&self, tenant: NamespaceId) -> HashMap<Digest, Digest> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let own = known.wrapped.iter().filter(|((whose, _), _)| *whose == tenant);
+        own.map(|((_, name), wrapped)| (*wrapped, *name)).collect()
     }
 
     /// SCRIPT FLUSH: the tenant's scripts are forgotten, nobody else's.

@@ -2,6 +2,7 @@
 //! errors wherever they say one. The reply is whole, and one of a server or of the proxy itself.
 
 use super::namespace::Namespace;
+use super::slow_log::SlowLog;
 use crate::command::reviewed::Tells;
 
 /// What is done to a reply.
@@ -13,6 +14,8 @@ pub enum Translation {
     Exec(Box<[Tells]>),
     /// Anything but an error becomes this.
     Instead(Box<[u8]>),
+    /// SLOWLOG, COMMANDLOG: entries of the servers.
+    Log(Box<SlowLog>),
 }
 
 impl Translation {
@@ -21,7 +24,7 @@ impl Translation {
     pub fn is_of_errors(&self) -> bool {
         match self {
             Self::Of(tells) => *tells == Tells::Nothing,
-            Self::Exec(_) | Self::Instead(_) => false,
+            Self::Exec(_) | Self::Instead(_) | Self::Log(_) => false,
         }
     }
 
@@ -30,7 +33,8 @@ impl Translation {
     pub fn apply(&self, namespace: &Namespace, reply: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Instead(told) if !is_error(reply) => out.extend_from_slice(told),
-            Self::Instead(_) => translate(namespace, Tells::Nothing, reply, out),
+            Self::Log(log) if !is_error(reply) => log.tell(namespace, reply, out),
+            Self::Instead(_) | Self::Log(_) => translate(namespace, Tells::Nothing, reply, out),
             Self::Of(tells) => translate(namespace, *tells, reply, out),
             Self::Exec(queued) => {
                 Walk { namespace, rest: reply, out, queued }.run(Place::Exec);

@@ -108,7 +108,9 @@ impl Rewriter {
             InNamespace::Refused(why) => return Err(Unwritable::Refused(why)),
         };
         match asks {
-            Asks::Nothing | Asks::All(_) | Asks::Exist | Asks::Forget => return Ok(Rewriting::Unchanged),
+            Asks::Nothing | Asks::All(_) | Asks::Exist | Asks::Forget | Asks::Log => {
+                return Ok(Rewriting::Unchanged);
+            }
             Asks::Body => self.write_body(asker, spec, request, names)?,
             Asks::Called => self.write_called(asker, spec, request, names)?,
             Asks::Load => self.write_load(asker, request, names),

@@ -1,0 +1,304 @@
+//! What a tenant in a namespace is shown of the servers' logs of slow and large commands, SLOWLOG and COMMANDLOG: the
+//! entries of its own commands, as it said them. Pure.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::io::Write as _;
+
+use super::namespace::{self, Namespace};
+use super::script;
+use crate::command::digest::Digest;
+use crate::resp::elements::{Elements, bulk, integer};
+
+/// What is asked of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// GET: at most so many entries, the newest first.
+    Newest(usize),
+    /// LEN: how many there are.
+    Count,
+}
+
+/// What to make of the entries that the servers gave.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlowLog {
+    /// What its client asked.
+    pub wanted: Wanted,
+    /// The names that the tenant's scripts have at the servers, with those that it knows.
+    pub scripts: HashMap<Digest, Digest>,
+}
+
+/// One entry: id, time, duration or size, arguments, address, name.
+struct Entry<'r> {
+    fields: Vec<&'r [u8]>,
+    arguments: Vec<&'r [u8]>,
+    /// Seconds since 1970.
+    at: i64,
+}
+
+/// Where the arguments stand in an entry.
+const ARGUMENTS: usize = 3;
+
+impl SlowLog {
+    /// Appends what the client is told of `reply`, an array of entries.
+    pub fn tell(&self, namespace: &Namespace, reply: &[u8], out: &mut Vec<u8>) {
+        let entries = Elements::new(reply).into_iter().flatten().filter_map(Entry::read);
+        let mut own: Vec<_> = entries.filter(|entry| is_own(namespace, &entry.arguments)).collect();
+        match self.wanted {
+            Wanted::Count => number(out, b':', own.len()),
+            Wanted::Newest(most) => {
+                own.sort_by_key(|entry| Reverse(entry.at));
+                own.truncate(most);
+                number(out, b'*', own.len());
+                own.iter().for_each(|entry| self.write(namespace, entry, out));
+            }
+        }
+    }
+
+    fn write(&self, namespace: &Namespace, entry: &Entry<'_>, out: &mut Vec<u8>) {
+        number(out, b'*', entry.fields.len());
+        for (place, field) in entry.fields.iter().enumerate() {
+            match place {
+                0..ARGUMENTS => out.extend_from_slice(field),
+                ARGUMENTS => self.write_arguments(namespace, &entry.arguments, out),
+                // The connection is the proxy's, and so are its address and name.
+                _ => out.extend_from_slice(b"$0\r\n\r\n"),
+            }
+        }
+    }
+
+    fn write_arguments(&self, namespace: &Namespace, arguments: &[&[u8]], out: &mut Vec<u8>) {
+        let names = Names::of(arguments);
+        // Behind a script's arguments stands the prefix, for what the proxy puts in front of the script.
+        let mut said = arguments;
+        let mut more = None;
+        if names.is_script() {
+            match arguments {
+                [rest @ .., last] if namespace.strip(last) == Some(b"") => said = rest,
+                [rest @ .., last] => {
+                    if let Some(count) = left_out(last, b" more arguments)") {
+                        said = rest;
+                        more = Some(format!("... ({} more arguments)", count.saturating_sub(1)));
+                    }
+                }
+                [] => {}
+            }
+        }
+        number(out, b'*', said.len() + usize::from(more.is_some()));
+        for (place, argument) in said.iter().enumerate() {
+            let own_name = || {
+                let own = self.scripts.get(&Digest::parse(argument)?)?;
+                Some(own.to_string().into_bytes())
+            };
+            let shown = match names {
+                Names::Called if place == 1 => own_name(),
+                Names::Said if place == 1 => unwrapped(argument),
+                _ => None,
+            };
+            let shown = shown.unwrap_or_else(|| {
+                let mut stripped = Vec::with_capacity(argument.len());
+                namespace.strip_text(argument, &mut stripped);
+                stripped
+            });
+            string(out, &shown);
+        }
+        more.iter().for_each(|more| string(out, more.as_bytes()));
+    }
+}
+
+impl<'r> Entry<'r> {
+    fn read(entry: &'r [u8]) -> Option<Self> {
+        let fields: Vec<_> = Elements::new(entry)?.collect();
+        let arguments = Elements::new(fields.get(ARGUMENTS)?)?.map(bulk).collect::<Option<_>>()?;
+        let at = integer(fields.get(1)?)?;
+        Some(Self { fields, arguments, at })
+    }
+}
+
+/// From where on a command's arguments can be names. Before it stand words of its grammar, numbers, or text that its
+/// client chose: a script, a consumer's name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Names {
+    /// Right behind its own name.
+    FromStart,
+    /// Behind the word STREAMS.
+    Streams,
+    /// EVAL: behind a script and a number.
+    Said,
+    /// EVALSHA, the same.
+    Called,
+    /// FCALL, the same.
+    Function,
+}
+
+impl Names {
+    fn of(arguments: &[&[u8]]) -> Self {
+        match arguments.first().map(|name| name.to_ascii_lowercase()).as_deref() {
+            Some(b"xread" | b"xreadgroup") => Self::Streams,
+            Some(b"eval" | b"eval_ro") => Self::Said,
+            Some(b"evalsha" | b"evalsha_ro") => Self::Called,
+            Some(b"fcall" | b"fcall_ro") => Self::Function,
+            _ => Self::FromStart,
+        }
+    }
+
+    fn is_script(self) -> bool {
+        matches!(self, Self::Said | Self::Called)
+    }
+
+    fn begin(self, arguments: &[&[u8]]) -> usize {
+        match self {
+            Self::FromStart => 1,
+            Self::Streams => {
+                let is_word = |argument: &&[u8]| argument.eq_ignore_ascii_case(b"streams");
+                arguments.iter().position(is_word).map_or(usize::MAX, |word| word + 1)
+            }
+            Self::Said | Self::Called | Self::Function => 3,
+        }
+    }
+}
+
+/// Whether a command is of this namespace. What a request names first is a key, a channel or a pattern, and those of every
+/// namespace begin with its prefix: the first argument that has the form of a prefix decides. An entry that has none is
+/// nobody's that can be told.
+fn is_own(namespace: &Namespace, arguments: &[&[u8]]) -> bool {
+    let behind = Names::of(arguments).begin(arguments);
+    let named = arguments.iter().skip(behind).find(|argument| namespace::is_named(argument));
+    named.is_some_and(|name| namespace.strip(name).is_some())
+}
+
+/// A script, of which the log keeps the beginning, without what the proxy put in front: that is longer than what is
+/// kept, so what remains is a first line (`#!lua ...`), and how long the rest was.
+fn unwrapped(kept: &[u8]) -> Option<Vec<u8>> {
+    let (head, more) = script::before_prologue(kept)?;
+    let count = left_out(kept, b" more bytes)")?;
+    let note_len = format!("... ({count} more bytes)").len();
+    let prologue_kept = kept.len() - note_len - head.len();
+    let own = (prologue_kept + count).saturating_sub(more);
+    Some([head, format!("... ({own} more bytes)").as_bytes()].concat())
+}
+
+/// The number in `... (12 more bytes)`, which a text ends with from which the log cut the rest.
+fn left_out(text: &[u8], ending: &[u8]) -> Option<usize> {
+    let text = text.strip_suffix(ending)?;
+    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (before, digits) = text.split_at(text.len() - digits);
+    before.ends_with(b"... (").then_some(())?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn number(out: &mut Vec<u8>, kind: u8, number: usize) {
+    out.push(kind);
+    let _a_vec_takes_all = write!(out, "{number}\r\n");
+}
+
+fn string(out: &mut Vec<u8>, text: &[u8]) {
+    number(out, b'$', text.len());
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tenant::namespace::tests::{spread, together};
+
+    /// Logs as servers write them: of each entry its time and its arguments.
+    fn log(entries: &[(i64, &[&str])]) -> Vec<u8> {
+        let mut out = Vec::new();
+        number(&mut out, b'*', entries.len());
+        for (at, arguments) in entries {
+            out.extend_from_slice(format!("*6\r\n:7\r\n:{at}\r\n:15\r\n*{}\r\n", arguments.len()).as_bytes());
+            arguments.iter().for_each(|argument| string(&mut out, argument.as_bytes()));
+            string(&mut out, b"10.0.0.1:4711");
+            string(&mut out, b"proxy");
+        }
+        out
+    }
+
+    fn told(log: &SlowLog, namespace: &Namespace, reply: &[u8]) -> Vec<Vec<String>> {
+        let mut out = Vec::new();
+        log.tell(namespace, reply, &mut out);
+        let entries =
+            Elements::new(&out).expect("an array").map(|entry| Entry::read(entry).expect("an entry"));
+        let text = |word: &&[u8]| String::from_utf8_lossy(word).into_owned();
+        let told = entries.map(|entry| {
+            assert_eq!(entry.fields[4..], [b"$0\r\n\r\n"; 2]);
+            entry.arguments.iter().map(text).collect()
+        });
+        told.collect()
+    }
+
+    fn newest(most: usize) -> SlowLog {
+        SlowLog { wanted: Wanted::Newest(most), scripts: HashMap::new() }
+    }
+
+    #[test]
+    fn own_commands_are_told_as_they_were_said() {
+        let entries: &[(i64, &[&str])] = &[
+            (1, &["SET", "k3m9x2ab:k", "k3m9x2ab:v"]),
+            (2, &["SET", "{k3m9x2ac}:k", "k3m9x2ab:v"]),
+            (3, &["CONFIG", "SET", "maxmemory", "1"]),
+            (4, &["XREADGROUP", "GROUP", "abcdefgh:g", "c", "STREAMS", "k3m9x2ab.3:s", ">"]),
+            (5, &["XREADGROUP", "GROUP", "k3m9x2ab:g", "c", "STREAMS", "{k3m9x2ac}:s", ">"]),
+            (6, &["SET", "plain", "x"]),
+            (7, &["XREAD", "k3m9x2ab:s"]),
+            (8, &["ZUNION", "2", "k3m9x2ab:a", "k3m9x2ab:b"]),
+        ];
+        let log = log(entries);
+        assert_eq!(
+            told(&newest(9), &spread(), &log),
+            [
+                &["ZUNION", "2", "a", "b"][..],
+                &["XREADGROUP", "GROUP", "abcdefgh:g", "c", "STREAMS", "s", ">"],
+                &["SET", "k", "v"]
+            ]
+        );
+        assert_eq!(told(&newest(1), &spread(), &log), [["ZUNION", "2", "a", "b"]]);
+        assert_eq!(told(&newest(9), &together(), &log).len(), 2);
+        let mut count = Vec::new();
+        SlowLog { wanted: Wanted::Count, ..newest(0) }.tell(&spread(), &log, &mut count);
+        assert_eq!(count, b":3\r\n");
+    }
+
+    /// As the servers keep an argument: 128 bytes of it.
+    fn kept(argument: &str) -> String {
+        match argument.len().checked_sub(128) {
+            None | Some(0) => argument.to_owned(),
+            Some(more) => format!("{}... ({more} more bytes)", &argument[..128]),
+        }
+    }
+
+    #[test]
+    fn scripts_lose_what_the_proxy_put_in_front_of_them() {
+        let wrap = |script: &str| String::from_utf8(script::wrap(script.as_bytes())).unwrap();
+        for (script, shown) in [
+            ("return 1", "... (8 more bytes)"),
+            ("#!lua flags=no-writes\nreturn 1", "#!lua flags=no-writes\n... (8 more bytes)"),
+        ] {
+            let wrapped = kept(&wrap(script));
+            let log = log(&[(1, &["EVAL", &wrapped, "1", "k3m9x2ab:k", "a", "k3m9x2ab:"])]);
+            assert_eq!(told(&newest(1), &spread(), &log), [["EVAL", shown, "1", "k", "a"]]);
+        }
+        let (own, servers) = (Digest::of(b"return 1"), Digest::of(wrap("return 1").as_bytes()));
+        let scripts = SlowLog { scripts: [(servers, own)].into(), ..newest(5) };
+        let called = log(&[
+            (2, &["evalsha", &servers.to_string(), "1", "k3m9x2ab:k", "... (5 more arguments)"]),
+            (1, &["FCALL", "k3m9x2ab:f", "1", "k3m9x2ab:k"]),
+        ]);
+        assert_eq!(
+            told(&scripts, &spread(), &called),
+            [
+                &["evalsha", &own.to_string(), "1", "k", "... (4 more arguments)"][..],
+                &["FCALL", "f", "1", "k"]
+            ]
+        );
+    }
+
+    #[test]
+    fn what_has_another_shape_is_not_told() {
+        for reply in [&b":1\r\n"[..], b"*1\r\n*2\r\n:1\r\n:2\r\n", b"*2\r\n*6\r\n", b"*-1\r\n", b""] {
+            assert!(told(&newest(9), &spread(), reply).is_empty(), "{}", reply.escape_ascii());
+        }
+    }
+}
