@@ -9,8 +9,10 @@ use tracing::info;
 use super::clients::Clients;
 use super::connection::Client;
 use super::dispatch::{Flow, Turn};
+use super::gate::{Gate, Place};
+use super::quota::Quota;
+use super::quotas::Quotas;
 use super::session::{Login, ReplyMode};
-use super::share::{Gate, Place, Quotas, Share};
 use crate::config::limits::{Action, Limit};
 use crate::private::pool::Asker;
 use crate::refusal::Refusal;
@@ -20,7 +22,7 @@ use crate::tenant::limits::Used;
 /// What exists only for such clients.
 #[derive(Debug)]
 pub struct Limited {
-    share: Rc<Share>,
+    quota: Rc<Quota>,
     /// Where it waits, or was woken.
     place: Option<Place>,
     /// Bytes of each request under way, the oldest first.
@@ -87,9 +89,9 @@ impl Limited {
     }
 
     /// Counted by its tenant already.
-    fn new(share: Rc<Share>, answered: u32) -> Self {
+    fn new(quota: Rc<Quota>, answered: u32) -> Self {
         Self {
-            share,
+            quota,
             place: None,
             requests: VecDeque::new(),
             request_bytes: 0,
@@ -125,7 +127,7 @@ impl Limited {
     /// The refusal of a request at a limit, which comes in the place of its reply.
     fn refuse(&mut self, limit: Limit, is_muted: bool) -> Refusal {
         let refusal = Refusal::Limit(limit);
-        self.share.limits().usage().note_acted(limit);
+        self.quota.limits().usage().note_acted(limit);
         if !is_muted {
             self.refusals += refusal.reply().len();
         }
@@ -141,25 +143,25 @@ impl Limited {
             (Used::Private, before.private, now.private),
         ] {
             if before != now {
-                self.share.add(used, now as i64 - before as i64);
+                self.quota.add(used, now as i64 - before as i64);
             }
         }
     }
 
     /// Whether the tenant lets it have one more private connection; where it waits for that, it is woken.
     pub(super) fn may_lease(&mut self, asker: Asker, shares: &Quotas, now: u64) -> Result<(), Action> {
-        let limits = self.share.limits().clone();
+        let limits = self.quota.limits().clone();
         let Some(bound) = limits.bound(Limit::PrivateConnections) else { return Ok(()) };
         let delays = bound.action == Action::Delay;
-        let passes = !delays || self.share.passes(Gate::Private, self.place, now);
+        let passes = !delays || self.quota.passes(Gate::Private, self.place, now);
         if passes && limits.admit(Limit::PrivateConnections, Used::Private) {
             self.told.private += 1;
-            self.share.take(Gate::Private, 1, &mut self.place, now);
+            self.quota.take(Gate::Private, 1, &mut self.place, now);
             return Ok(());
         }
         if !delays {
             limits.usage().note_acted(Limit::PrivateConnections);
-        } else if self.share.wait(Gate::Private, asker, &mut self.place) {
+        } else if self.quota.wait(Gate::Private, asker, &mut self.place) {
             limits.usage().note_acted(Limit::PrivateConnections);
             shares.hurry();
         }
@@ -173,10 +175,10 @@ const KEPT_REQUESTS: usize = 64;
 /// The client leaves, or becomes another tenant's: the tenant has again what it used.
 impl Drop for Limited {
     fn drop(&mut self) {
-        self.share.leave(&mut self.place);
-        self.share.note_pending(0, self.requests.len(), 0);
+        self.quota.leave(&mut self.place);
+        self.quota.note_pending(0, self.requests.len(), 0);
         self.tell(Told::default());
-        self.share.add(Used::Clients, -1);
+        self.quota.add(Used::Clients, -1);
     }
 }
 
@@ -196,15 +198,15 @@ pub(super) fn admit(client: &mut Client, request: &Request<'_>, turn: &Turn<'_>)
     if limited.is_admitted {
         return Ok(Flow::Done);
     }
-    let share = limited.share.clone();
+    let quota = limited.quota.clone();
     for (limit, used) in own {
-        match share.limits().bound(limit).filter(|bound| used as u64 >= bound.most) {
+        match quota.limits().bound(limit).filter(|bound| used as u64 >= bound.most) {
             None => {}
             Some(bound) => {
                 if bound.action == Action::Refuse {
                     return Err(limited.refuse(limit, is_muted));
                 }
-                share.limits().usage().note_acted(limit);
+                quota.limits().usage().note_acted(limit);
                 client.pause(Wait::Own);
                 return Ok(Flow::Paused);
             }
@@ -213,13 +215,13 @@ pub(super) fn admit(client: &mut Client, request: &Request<'_>, turn: &Turn<'_>)
     let gates = [Gate::Open, Gate::BytesOut, Gate::BytesIn, Gate::Requests];
     for gate in gates {
         // What is delayed for its bytes was not read.
-        if gate != Gate::BytesIn && share.acts(gate, Action::Delay) && !share.passes(gate, limited.place, now)
+        if gate != Gate::BytesIn && quota.acts(gate, Action::Delay) && !quota.passes(gate, limited.place, now)
         {
             return Ok(wait(client, gate, asker, turn));
         }
     }
     for gate in gates {
-        if share.acts(gate, Action::Refuse) && share.left(gate, now) == 0 {
+        if quota.acts(gate, Action::Refuse) && quota.left(gate, now) == 0 {
             return Err(limited.refuse(gate.limit(), is_muted));
         }
     }
@@ -227,15 +229,15 @@ pub(super) fn admit(client: &mut Client, request: &Request<'_>, turn: &Turn<'_>)
     for gate in gates {
         let amount = match gate {
             Gate::Requests => 1,
-            Gate::BytesOut | Gate::Open => share.reply_size().max(bytes as u64),
-            Gate::BytesIn if share.acts(gate, Action::Delay) => continue,
+            Gate::BytesOut | Gate::Open => quota.reply_size().max(bytes as u64),
+            Gate::BytesIn if quota.acts(gate, Action::Delay) => continue,
             _ => bytes as u64,
         };
-        share.take(gate, amount, &mut limited.place, now);
+        quota.take(gate, amount, &mut limited.place, now);
     }
     if limited.place.is_some_and(|(gate, _)| matches!(gate, Gate::Unread | Gate::Rest)) {
         // It came whole: whoever waits to read has his turn.
-        share.leave(&mut limited.place);
+        quota.leave(&mut limited.place);
     }
     limited.last = bytes as u32;
     limited.is_admitted = true;
@@ -257,12 +259,12 @@ pub(super) fn admit_blocking(client: &mut Client, turn: &Turn<'_>) -> Result<Flo
     let (asker, now) = (client.asker(turn), turn.now);
     let is_muted = client.session.reply_mode != ReplyMode::On;
     let Some(limited) = client.session.limited_mut() else { return Ok(Flow::Done) };
-    let share = limited.share.clone();
-    let delays = share.acts(Gate::Blocked, Action::Delay);
-    let passes = !delays || share.passes(Gate::Blocked, limited.place, now);
-    if passes && share.limits().admit(Limit::BlockedClients, Used::Blocked) {
+    let quota = limited.quota.clone();
+    let delays = quota.acts(Gate::Blocked, Action::Delay);
+    let passes = !delays || quota.passes(Gate::Blocked, limited.place, now);
+    if passes && quota.limits().admit(Limit::BlockedClients, Used::Blocked) {
         limited.told.blocked += 1;
-        share.take(Gate::Blocked, 1, &mut limited.place, now);
+        quota.take(Gate::Blocked, 1, &mut limited.place, now);
         return Ok(Flow::Done);
     }
     if delays {
@@ -277,13 +279,13 @@ pub(super) fn may_read(client: &mut Client, need: usize, turn: &Turn<'_>) -> Opt
     let (asker, now) = (client.asker(turn), turn.now);
     let is_large = need > SMALL_READ;
     let Some(limited) = client.session.limited_mut() else { return Some(usize::MAX) };
-    let share = limited.share.clone();
+    let quota = limited.quota.clone();
     let unread = if need > 0 { Gate::Rest } else { Gate::Unread };
     for gate in [unread, Gate::BytesIn] {
         // What is refused has to come whole first; before that, too much of it waits.
-        let acts = share.acts(gate, Action::Delay) || (gate == Gate::Rest && is_large);
-        let bound = share.limits().bound(gate.limit()).is_some();
-        if acts && bound && !share.passes(gate, limited.place, now) {
+        let acts = quota.acts(gate, Action::Delay) || (gate == Gate::Rest && is_large);
+        let bound = quota.limits().bound(gate.limit()).is_some();
+        if acts && bound && !quota.passes(gate, limited.place, now) {
             wait(client, gate, asker, turn);
             return None;
         }
@@ -315,19 +317,19 @@ const SMALL_READ: usize = 16 * 1024;
 /// So much was read.
 pub(super) fn note_read(client: &mut Client, bytes: usize, turn: &Turn<'_>) {
     let Some(limited) = client.session.limited_mut() else { return };
-    let share = limited.share.clone();
-    share.take(Gate::Unread, bytes as u64, &mut limited.place, turn.now);
-    share.take(Gate::Rest, bytes as u64, &mut limited.place, turn.now);
-    if share.acts(Gate::BytesIn, Action::Delay) {
-        share.take(Gate::BytesIn, bytes as u64, &mut limited.place, turn.now);
+    let quota = limited.quota.clone();
+    quota.take(Gate::Unread, bytes as u64, &mut limited.place, turn.now);
+    quota.take(Gate::Rest, bytes as u64, &mut limited.place, turn.now);
+    if quota.acts(Gate::BytesIn, Action::Delay) {
+        quota.take(Gate::BytesIn, bytes as u64, &mut limited.place, turn.now);
     }
 }
 
 fn wait(client: &mut Client, gate: Gate, asker: Asker, turn: &Turn<'_>) -> Flow {
     if let Some(limited) = client.session.limited_mut()
-        && limited.share.wait(gate, asker, &mut limited.place)
+        && limited.quota.wait(gate, asker, &mut limited.place)
     {
-        limited.share.limits().usage().note_acted(gate.limit());
+        limited.quota.limits().usage().note_acted(gate.limit());
     }
     turn.limits.hurry();
     client.pause(Wait::Tenant);
@@ -399,15 +401,15 @@ impl Client {
         let (begun, done) = limited.follow(ends);
         let excused = written.min(limited.refusals);
         limited.refusals -= excused;
-        limited.share.note_written(written - excused);
-        limited.share.note_pending(begun, done, written - excused);
+        limited.quota.note_written(written - excused);
+        limited.quota.note_pending(begun, done, written - excused);
         let (open, blocked, private) = (limited.request_bytes + unwritten, uses.blocked, uses.connections);
         limited.tell(Told { unread, open, blocked, private });
         if !uses.queues && limited.place.is_some_and(|(gate, _)| gate == Gate::Private) {
-            limited.share.leave(&mut limited.place);
+            limited.quota.leave(&mut limited.place);
         }
         if self.wait == Wait::Own {
-            let limits = limited.share.limits();
+            let limits = limited.quota.limits();
             let is_below =
                 |limit, used: usize| limits.bound(limit).is_none_or(|bound| used as u64 <= bound.most / 2);
             if is_below(Limit::Pending, self.replies.len()) && is_below(Limit::ReplyBuffer, unwritten) {
@@ -420,13 +422,13 @@ impl Client {
     fn is_stalled(&self, now: u64) -> bool {
         let is_half = self.rest.as_ref().is_some_and(|rest| rest.need > 0) && !self.is_paused();
         let is_silent = self.session.last_active.until(now) > STALLED;
-        is_half && is_silent && self.session.limited().is_some_and(|limited| limited.share.is_full(now))
+        is_half && is_silent && self.session.limited().is_some_and(|limited| limited.quota.is_full(now))
     }
 
     /// An argument of it was above the limit.
     pub(super) fn note_large_value(&self) {
         if let Some(limited) = self.session.limited() {
-            limited.share.limits().usage().note_acted(Limit::MaxValue);
+            limited.quota.limits().usage().note_acted(Limit::MaxValue);
         }
     }
 }

@@ -9,8 +9,8 @@ use tracing::{debug, info};
 
 use super::clients::Clients;
 use super::connection::Client;
+use super::quotas::Quotas;
 use super::session::Login;
-use super::share::Quotas;
 use super::transaction;
 use crate::backend::lane::LoginId;
 use crate::command::table::Table;

@@ -41,7 +41,7 @@ use crate::client::clients::{Clients, Parts};
 use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
 use crate::client::local::Question;
-use crate::client::share::Quotas;
+use crate::client::quotas::Quotas;
 use crate::cluster::id::ClusterId;
 use crate::command::table::Table;
 use crate::dns::resolver::Resolver;
