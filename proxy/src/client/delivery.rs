@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::clients::Clients;
-use super::connection::{Client, State};
+use super::connection::Client;
 use super::monitor::Said;
+use super::state::State;
 use crate::backend::owner::{Replies as _, Subscription};
 use crate::backend::pool::LinkKey;
 use crate::cluster::slot_map::Endpoint;

@@ -14,11 +14,12 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::task::yield_now;
 
-use super::connection::{Client, Rest, State};
+use super::connection::{Client, Rest};
 use super::dispatch::{self, Flow, Turn};
 use super::fairness;
 use super::limited;
 use super::private::drive;
+use super::state::State;
 use crate::backend::owner::Owner;
 use crate::moment::Moment;
 use crate::refusal::Refusal;

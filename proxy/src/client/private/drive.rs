@@ -8,8 +8,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 
-use super::super::connection::{Client, State};
+use super::super::connection::Client;
 use super::super::dispatch::Turn;
+use super::super::state::State;
 use super::job::{Ending, Job, Kind, Stage};
 use super::outcome::{self, Progress};
 use super::{search, seek, tracked};

@@ -1,9 +1,10 @@
 //! What came of a job: what the pieces of its answer mean, and what the end of its connection does.
 
-use super::super::connection::{Client, State};
+use super::super::connection::Client;
 use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::{Parked, Target};
+use super::super::state::State;
 use super::job::{Ending, Job, Kind, Stage};
 use super::watch::Watch;
 use super::{seek, several, tracked};

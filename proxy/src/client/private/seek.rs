@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU32;
 
-use super::super::connection::{Client, State};
+use super::super::connection::Client;
 use super::super::dispatch::Turn;
 use super::super::replies::Piece;
 use super::super::retry::Target;
 use super::super::session::Session;
+use super::super::state::State;
 use super::job::{Ending, Job, Kind, Stage};
 use super::{search, several, start, tracked};
 use crate::backend::in_flight::{Origin, Pending};

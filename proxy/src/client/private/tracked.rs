@@ -3,13 +3,14 @@
 
 use std::task::{Context, Poll};
 
-use super::super::connection::{Client, State};
+use super::super::connection::Client;
 use super::super::dispatch::{self, Flow, Turn};
 use super::super::namespaced;
 use super::super::replies::Expect;
 use super::super::retry::Target;
 use super::super::scripted;
 use super::super::send;
+use super::super::state::State;
 use super::job::{Job, Kind, Stage};
 use super::start;
 use super::tracking::{self, FORGET_ALL, Options, Tracking};
