@@ -61,7 +61,9 @@ impl Default for ResponderFile {
             ttl: Duration::from_secs(15),
             // With one a few resolvers place all clients; eight entries behind eight resolvers then use 0.4 of their caps.
             records: 4,
-            rate: Some(1_000),
+            // A resolver asks for two types once in a time to live: 750 of one network are served, and whoever asks in a
+            // network's name has some 20 KB a second sent to it.
+            rate: Some(100),
         }
     }
 }
