@@ -128,9 +128,23 @@ impl Changes {
     /// Where a tenant is of a cluster that is not served before a restart.
     pub fn between(now: &Settings, next: &mut Settings) -> Result<Self, String> {
         let mut changes = Self { tenants: tenants(&now.tenants, &next.tenants), ..Self::default() };
+        changes.keep_responder(now, next);
         changes.rows(ROWS, now, next, "");
         changes.clusters(now, next)?;
         Ok(changes)
+    }
+
+    /// The responder's sockets are bound when the proxy starts, maybe while it may still bind a low port.
+    fn keep_responder(&mut self, now: &Settings, next: &mut Settings) {
+        let responder = |settings: &Settings| settings.fleet.as_ref()?.responder.clone();
+        let was = responder(now).map_or_else(Vec::new, |responder| responder.listen);
+        if was == responder(next).map_or_else(Vec::new, |responder| responder.listen) {
+            return;
+        }
+        self.restart.push("fleet.responder.listen".to_owned());
+        if let Some(responder) = next.fleet.as_mut().and_then(|fleet| fleet.responder.as_mut()) {
+            responder.listen = was;
+        }
     }
 
     /// Compares by rows; what needs a restart is put back.
@@ -301,6 +315,40 @@ mod tests {
         assert_eq!(changes.restart, ["cluster.standalone, shards or databases, with user and password"]);
         assert_eq!(next.clusters[0].password.as_ref().map(Secret::reveal), Some("old"));
         assert!(next.clusters[0].backend.to_string().contains("a:6379"));
+    }
+
+    #[test]
+    fn the_responders_sockets_need_a_restart_and_its_answers_do_not() {
+        let with = |responder: &str| {
+            format!(
+                "cluster.seeds = ['redis://a']\n[fleet]\nname = 'redis.test'\nport = 6379\n\
+                 entries = [{{ id = 'a', addresses = ['192.0.2.1'], cap = '1Gbit' }}]\n{responder}"
+            )
+        };
+        let at = |listen: &str, ttl: &str| {
+            with(&format!(
+                "[fleet.responder]\nlisten = ['{listen}']\nttl = '{ttl}'\nnameservers = [{{ name = 'ns.test' }}]"
+            ))
+        };
+        let (only_moved, next) = changes(&at("127.0.0.1:53", "15s"), &at("127.0.0.2:53", "15s"));
+        assert_eq!(
+            (&*only_moved.applied, &*only_moved.restart),
+            (&[][..], &["fleet.responder.listen".to_owned()][..])
+        );
+        assert_eq!(next.fleet.unwrap().responder.unwrap().listen, ["127.0.0.1:53".parse().unwrap()]);
+        let (both, next) = changes(&at("127.0.0.1:53", "15s"), &at("127.0.0.2:53", "20s"));
+        assert_eq!(
+            (&*both.applied, &*both.restart),
+            (&["fleet".to_owned()][..], &["fleet.responder.listen".to_owned()][..])
+        );
+        assert_eq!(next.fleet.unwrap().responder.unwrap().ttl.as_secs(), 20);
+        let (new, next) = changes(&with(""), &at("127.0.0.1:53", "15s"));
+        assert_eq!(
+            (&*new.applied, &*new.restart),
+            (&["fleet".to_owned()][..], &["fleet.responder.listen".to_owned()][..])
+        );
+        assert!(next.fleet.unwrap().responder.unwrap().listen.is_empty());
+        assert!(changes(&at("127.0.0.1:53", "15s"), &at("127.0.0.1:53", "15s")).0.is_empty());
     }
 
     #[test]
