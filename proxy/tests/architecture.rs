@@ -185,6 +185,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "process",
             "resp",
             "stream",
+            "tls::hello",
             "worker::message",
         ],
     ),

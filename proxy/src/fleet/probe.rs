@@ -1,5 +1,5 @@
-//! ◆ Tries whether entries lead to a proxy: a connection through each, a PING, and any byte in answer. Who answers may be
-//! this proxy or another one, that of a TLS listener speaks of what it did not understand: all the same, clients get
+//! ◆ Tries whether entries lead to a proxy: a connection through each, a PING or the first words of TLS, and any byte in
+//! answer. Who answers may be this proxy or another one, who is content or says why not: all the same, clients get
 //! through.
 
 #![expect(
@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use crate::config::fleet::{EntrySettings, FleetSettings};
 use crate::entry::health::Tries;
 use crate::entry::report::Health;
+use crate::tls::hello::hello;
 
 /// One running task for each entry.
 #[derive(Default)]
@@ -31,6 +32,8 @@ pub(super) struct Probes(HashMap<String, Probe>);
 
 struct Probe {
     addresses: Vec<IpAddr>,
+    /// What clients call the fleet.
+    name: String,
     port: u16,
     health: Arc<AtomicU8>,
     task: JoinHandle<()>,
@@ -44,11 +47,11 @@ impl Probes {
     /// Tries these entries from here on. Those that are as they were go on.
     pub(super) fn follow(&mut self, fleet: &FleetSettings) {
         let is_same = |probe: &Probe, entry: &EntrySettings| {
-            probe.addresses == entry.addresses && probe.port == fleet.port
+            probe.addresses == entry.addresses && probe.port == fleet.port && probe.name == fleet.name
         };
         self.0.retain(|id, probe| fleet.entries.iter().any(|entry| entry.id == *id && is_same(probe, entry)));
         for entry in &fleet.entries {
-            self.0.entry(entry.id.clone()).or_insert_with(|| Probe::start(entry, fleet.port));
+            self.0.entry(entry.id.clone()).or_insert_with(|| Probe::start(entry, fleet));
         }
     }
 
@@ -60,11 +63,14 @@ impl Probes {
 }
 
 impl Probe {
-    fn start(entry: &EntrySettings, port: u16) -> Self {
+    fn start(entry: &EntrySettings, fleet: &FleetSettings) -> Self {
         let health = Arc::<AtomicU8>::default();
-        let (id, addresses) = (entry.id.clone(), entry.addresses.clone());
-        let task = tokio::spawn(try_forever(id, addresses.clone(), port, health.clone()));
-        Self { addresses, port, health, task }
+        let addresses: Vec<_> =
+            entry.addresses.iter().map(|address| SocketAddr::new(*address, fleet.port)).collect();
+        let door = Door { addresses, name: fleet.name.clone(), speaks_tls: false };
+        let task = tokio::spawn(try_forever(entry.id.clone(), door, health.clone()));
+        let (addresses, name, port) = (entry.addresses.clone(), fleet.name.clone(), fleet.port);
+        Self { addresses, name, port, health, task }
     }
 }
 
@@ -74,14 +80,22 @@ impl Drop for Probe {
     }
 }
 
-async fn try_forever(id: String, addresses: Vec<IpAddr>, port: u16, health: Arc<AtomicU8>) {
+/// Where an entry is knocked at.
+struct Door {
+    addresses: Vec<SocketAddr>,
+    name: String,
+    /// Whether it answered to TLS, and to nothing else: asked so first from then on.
+    speaks_tls: bool,
+}
+
+async fn try_forever(id: String, mut door: Door, health: Arc<AtomicU8>) {
     let mut tries = Tries::default();
     let mut believed = Health::Unknown;
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let reached = reach_any(&addresses, port).await;
+        let reached = door.reach_any().await;
         let now = tries.note(reached.is_ok());
         if now != believed {
             match &reached {
@@ -94,24 +108,42 @@ async fn try_forever(id: String, addresses: Vec<IpAddr>, port: u16, health: Arc<
     }
 }
 
-/// An entry works while one of its addresses does: whoever is told of several tries them all.
-async fn reach_any(addresses: &[IpAddr], port: u16) -> io::Result<()> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses {
-        let reached = timeout(LIMIT, reach(SocketAddr::new(*address, port))).await;
-        match reached.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(()) => return Ok(()),
-            Err(error) => last = error,
+impl Door {
+    /// An entry works while one of its addresses does: whoever is told of several tries them all.
+    async fn reach_any(&mut self) -> io::Result<()> {
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for place in 0..self.addresses.len() {
+            let reached = timeout(LIMIT, self.reach(self.addresses[place])).await;
+            match reached.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Whoever takes a connection and closes it without a word may speak the other way only.
+    async fn reach(&mut self, address: SocketAddr) -> io::Result<()> {
+        let silence = match self.ask(address, self.speaks_tls).await {
+            Err(error) if is_silence(&error) => error,
+            heard => return heard,
+        };
+        self.ask(address, !self.speaks_tls).await.map_err(|_| silence)?;
+        self.speaks_tls = !self.speaks_tls;
+        Ok(())
+    }
+
+    async fn ask(&self, address: SocketAddr, tls: bool) -> io::Result<()> {
+        let words = if tls { hello(&self.name).map_err(io::Error::other)? } else { b"PING\r\n".to_vec() };
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(&words).await?;
+        match stream.read(&mut [0; 64]).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
         }
     }
-    Err(last)
 }
 
-async fn reach(address: SocketAddr) -> io::Result<()> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(b"PING\r\n").await?;
-    match stream.read(&mut [0; 64]).await? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(()),
-    }
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }

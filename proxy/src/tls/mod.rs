@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod error;
 pub mod failure;
 pub mod handshake;
+pub mod hello;
 pub mod identity;
 mod session;
 pub mod stream;
