@@ -1,11 +1,13 @@
 //! Clients that are moved to another entry, or closed between two requests: nothing is lost, nothing is done twice.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use slotway_tests::installed::python;
+use slotway_tests::certs::Authority;
+use slotway_tests::installed::{installed, python};
 use slotway_tests::member::{HOSTS, Member, SOON, entries, fleet};
 use slotway_tests::poll::eventually;
 use slotway_tests::ports::Port;
@@ -13,7 +15,7 @@ use slotway_tests::proxy::Options;
 use slotway_tests::raw::Raw;
 use slotway_tests::server::Server;
 
-/// `moving.py`, counting.
+/// A client library, counting: `moving.py` or `moving.js`.
 struct Pool {
     process: Child,
     input: ChildStdin,
@@ -21,19 +23,29 @@ struct Pool {
 }
 
 impl Pool {
-    fn start(host: &str, port: u16) -> Option<Self> {
-        let mut process = Command::new(python()?)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/moving.py"))
-            .args([host, &port.to_string(), "counter"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Python");
+    /// redis-py with its defaults, but over TLS where it is given whom to believe.
+    fn python(host: &str, port: u16, authority: Option<&Path>) -> Option<Self> {
+        let mut command = Command::new(python()?);
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/moving.py"));
+        command.args([host, &port.to_string(), "counter"]).args(authority);
+        Some(Self::start(&mut command))
+    }
+
+    fn node(host: &str, port: u16) -> Option<Self> {
+        let modules = installed("tests/clients/node/node_modules/redis", "node-redis")?;
+        let mut command = Command::new("node");
+        command.arg(modules.join("../../moving.js")).args([host, &port.to_string(), "counter"]);
+        Some(Self::start(&mut command))
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("an interpreter");
         let input = process.stdin.take().expect("a pipe");
         let output = BufReader::new(process.stdout.take().expect("a pipe"));
         let mut pool = Self { process, input, output };
         assert_eq!(pool.line(), "counting");
-        Some(pool)
+        pool
     }
 
     fn line(&mut self) -> String {
@@ -60,22 +72,51 @@ fn member(server: &Server, port: u16) -> Member {
     Member::start(Options::standalone(&format!("redis://{}", server.addr())), port)
 }
 
-#[test]
-fn a_pool_of_redis_py_leaves_an_entry_without_an_error() {
-    let (server, port) = (Server::start(), Port::lease());
-    let member = member(&server, port.number());
-    let [a, b] = entries(port.number());
-    member.wait_for("b", "up");
-    let Some(mut pool) = Pool::start(HOSTS[0], port.number()) else { return };
+/// Drains the entry of these clients: they are at the other one soon, without an error, and each count was done once.
+fn leaves(member: &Member, mut pool: Pool, settings: &dyn Fn([&str; 2]) -> String) {
     assert_eq!(pool.hosts(), [HOSTS[0]]);
-    member.reload(&fleet(port.number(), [&a, &b], ["drain = true", ""], &member.admin));
-    eventually("the pool is at the other entry", SOON, || (pool.hosts() == [HOSTS[1]]).then_some(()));
+    assert!(member.own("a", "connections") > 0, "its entry is known");
+    member.reload(&settings(["drain = true", ""]));
+    eventually("all are at the other entry", SOON, || (pool.hosts() == [HOSTS[1]]).then_some(()));
     eventually("nobody is left", SOON, || (member.own("a", "connections") == 0).then_some(()));
     let (answers, errors) = pool.end();
     assert!(errors.is_empty(), "{errors:?}");
-    let mut client = member.proxy.client();
-    assert_eq!(client.cmd("GET counter").text(), answers.to_string(), "each was done once");
+    assert_eq!(member.proxy.client().cmd("GET counter").text(), answers.to_string(), "each was done once");
     assert!(member.proxy.metric("moves_told") >= 1);
+}
+
+#[test]
+fn clients_leave_an_entry_without_an_error() {
+    let pools: [fn(u16) -> Option<Pool>; 2] =
+        [|port| Pool::python(HOSTS[0], port, None), |port| Pool::node(HOSTS[0], port)];
+    for pool in pools {
+        let (server, port) = (Server::start(), Port::lease());
+        let member = member(&server, port.number());
+        let [a, b] = entries(port.number());
+        member.wait_for("b", "up");
+        let Some(pool) = pool(port.number()) else { continue };
+        leaves(&member, pool, &|more| fleet(port.number(), [&a, &b], more, &member.admin));
+    }
+}
+
+#[test]
+fn over_tls_a_pool_leaves_an_entry_without_an_error_too() {
+    let (server, port) = (Server::start(), Port::lease());
+    let authority = Authority::new("moving");
+    let issued = authority.server("server", &HOSTS);
+    let [a, b] = entries(port.number());
+    let settings = |more: [&str; 2], admin: &str| {
+        let (certificate, key) = (issued.certificate.display(), issued.key.display());
+        format!(
+            "{}[tls]\nlisten = ['{a}', '{b}']\ncertificate = '{certificate}'\nkey = '{key}'\n",
+            fleet(port.number(), [&a, &b], more, admin)
+        )
+    };
+    let options = Options::standalone(&format!("redis://{}", server.addr()));
+    let member = Member::with(options, |admin| settings([""; 2], admin));
+    member.wait_for("b", "up");
+    let Some(pool) = Pool::python(HOSTS[0], port.number(), Some(&authority.file)) else { return };
+    leaves(&member, pool, &|more| settings(more, &member.admin));
 }
 
 #[test]
@@ -83,7 +124,7 @@ fn connections_become_no_older_than_they_may_without_an_error() {
     let (server, port) = (Server::start(), Port::lease());
     let member = member(&server, port.number());
     let [a, b] = entries(port.number());
-    let Some(pool) = Pool::start(HOSTS[0], port.number()) else { return };
+    let Some(pool) = Pool::python(HOSTS[0], port.number(), None) else { return };
     let aged =
         format!("clients.max_age = \"1s\"\n{}", fleet(port.number(), [&a, &b], [""; 2], &member.admin));
     member.reload(&aged);

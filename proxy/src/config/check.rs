@@ -115,7 +115,12 @@ fn check_addresses(file: &File, errors: &mut Vec<ConfigError>) {
     }
     let others = file.admin.iter().map(|address| ("admin", address));
     let tenants = tenants.map(|address| ("tenants.listen", address));
-    let entries = entries.map(|address| ("fleet.entries.listen", address));
+    // An entry may be the only one that leads to a port for TLS.
+    let is_tls = |address: &&SocketAddr| file.tls.listen.contains(address);
+    let mut led_to = HashSet::new();
+    let entries = entries
+        .filter(|address| !is_tls(address) || !led_to.insert(**address))
+        .map(|address| ("fleet.entries.listen", address));
     let agent =
         file.fleet.iter().filter_map(FleetFile::agent_check).map(|address| ("fleet.agent_check", address));
     for (key, address) in listen.chain(others).chain(tenants).chain(entries).chain(agent) {

@@ -60,7 +60,8 @@ pub struct EntrySettings {
     pub max_connections: Option<u64>,
     /// Whether it is to be left by everybody.
     pub drain: bool,
-    /// Our own addresses that it alone leads to. A connection is also known by what a PROXY header says.
+    /// Our own addresses that it alone leads to; one that is among those of TLS is a port for TLS. A connection is also
+    /// known by what a PROXY header says.
     pub listen: Vec<SocketAddr>,
 }
 

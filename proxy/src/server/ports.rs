@@ -114,9 +114,13 @@ fn wanted(settings: &Settings) -> impl Iterator<Item = Wanted> {
         (Role::Clients(Way { transport, tenant, announced }), address)
     };
     let entries = fleet.into_iter().flat_map(|fleet| &fleet.entries).flat_map(|entry| &entry.listen);
-    let plain = settings.listen.iter().chain(entries);
-    let plain = plain.map(move |address| clients(*address, Transport::Plain, None));
     let tls = settings.tls.iter().flat_map(|tls| &tls.listen);
+    let is_tls = {
+        let tls = tls.clone();
+        move |address: &SocketAddr| tls.clone().any(|tls| tls == address)
+    };
+    let plain = settings.listen.iter().chain(entries.filter(move |address| !is_tls(address)));
+    let plain = plain.map(move |address| clients(*address, Transport::Plain, None));
     let tls = tls.map(move |address| clients(*address, Transport::Tls, None));
     let tenants = settings.tenants.iter().flat_map(move |tenant| {
         let own: Arc<str> = tenant.name.as_str().into();

@@ -1,9 +1,10 @@
 """A pool of redis-py, with its defaults, that counts while it is moved.
 
-    moving.py HOST PORT COUNTER
+    moving.py HOST PORT COUNTER [AUTHORITY]
 
-Threads count up COUNTER until a line comes on standard input. Says "counting" once all do, and in the end, in JSON, how
-many answers came, the errors there were, and the hosts that connections of the pool lead to."""
+With the file of an AUTHORITY it speaks TLS, and is told addresses, as nothing here has a name. Threads count up COUNTER
+until a line comes on standard input. Says "counting" once all do, and in the end, in JSON, how many answers came, the
+errors there were, and the hosts that connections of the pool lead to."""
 
 import json
 import sys
@@ -11,11 +12,17 @@ import threading
 import time
 
 import redis
+from redis.maint_notifications import EndpointType, MaintNotificationsConfig
 
 HOST, PORT, COUNTER = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 THREADS = 6
 
 client = redis.Redis(host=HOST, port=PORT)
+if len(sys.argv) > 4:
+    moved = MaintNotificationsConfig(enabled=True, endpoint_type=EndpointType.EXTERNAL_IP)
+    client = redis.Redis(
+        host=HOST, port=PORT, ssl=True, ssl_ca_certs=sys.argv[4], protocol=3, maint_notifications_config=moved
+    )
 ended = threading.Event()
 lock = threading.Lock()
 answers, errors, last = 0, [], {}
