@@ -243,9 +243,9 @@ const AGAINST_ARROWS: &[(&str, &str, &str)] = &[
 
 /// Pure files that use a ◆ file.
 const PURE_ON_IO: &[(&str, &str, &str)] = &[
-    ("client/cross.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/own_log.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/state.rs", "client::connection", "changes the client's record, whose socket it never touches"),
+    ("client/cross.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/moving.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/guard.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/limited.rs", "client::connection", "changes the client's record, whose socket it never touches"),
