@@ -64,6 +64,17 @@ fn all_that_is_wanted_is_carried_though_all_clients_begin_at_one_entry() {
     }
 }
 
+/// Pools can't be divided, some carry a third of a cap, and what an entry at its cap would carry nobody can see.
+#[test]
+fn hardly_an_entry_stays_at_its_cap_where_there_is_room() {
+    for (entries, demand, seconds, most) in [(4, 0.9, 60, 8), (8, 0.9, 90, 8), (4, 0.95, 60, 30)] {
+        let is_full = |seed: &u64| play(Recipe { entries, demand, ..RECIPE }, *seed, seconds).1 >= 0.995;
+        let full = (0..200).filter(is_full).count();
+        println!("{entries} entries, {demand} of all caps: {full} of 200 fleets have one at its cap");
+        assert!(full <= most, "{entries} entries, {demand} of all caps: {full} of 200");
+    }
+}
+
 #[test]
 fn by_dns_alone_it_is_not() {
     let found = many(Recipe { moves: false, ..RECIPE }, 0..200, 90);

@@ -16,13 +16,19 @@ pub struct Target {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
     /// So many bytes a second.
-    Bytes(u64),
+    Bytes {
+        /// Those that are this proxy's to move.
+        own: u64,
+        /// Those of all proxies.
+        all: u64,
+    },
     /// Everybody.
     All,
 }
 
-/// A group is moved though it carries more than is wanted, if it is by no more than this part: the entry would be a
-/// little too empty, and not another one as full as this one was.
+/// A group is moved though it carries more than is too much, if it is by no more than this part: the entry would be a
+/// little too empty, and not another one as full as this one was. Where it carries more than this proxy is to move, it
+/// is moved as often as that makes right on average: pools can't be divided among proxies.
 const OVER: u64 = 2;
 
 /// The groups that move, by their place in `groups`, and the entries they go to: `most` at most. `groups` carry so many
@@ -38,9 +44,9 @@ pub fn choose(
     let mut heaviest: Vec<usize> =
         (0..groups.len()).filter(|place| groups[*place].0.teller.is_some()).collect();
     heaviest.sort_by_key(|place| std::cmp::Reverse(groups[*place].1));
-    let mut left = match wanted {
-        Wanted::Bytes(bytes) => bytes,
-        Wanted::All => u64::MAX,
+    let (mut left, mut all) = match wanted {
+        Wanted::Bytes { own, all } => (own, all),
+        Wanted::All => (u64::MAX, u64::MAX),
     };
     let mut moves = Vec::new();
     for place in heaviest {
@@ -48,12 +54,13 @@ pub fn choose(
         if moves.len() >= most || left == 0 || (rate == 0 && wanted != Wanted::All) {
             break;
         }
-        if rate > left.saturating_mul(OVER) {
+        if rate > all.saturating_mul(OVER) || (rate > left.saturating_mul(OVER) && random(rate) >= left) {
             continue;
         }
         let Some(target) = target(rate, wanted, targets, &mut random) else { continue };
         targets[target].headroom = targets[target].headroom.saturating_sub(rate.saturating_mul(times));
         left = left.saturating_sub(rate);
+        all = all.saturating_sub(rate);
         moves.push((place, targets[target].entry));
     }
     moves
@@ -110,30 +117,48 @@ mod tests {
         (moves, targets.iter().map(|target| target.headroom).collect())
     }
 
+    fn bytes(all: u64) -> Wanted {
+        Wanted::Bytes { own: all, all }
+    }
+
     #[test]
     fn the_heaviest_move_first_until_enough_does() {
-        let (moves, left) = chosen(&[10, 50, 30, 20], Wanted::Bytes(75), 10, &[1_000]);
+        let (moves, left) = chosen(&[10, 50, 30, 20], bytes(75), 10, &[1_000]);
         assert_eq!(moves, [(1, 0), (2, 0)]);
         assert_eq!(left, [920]);
     }
 
     #[test]
     fn who_carries_far_more_than_is_too_much_stays() {
-        let (moves, _) = chosen(&[500, 20], Wanted::Bytes(20), 10, &[1_000]);
+        let (moves, _) = chosen(&[500, 20], bytes(20), 10, &[1_000]);
         assert_eq!(moves, [(1, 0)]);
     }
 
     #[test]
+    fn what_is_more_than_a_proxys_part_moves_as_often_as_is_right() {
+        let wanted = Wanted::Bytes { own: 20, all: 80 };
+        let moved = |rate: u64| {
+            let group = group(true);
+            let draw =
+                |random| choose(&[(&group, rate)], wanted, 1, (&mut [ROOMY], 4), |_| random).len() as u64;
+            (0..rate).map(draw).sum::<u64>()
+        };
+        assert_eq!([moved(40), moved(100), moved(160), moved(161)], [40, 20, 20, 0]);
+    }
+
+    const ROOMY: Target = Target { entry: 0, headroom: u64::MAX };
+
+    #[test]
     fn no_target_gets_more_than_it_can_take_and_no_more_move_than_may() {
-        let (moves, left) = chosen(&[40; 20], Wanted::Bytes(10_000), 100, &[100, 90, 0]);
+        let (moves, left) = chosen(&[40; 20], bytes(10_000), 100, &[100, 90, 0]);
         assert_eq!(moves.len(), 4);
         assert_eq!(left, [20, 10, 0]);
-        assert_eq!(chosen(&[40; 20], Wanted::Bytes(10_000), 3, &[10_000]).0.len(), 3);
+        assert_eq!(chosen(&[40; 20], bytes(10_000), 3, &[10_000]).0.len(), 3);
     }
 
     #[test]
     fn targets_are_chosen_by_what_they_can_take() {
-        let (moves, _) = chosen(&[1; 3_000], Wanted::Bytes(3_000), 3_000, &[1_000_000, 3_000_000]);
+        let (moves, _) = chosen(&[1; 3_000], bytes(3_000), 3_000, &[1_000_000, 3_000_000]);
         let first = moves.iter().filter(|(_, entry)| *entry == 0).count();
         assert!((650..850).contains(&first), "{first}");
     }

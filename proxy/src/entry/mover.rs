@@ -158,8 +158,13 @@ impl Mover {
         // Where all are to leave, nobody waits for another.
         let is_mine = |whole: &&&Whole| left || whole.group.is_moved_by(me, &plan.proxies);
         let moved = paces.moved.sum(now);
-        let part = (planned.excess / proxies).saturating_sub(moved);
-        let wanted = if left { Wanted::All } else { Wanted::Bytes(part) };
+        let wanted = match left {
+            true => Wanted::All,
+            false => Wanted::Bytes {
+                own: (planned.excess / proxies).saturating_sub(moved),
+                all: planned.excess.saturating_sub(moved.saturating_mul(proxies)),
+            },
+        };
         let is_fresh = |whole: &&&Whole| !self.told.contains_key(&whole.group.name);
         let fresh: Vec<_> = own.iter().filter(is_mine).filter(is_fresh).collect();
         let groups: Vec<_> = fresh.iter().map(|whole| (&whole.group, whole.rate)).collect();
