@@ -164,7 +164,7 @@ run_tests() {
         fi
     else
         step "tests (cargo test: nextest is not installed)"
-        # Two at a time, as .config/nextest.toml has it.
+        # Fewer at a time than .config/nextest.toml has: nothing keeps those apart that want the machine for themselves.
         cargo test --workspace --locked --no-fail-fast -- --test-threads 2 "$@" 2>&1 | tee -a "$log"
     fi
 }
