@@ -40,6 +40,8 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     /// Whether its clients log in.
     pub(crate) has_tenants: bool,
+    /// The servers behind it, where A can be asked past it: the nodes of the cluster.
+    pub(crate) nodes: Vec<SocketAddr>,
     pub(crate) process: Process,
 }
 
@@ -92,7 +94,8 @@ impl Contender {
         };
         let mut process = Process::start(self.name(), command, dir, Cores::First)?;
         process.wait_ready(READY, stop, || proxies::serves(address))?;
-        Ok(Running { address, has_tenants: self.kind == Kind::Slotway, process })
+        let has_tenants = self.kind == Kind::Slotway;
+        Ok(Running { address, has_tenants, nodes: if has_tenants { cluster } else { Vec::new() }, process })
     }
 }
 

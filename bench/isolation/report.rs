@@ -67,6 +67,21 @@ pub(crate) fn text(options: &Options, measured: &[Measured]) -> String {
         }
         let _ = writeln!(text);
     }
+    for one in measured {
+        let past: Vec<_> = one.rounds.iter().filter_map(|round| round.past).collect();
+        if past.is_empty() {
+            continue;
+        }
+        let alone = spread(&past, |(alone, _)| alone.p99).1;
+        let beside = spread(&past, |(_, beside)| beside.p99).1;
+        let (least, middle, most) = spread(&past, |(alone, beside)| beside.p99 / alone.p99);
+        let _ = writeln!(
+            text,
+            "\nA past {}, to the servers: p99 {alone:.0} us, {beside:.0} us while B goes through it: {middle:.2} \
+             ({least:.2}-{most:.2}): what it waits for elsewhere than in the proxy",
+            one.name
+        );
+    }
     if let Some(slotway) = measured.iter().find(|one| one.name == "slotway") {
         let (growth, kept) = (spread(&slotway.rounds, growth).1, spread(&slotway.rounds, kept).1);
         let word = if growth <= MOST_GROWTH && kept >= LEAST_KEPT { "reached" } else { "missed" };
@@ -85,7 +100,7 @@ fn kept(round: &Round) -> f64 {
 }
 
 /// The least, the middle and the most.
-fn spread(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> (f64, f64, f64) {
+fn spread<T>(rounds: &[T], figure: impl Fn(&T) -> f64) -> (f64, f64, f64) {
     let mut values: Vec<_> = rounds.iter().map(figure).collect();
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);

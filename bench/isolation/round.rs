@@ -40,6 +40,8 @@ pub(crate) struct Round {
     pub(crate) noisy_beside: Load,
     /// How much of a core the proxy used while B was alone, and with both.
     pub(crate) busy: (f64, f64),
+    /// A past the proxy, alone and while B goes through it: what the servers and the generators cost A.
+    pub(crate) past: Option<(Load, Load)>,
 }
 
 /// Seconds that both ask before what counts.
@@ -51,6 +53,8 @@ const CONNECTING: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Who {
     Quiet,
+    /// A, straight to the servers.
+    Past,
     Noisy,
 }
 
@@ -70,12 +74,17 @@ impl Round {
         seed: u64,
         stop: &AtomicBool,
     ) -> Result<Self, Failure> {
-        use Who::{Noisy, Quiet};
+        use Who::{Noisy, Past, Quiet};
         let ask = |who: &[Who]| ask(options, proxy, who, dir, seed, stop);
         let (quiet, _) = ask(&[Quiet])?;
         let (noisy, busy_alone) = ask(&[Noisy])?;
         let (both, busy_both) = ask(&[Noisy, Quiet])?;
+        let past = match proxy.nodes[..] {
+            [] => None,
+            _ => Some((ask(&[Past])?.0[0], ask(&[Noisy, Past])?.0[1])),
+        };
         Ok(Self {
+            past,
             quiet: quiet[0],
             noisy: noisy[0],
             quiet_beside: both[1],
@@ -96,7 +105,7 @@ fn ask(
 ) -> Result<(Vec<Load>, f64), Failure> {
     let begin = SystemTime::now() + CONNECTING;
     let start = |who: &Who| {
-        let name = if *who == Who::Quiet { "load-a" } else { "load-b" };
+        let name = if *who == Who::Noisy { "load-b" } else { "load-a" };
         Process::start(name, command(options, proxy, *who, begin, seed), dir, Cores::Others)
     };
     let processes = who.iter().map(start).collect::<Result<Vec<_>, _>>()?;
@@ -118,7 +127,7 @@ fn command(options: &Options, proxy: &Running, who: Who, begin: SystemTime, seed
     let load = std::env::current_exe().unwrap_or_default().with_file_name("load");
     let begin = begin.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let (rank, user, clients, pipeline, value, gets) = match who {
-        Who::Quiet => (0, "a", options.quiet_clients, 1, 64, options.gets),
+        Who::Quiet | Who::Past => (0, "a", options.quiet_clients, 1, 64, options.gets),
         Who::Noisy => (1, "b", options.noisy_clients, options.pipeline, options.value, options.gets),
     };
     // What the servers and proxies have stands between the two.
@@ -138,8 +147,12 @@ fn command(options: &Options, proxy: &Running, who: Who, begin: SystemTime, seed
     command.args(["--clients", &clients.to_string(), "--pipeline", &pipeline.to_string()]);
     command.args(["--begin", &begin.to_string(), "--warm-up", &WARM_UP.to_string()]);
     command.args(["--seconds", &options.seconds.to_string(), "--seed", &seed.to_string()]);
-    if who == Who::Quiet {
+    if who != Who::Noisy {
         command.args(["--pause", &options.pause.to_string()]);
+    }
+    if who == Who::Past {
+        command.args(proxy.nodes.iter().map(ToString::to_string));
+        return command;
     }
     if proxy.has_tenants {
         command.args(["--user", user]);

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Parser;
 use serde_json::json;
+use slotway_bench::backends::direct;
 use slotway_bench::failure::Failure;
 use slotway_bench::load::generator::{Load, Outcome, Plan, fill};
 use slotway_bench::load::target::Target;
@@ -19,9 +20,9 @@ use slotway_bench::terminal::{print, say};
 #[derive(Parser, Debug)]
 #[command(name = "load", version)]
 struct Options {
-    /// Who is asked.
-    #[arg(value_name = "HOST:PORT")]
-    target: SocketAddr,
+    /// Who is asked; several are the nodes of a cluster as the benches make it, in its order.
+    #[arg(value_name = "HOST:PORT", required = true)]
+    targets: Vec<SocketAddr>,
     /// Store all keys before.
     #[arg(long)]
     fill: bool,
@@ -81,11 +82,14 @@ fn main() -> ExitCode {
 
 fn ask(options: &Options) -> Result<(), Failure> {
     let stop = stop::on_signal()?;
-    let target = Target::One(options.target);
     // They live as long as the program.
     let (prefix, user) = (&*options.prefix.clone().leak(), options.user.clone().map(|user| &*user.leak()));
     let mix = Mix::GetSet(options.gets);
     let workload = Workload { prefix, keys: options.keys, content: Content::Value(options.value), mix };
+    let target = match options.targets[..] {
+        [only] => Target::One(only),
+        _ => direct(options.targets.clone(), &workload),
+    };
     if options.fill {
         fill(target.clone(), workload, user, stop.clone())?;
     }

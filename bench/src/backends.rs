@@ -87,9 +87,7 @@ impl Backends {
     /// The cluster as a cluster-aware client of `workload` sees it.
     #[must_use]
     pub fn direct(&self, workload: &Workload) -> Target {
-        let codec = Codec::new(workload);
-        let owners = (0..workload.keys).map(|key| owner(Slot::of(&codec.key(key)))).collect();
-        Target::Nodes { nodes: addresses(&self.cluster), owners }
+        direct(addresses(&self.cluster), workload)
     }
 
     fn form_cluster(&self, stop: &AtomicBool) -> Result<(), Failure> {
@@ -171,6 +169,14 @@ fn slots_of(index: u16) -> (u16, u16) {
     let share = SLOT_COUNT / SERVERS;
     let last = if index + 1 == SERVERS { SLOT_COUNT - 1 } else { (index + 1) * share - 1 };
     (index * share, last)
+}
+
+/// These nodes of a cluster of [`Backends`], in its order, as a cluster-aware client of `workload` sees them.
+#[must_use]
+pub fn direct(nodes: Vec<SocketAddr>, workload: &Workload) -> Target {
+    let codec = Codec::new(workload);
+    let owners = (0..workload.keys).map(|key| owner(Slot::of(&codec.key(key)))).collect();
+    Target::Nodes { nodes, owners }
 }
 
 fn owner(slot: Slot) -> u8 {
