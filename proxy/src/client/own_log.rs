@@ -32,15 +32,15 @@ pub(super) fn ask(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
-    let kinds = spec.name.starts_with("commandlog");
-    let counts = spec.name.ends_with("|get");
-    let wanted = if counts { Wanted::Newest(count(request.arg(2))?) } else { Wanted::Count };
-    if !kinds && request.len() > 2 + usize::from(counts) {
+    let has_kinds = spec.name.starts_with("commandlog");
+    let is_get = spec.name.ends_with("|get");
+    let wanted = if is_get { Wanted::Newest(count(request.arg(2))?) } else { Wanted::Count };
+    if !has_kinds && request.len() > 2 + usize::from(is_get) {
         return Err(Refusal::Syntax);
     }
-    let mut words = vec![if kinds { "COMMANDLOG" } else { "SLOWLOG" }, "GET", LOOKED_AT];
-    if kinds {
-        words.push(kind(request.arg(2 + usize::from(counts)).unwrap_or_default())?);
+    let mut words = vec![if has_kinds { "COMMANDLOG" } else { "SLOWLOG" }, "GET", LOOKED_AT];
+    if has_kinds {
+        words.push(kind(request.arg(2 + usize::from(is_get)).unwrap_or_default())?);
     }
     let mut frame = Vec::new();
     command::append(&words, &mut frame);

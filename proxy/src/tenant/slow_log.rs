@@ -69,21 +69,8 @@ impl SlowLog {
 
     fn write_arguments(&self, namespace: &Namespace, arguments: &[&[u8]], out: &mut Vec<u8>) {
         let names = Names::of(arguments);
-        // Behind a script's arguments stands the prefix, for what the proxy puts in front of the script.
-        let mut said = arguments;
-        let mut more = None;
-        if names.is_script() {
-            match arguments {
-                [rest @ .., last] if namespace.strip(last) == Some(b"") => said = rest,
-                [rest @ .., last] => {
-                    if let Some(count) = left_out(last, b" more arguments)") {
-                        said = rest;
-                        more = Some(format!("... ({} more arguments)", count.saturating_sub(1)));
-                    }
-                }
-                [] => {}
-            }
-        }
+        let (said, more) =
+            if names.is_script() { without_prefix(namespace, arguments) } else { (arguments, None) };
         number(out, b'*', said.len() + usize::from(more.is_some()));
         for (place, argument) in said.iter().enumerate() {
             let own_name = || {
@@ -165,6 +152,19 @@ fn is_own(namespace: &Namespace, arguments: &[&[u8]]) -> bool {
     let behind = Names::of(arguments).begin(arguments);
     let named = arguments.iter().skip(behind).find(|argument| namespace::is_named(argument));
     named.is_some_and(|name| namespace.strip(name).is_some())
+}
+
+/// The arguments of a script without the prefix, which stands behind them for what the proxy puts in front of the script;
+/// and what to say in the place of those that the log cut off.
+fn without_prefix<'r>(namespace: &Namespace, arguments: &'r [&'r [u8]]) -> (&'r [&'r [u8]], Option<String>) {
+    let Some((last, rest)) = arguments.split_last() else { return (arguments, None) };
+    if namespace.strip(last) == Some(b"") {
+        return (rest, None);
+    }
+    match left_out(last, b" more arguments)") {
+        Some(count) => (rest, Some(format!("... ({} more arguments)", count.saturating_sub(1)))),
+        None => (arguments, None),
+    }
 }
 
 /// A script, of which the log keeps the beginning, without what the proxy put in front: that is longer than what is
