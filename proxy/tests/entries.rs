@@ -6,7 +6,7 @@ mod dice;
 #[path = "entries/world.rs"]
 mod world;
 
-use slotway::entry::plan::MAX_WEIGHT;
+use slotway::entry::plan::{Basis, MAX_WEIGHT};
 use world::{Recipe, World};
 
 const RECIPE: Recipe = Recipe { entries: 4, proxies: 2, demand: 0.9, moves: true, loss: 0.0 };
@@ -122,12 +122,43 @@ fn a_dead_entry_is_in_no_plan_after_two_seconds_and_comes_back() {
 }
 
 #[test]
+fn where_most_seem_to_have_died_all_are_told_until_enough_are_back() {
+    for seed in 0..100 {
+        let mut world = World::new(Recipe { demand: 0.6, proxies: 3, ..RECIPE }, seed);
+        (0..40).for_each(|_| step(&mut world));
+        let gone = 3 + seed as usize % 2;
+        (0..gone).for_each(|entry| world.alive[entry] = false);
+        (0..10).for_each(|_| step(&mut world));
+        for proxy in &world.proxies {
+            assert_eq!(proxy.plan.basis, Basis::FailOpen, "seed {seed}");
+            let told = proxy.plan.entries[..gone].iter().filter(|entry| entry.weight > 0).count();
+            assert!(told > 0, "seed {seed}: who seems dead may not be: {:?}", proxy.plan);
+        }
+        world.alive[0] = true;
+        world.alive[1] = true;
+        (0..10).for_each(|_| step(&mut world));
+        for proxy in &world.proxies {
+            assert_eq!(proxy.plan.basis, Basis::Reports, "seed {seed}");
+            assert_eq!(proxy.plan.entries[2].weight, 0, "seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn an_entry_to_be_left_is_left_and_the_rest_carries_what_it_can() {
     for seed in 0..300 {
         let mut world = World::new(Recipe { demand: 0.5, ..RECIPE }, seed);
         (0..60).for_each(|_| step(&mut world));
         world.fleet.entries[1].drain = true;
-        (0..90).for_each(|_| step(&mut world));
+        let (before, mut left) = (world.connections(1), 0);
+        for second in 0..90 {
+            step(&mut world);
+            if second == 25 {
+                left = before.saturating_sub(world.connections(1));
+            }
+        }
+        // A quarter in ten seconds, or a pool of each proxy where there are few.
+        assert!(left * 2 >= before, "seed {seed}: {left} of {before} left within 25 s");
         assert_eq!(world.connections(1), 0, "seed {seed}");
         assert!(world.carried().iter().sum::<f64>() / 4.0 > 0.46, "seed {seed}: {:?}", world.carried());
     }

@@ -226,6 +226,31 @@ mod tests {
     }
 
     #[test]
+    fn going_down_an_entry_sheds_less_only_once_it_carries_so_much_less() {
+        let fleet = fleet(&[CAP; 2]);
+        let mut plan = settled(&fleet, &[20, 80], 120);
+        let mut shed = |percent: u64| {
+            for second in 1..=120 {
+                let loads = [(200_000, Health::Up), (percent * CAP / 100, Health::Up)];
+                plan = step(&fleet, &plan, &[report("p", &loads)], plan.at + second * 1_000);
+            }
+            (plan.entries[1].shed * 100.0).round() as u32
+        };
+        assert_eq!([shed(80), shed(76), shed(70), shed(76), shed(82)], [50, 50, 25, 30, 60]);
+    }
+
+    /// The one that had all of them dies before another's weight could grow.
+    #[test]
+    fn whatever_changes_are_bounded_to_somebody_is_told() {
+        let fleet = fleet(&[CAP; 2]);
+        let both = |first| [(500_000, first), (950_000, Health::Up)];
+        let plan = settled(&fleet, &[50, 95], 120);
+        assert_eq!(weights(&plan)[1], 0);
+        let next = step(&fleet, &plan, &[report("p", &both(Health::Down))], plan.at);
+        assert_eq!((next.basis, weights(&next)), (Basis::Reports, vec![0, 1]));
+    }
+
+    #[test]
     fn who_is_full_with_all_others_still_answers() {
         let plan = settled(&fleet(&[CAP; 2]), &[98, 99], 60);
         assert!(weights(&plan).iter().any(|weight| *weight > 0), "{plan:?}");
