@@ -73,30 +73,43 @@ fn member(server: &Server, port: u16) -> Member {
 }
 
 /// Drains the entry of these clients: they are at the other one soon, without an error, and each count was done once.
-fn leaves(member: &Member, mut pool: Pool, settings: &dyn Fn([&str; 2]) -> String) {
-    assert_eq!(pool.hosts(), [HOSTS[0]]);
+fn leave(member: &Member, mut pools: Vec<Pool>, settings: &dyn Fn([&str; 2]) -> String) {
+    pools.iter_mut().for_each(|pool| assert_eq!(pool.hosts(), [HOSTS[0]]));
     assert!(member.own("a", "connections") > 0, "its entry is known");
     member.reload(&settings(["drain = true", ""]));
-    eventually("all are at the other entry", SOON, || (pool.hosts() == [HOSTS[1]]).then_some(()));
+    for pool in &mut pools {
+        eventually("all are at the other entry", SOON, || (pool.hosts() == [HOSTS[1]]).then_some(()));
+    }
     eventually("nobody is left", SOON, || (member.own("a", "connections") == 0).then_some(()));
-    let (answers, errors) = pool.end();
-    assert!(errors.is_empty(), "{errors:?}");
+    let told = member.proxy.metric("moves_told");
+    assert!(told >= pools.len() as u64, "{told} were told");
+    let mut answers = 0;
+    for pool in pools {
+        let (own, errors) = pool.end();
+        assert!(errors.is_empty(), "{errors:?}");
+        answers += own;
+    }
     assert_eq!(member.proxy.client().cmd("GET counter").text(), answers.to_string(), "each was done once");
-    assert!(member.proxy.metric("moves_told") >= 1);
+}
+
+fn drain(pools: impl Fn(u16) -> Option<Vec<Pool>>) {
+    let (server, port) = (Server::start(), Port::lease());
+    let member = member(&server, port.number());
+    let [a, b] = entries(port.number());
+    member.wait_for("b", "up");
+    let Some(pools) = pools(port.number()) else { return };
+    leave(&member, pools, &|more| fleet(port.number(), [&a, &b], more, &member.admin));
 }
 
 #[test]
-fn clients_leave_an_entry_without_an_error() {
-    let pools: [fn(u16) -> Option<Pool>; 2] =
-        [|port| Pool::python(HOSTS[0], port, None), |port| Pool::node(HOSTS[0], port)];
-    for pool in pools {
-        let (server, port) = (Server::start(), Port::lease());
-        let member = member(&server, port.number());
-        let [a, b] = entries(port.number());
-        member.wait_for("b", "up");
-        let Some(pool) = pool(port.number()) else { continue };
-        leaves(&member, pool, &|more| fleet(port.number(), [&a, &b], more, &member.admin));
-    }
+fn a_pool_of_redis_py_leaves_an_entry_without_an_error() {
+    drain(|port| Some(vec![Pool::python(HOSTS[0], port, None)?]));
+}
+
+/// They are one group to the proxy: one address, one library.
+#[test]
+fn two_processes_of_node_redis_leave_an_entry_without_an_error() {
+    drain(|port| Some(vec![Pool::node(HOSTS[0], port)?, Pool::node(HOSTS[0], port)?]));
 }
 
 #[test]
@@ -116,7 +129,7 @@ fn over_tls_a_pool_leaves_an_entry_without_an_error_too() {
     let member = Member::with(options, |admin| settings([""; 2], admin));
     member.wait_for("b", "up");
     let Some(pool) = Pool::python(HOSTS[0], port.number(), Some(&authority.file)) else { return };
-    leaves(&member, pool, &|more| settings(more, &member.admin));
+    leave(&member, vec![pool], &|more| settings(more, &member.admin));
 }
 
 #[test]

@@ -86,7 +86,9 @@ const LEFT: usize = 25;
 pub const SECONDS: u64 = 30;
 // A client moves when its request is answered, loads are averaged over up to ten seconds: in milliseconds.
 const SETTLING: u64 = 12_000;
-// A group is told once in so many milliseconds: twice the time to live that resolvers keep an answer for.
+// A group is told once in so many milliseconds: twice the time to live that resolvers keep an answer for. At an entry that is
+// to be left whoever is still there after [`SETTLING`] is told again: several processes of a host are one group, and a push
+// moves one of them.
 const COOLDOWN: u64 = 2 * 15_000;
 // Who is still at an entry that is to be left so many milliseconds later was told, or has come back by an old answer.
 const PATIENCE: u64 = COOLDOWN + 5_000;
@@ -165,7 +167,10 @@ impl Mover {
                 all: planned.excess.saturating_sub(moved.saturating_mul(proxies)),
             },
         };
-        let is_fresh = |whole: &&&Whole| !self.told.contains_key(&whole.group.name);
+        let cooldown = if left { SETTLING } else { COOLDOWN };
+        let is_fresh = |whole: &&&Whole| {
+            self.told.get(&whole.group.name).is_none_or(|at| now.saturating_sub(*at) >= cooldown)
+        };
         let fresh: Vec<_> = own.iter().filter(is_mine).filter(is_fresh).collect();
         let groups: Vec<_> = fresh.iter().map(|whole| (&whole.group, whole.rate)).collect();
         // Not to itself, nor to one that is to be left.
@@ -308,6 +313,17 @@ mod tests {
             mover.decide((&fleet, "p"), &plan, groups, 1_000, now, |_| 0).tell.len()
         };
         assert_eq!([told(0), told(3_000), told(11_000), told(12_000)], [2, 0, 0, 2]);
+    }
+
+    #[test]
+    fn what_is_left_of_a_group_is_told_again_where_all_are_to_leave() {
+        let (fleet, mut mover) = (fleet(&[10_000; 2]), Mover::default());
+        let plan = plan(&[(0, 0, true), (0, 9_000, false)]);
+        let mut told = |now| {
+            let groups = vec![vec![group("0", 1, 40, 100, true)]];
+            mover.decide((&fleet, "p"), &plan, groups, 1_000, now, |_| 0).tell.len()
+        };
+        assert_eq!([told(0), told(11_999), told(12_000), told(13_000), told(24_000)], [1, 0, 1, 0, 1]);
     }
 
     #[test]
