@@ -99,12 +99,14 @@ fn at_the_cap_a_client_is_served_when_its_element_comes() {
     server.client().cmd("RPUSH late x");
     late.set_patience(SOON);
     assert_eq!(late.read().items()[1].text(), "x", "all places are taken, but its element is there");
+    metric_becomes(&proxy, "private_waiting", 0);
     let mut unblocked = proxy.client();
     let id = unblocked.cmd("CLIENT ID").int();
     unblocked.send_line("BLPOP late 0");
     metric_becomes(&proxy, "private_waiting", 1);
     assert_eq!(proxy.client().cmd(&format!("CLIENT UNBLOCK {id}")).int(), 1, "it waits, if for a place");
     assert_eq!(unblocked.read(), Value::Nil);
+    metric_becomes(&proxy, "private_waiting", 0);
     unblocked.send_line("BLPOP late 0");
     metric_becomes(&proxy, "private_waiting", 1);
     drop(unblocked);
