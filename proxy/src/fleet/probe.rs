@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -31,12 +31,17 @@ use crate::tls::hello::hello;
 pub(super) struct Probes(HashMap<String, Probe>);
 
 struct Probe {
-    addresses: Vec<IpAddr>,
-    /// What clients call the fleet.
-    name: String,
-    port: u16,
+    place: Place,
     health: Arc<AtomicU8>,
     task: JoinHandle<()>,
+}
+
+/// Where an entry is knocked at.
+#[derive(Clone, PartialEq, Eq)]
+struct Place {
+    addresses: Vec<SocketAddr>,
+    /// What clients call the fleet.
+    name: String,
 }
 
 // Two tries of these are a death: 1.5 s at most, of the three within which it is to be out of the answers.
@@ -46,12 +51,16 @@ const LIMIT: Duration = Duration::from_millis(500);
 impl Probes {
     /// Tries these entries from here on. Those that are as they were go on.
     pub(super) fn follow(&mut self, fleet: &FleetSettings) {
-        let is_same = |probe: &Probe, entry: &EntrySettings| {
-            probe.addresses == entry.addresses && probe.port == fleet.port && probe.name == fleet.name
+        let place = |entry: &EntrySettings| Place {
+            addresses: entry.addresses.iter().map(|address| SocketAddr::new(*address, fleet.port)).collect(),
+            name: fleet.name.clone(),
         };
-        self.0.retain(|id, probe| fleet.entries.iter().any(|entry| entry.id == *id && is_same(probe, entry)));
+        let is_same = |id: &str, probe: &Probe| {
+            fleet.entries.iter().any(|entry| entry.id == id && probe.place == place(entry))
+        };
+        self.0.retain(|id, probe| is_same(id, probe));
         for entry in &fleet.entries {
-            self.0.entry(entry.id.clone()).or_insert_with(|| Probe::start(entry, fleet));
+            self.0.entry(entry.id.clone()).or_insert_with(|| Probe::start(entry.id.clone(), place(entry)));
         }
     }
 
@@ -63,14 +72,11 @@ impl Probes {
 }
 
 impl Probe {
-    fn start(entry: &EntrySettings, fleet: &FleetSettings) -> Self {
+    fn start(id: String, place: Place) -> Self {
         let health = Arc::<AtomicU8>::default();
-        let addresses: Vec<_> =
-            entry.addresses.iter().map(|address| SocketAddr::new(*address, fleet.port)).collect();
-        let door = Door { addresses, name: fleet.name.clone(), speaks_tls: false };
-        let task = tokio::spawn(try_forever(entry.id.clone(), door, health.clone()));
-        let (addresses, name, port) = (entry.addresses.clone(), fleet.name.clone(), fleet.port);
-        Self { addresses, name, port, health, task }
+        let door = Door { place: place.clone(), speaks_tls: false };
+        let task = tokio::spawn(try_forever(id, door, health.clone()));
+        Self { place, health, task }
     }
 }
 
@@ -80,10 +86,9 @@ impl Drop for Probe {
     }
 }
 
-/// Where an entry is knocked at.
+/// How an entry is knocked at.
 struct Door {
-    addresses: Vec<SocketAddr>,
-    name: String,
+    place: Place,
     /// Whether it answered to TLS, and to nothing else: asked so first from then on.
     speaks_tls: bool,
 }
@@ -112,8 +117,8 @@ impl Door {
     /// An entry works while one of its addresses does: whoever is told of several tries them all.
     async fn reach_any(&mut self) -> io::Result<()> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for place in 0..self.addresses.len() {
-            let reached = timeout(LIMIT, self.reach(self.addresses[place])).await;
+        for number in 0..self.place.addresses.len() {
+            let reached = timeout(LIMIT, self.reach(self.place.addresses[number])).await;
             match reached.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(()) => return Ok(()),
                 Err(error) => last = error,
@@ -134,7 +139,8 @@ impl Door {
     }
 
     async fn ask(&self, address: SocketAddr, tls: bool) -> io::Result<()> {
-        let words = if tls { hello(&self.name).map_err(io::Error::other)? } else { b"PING\r\n".to_vec() };
+        let words =
+            if tls { hello(&self.place.name).map_err(io::Error::other)? } else { b"PING\r\n".to_vec() };
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(&words).await?;
         match stream.read(&mut [0; 64]).await? {
