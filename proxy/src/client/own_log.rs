@@ -12,7 +12,7 @@ use crate::resp::request::Request;
 use crate::resp::scan::parse_number;
 use crate::route::merge::MergeKind;
 use crate::tenant::rewrite::Asker;
-use crate::tenant::slow_log::{SlowLog, Wanted};
+use crate::tenant::slow_log::SlowLog;
 use crate::tenant::translation::Translation;
 
 // Of each shard: servers keep 128 by themselves, each of 4 KiB at most.
@@ -32,20 +32,24 @@ pub(super) fn ask(
     request: &Request<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
-    let has_kinds = spec.name.starts_with("commandlog");
     let is_get = spec.name.ends_with("|get");
-    let wanted = if is_get { Wanted::Newest(count(request.arg(2))?) } else { Wanted::Count };
-    if !has_kinds && request.len() > 2 + usize::from(is_get) {
-        return Err(Refusal::Syntax);
-    }
-    let mut words = vec![if has_kinds { "COMMANDLOG" } else { "SLOWLOG" }, "GET", LOOKED_AT];
-    if has_kinds {
-        words.push(kind(request.arg(2 + usize::from(is_get)).unwrap_or_default())?);
-    }
+    let behind = 2 + usize::from(is_get);
+    let log = match is_get {
+        true => SlowLog::Newest {
+            most: count(request.arg(2))?,
+            scripts: turn.shared.process.script_names.all_of(asker.namespace.id()),
+        },
+        false => SlowLog::Count,
+    };
     let mut frame = Vec::new();
-    command::append(&words, &mut frame);
-    let scripts = turn.shared.process.script_names.all_of(asker.namespace.id());
-    let log = SlowLog { wanted, scripts };
+    if spec.name.starts_with("commandlog") {
+        let kind = kind(request.arg(behind).unwrap_or_default())?;
+        command::append(&["COMMANDLOG", "GET", LOOKED_AT, kind], &mut frame);
+    } else if request.len() > behind {
+        return Err(Refusal::Syntax);
+    } else {
+        command::append(&["SLOWLOG", "GET", LOOKED_AT], &mut frame);
+    }
     turn.translating = Some(translating(asker, Translation::Log(Box::new(log))));
     send_everywhere(client, &frame, MergeKind::Policy(Policy::Concat), turn)
 }

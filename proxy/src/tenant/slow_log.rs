@@ -3,29 +3,26 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::io::Write as _;
 
 use super::namespace::{self, Namespace};
 use super::script;
 use crate::command::digest::Digest;
 use crate::resp::elements::{Elements, bulk, integer};
-
-/// What is asked of the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wanted {
-    /// GET: at most so many entries, the newest first.
-    Newest(usize),
-    /// LEN: how many there are.
-    Count,
-}
+use crate::resp::protocol::Protocol;
+use crate::resp::reply_writer::ReplyWriter;
 
 /// What to make of the entries that the servers gave.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SlowLog {
-    /// What its client asked.
-    pub wanted: Wanted,
-    /// The names that the tenant's scripts have at the servers, with those that it knows.
-    pub scripts: HashMap<Digest, Digest>,
+pub enum SlowLog {
+    /// GET: the newest entries come first.
+    Newest {
+        /// How many at most.
+        most: usize,
+        /// The names that the tenant's scripts have at the servers, with those that it knows.
+        scripts: HashMap<Digest, Digest>,
+    },
+    /// LEN: how many there are.
+    Count,
 }
 
 /// One entry: id, time, duration or size, arguments, address, name.
@@ -44,53 +41,21 @@ impl SlowLog {
     pub fn tell(&self, namespace: &Namespace, reply: &[u8], out: &mut Vec<u8>) {
         let entries = Elements::new(reply).into_iter().flatten().filter_map(Entry::read);
         let mut own: Vec<_> = entries.filter(|entry| is_own(namespace, &entry.arguments)).collect();
-        match self.wanted {
-            Wanted::Count => number(out, b':', own.len()),
-            Wanted::Newest(most) => {
+        match self {
+            Self::Count => writer(out).integer(own.len() as i64),
+            Self::Newest { most, scripts } => {
                 own.sort_by_key(|entry| Reverse(entry.at));
-                own.truncate(most);
-                number(out, b'*', own.len());
-                own.iter().for_each(|entry| self.write(namespace, entry, out));
+                own.truncate(*most);
+                writer(out).array(own.len());
+                own.iter().for_each(|entry| entry.write(namespace, scripts, out));
             }
         }
     }
+}
 
-    fn write(&self, namespace: &Namespace, entry: &Entry<'_>, out: &mut Vec<u8>) {
-        number(out, b'*', entry.fields.len());
-        for (place, field) in entry.fields.iter().enumerate() {
-            match place {
-                0..ARGUMENTS => out.extend_from_slice(field),
-                ARGUMENTS => self.write_arguments(namespace, &entry.arguments, out),
-                // The connection is the proxy's, and so are its address and name.
-                _ => out.extend_from_slice(b"$0\r\n\r\n"),
-            }
-        }
-    }
-
-    fn write_arguments(&self, namespace: &Namespace, arguments: &[&[u8]], out: &mut Vec<u8>) {
-        let names = Names::of(arguments);
-        let (said, more) =
-            if names.is_script() { without_prefix(namespace, arguments) } else { (arguments, None) };
-        number(out, b'*', said.len() + usize::from(more.is_some()));
-        for (place, argument) in said.iter().enumerate() {
-            let own_name = || {
-                let own = self.scripts.get(&Digest::parse(argument)?)?;
-                Some(own.to_string().into_bytes())
-            };
-            let shown = match names {
-                Names::Called if place == 1 => own_name(),
-                Names::Said if place == 1 => unwrapped(argument),
-                _ => None,
-            };
-            let shown = shown.unwrap_or_else(|| {
-                let mut stripped = Vec::with_capacity(argument.len());
-                namespace.strip_text(argument, &mut stripped);
-                stripped
-            });
-            string(out, &shown);
-        }
-        more.iter().for_each(|more| string(out, more.as_bytes()));
-    }
+/// Nothing that is written here differs between the protocols.
+fn writer(out: &mut Vec<u8>) -> ReplyWriter<'_> {
+    ReplyWriter::new(out, Protocol::Resp2)
 }
 
 impl<'r> Entry<'r> {
@@ -99,6 +64,43 @@ impl<'r> Entry<'r> {
         let arguments = Elements::new(fields.get(ARGUMENTS)?)?.map(bulk).collect::<Option<_>>()?;
         let at = integer(fields.get(1)?)?;
         Some(Self { fields, arguments, at })
+    }
+
+    fn write(&self, namespace: &Namespace, scripts: &HashMap<Digest, Digest>, out: &mut Vec<u8>) {
+        writer(out).array(self.fields.len());
+        for (place, field) in self.fields.iter().enumerate() {
+            match place {
+                0..ARGUMENTS => out.extend_from_slice(field),
+                ARGUMENTS => self.write_arguments(namespace, scripts, out),
+                // The connection is the proxy's, and so are its address and name.
+                _ => writer(out).bulk(""),
+            }
+        }
+    }
+
+    fn write_arguments(&self, namespace: &Namespace, scripts: &HashMap<Digest, Digest>, out: &mut Vec<u8>) {
+        let names = Names::of(&self.arguments);
+        let (said, more) = match names.is_script() {
+            true => without_prefix(namespace, &self.arguments),
+            false => (&*self.arguments, None),
+        };
+        let mut writer = writer(out);
+        writer.array(said.len() + usize::from(more.is_some()));
+        for (place, argument) in said.iter().enumerate() {
+            let own_name = || Some(scripts.get(&Digest::parse(argument)?)?.to_string().into_bytes());
+            let shown = match names {
+                Names::Called if place == 1 => own_name(),
+                Names::Said if place == 1 => unwrapped(argument),
+                _ => None,
+            };
+            let stripped = || {
+                let mut stripped = Vec::with_capacity(argument.len());
+                namespace.strip_text(argument, &mut stripped);
+                stripped
+            };
+            writer.bulk(shown.unwrap_or_else(stripped));
+        }
+        more.iter().for_each(|more| writer.bulk(more));
     }
 }
 
@@ -162,7 +164,7 @@ fn without_prefix<'r>(namespace: &Namespace, arguments: &'r [&'r [u8]]) -> (&'r 
         return (rest, None);
     }
     match left_out(last, b" more arguments)") {
-        Some(count) => (rest, Some(format!("... ({} more arguments)", count.saturating_sub(1)))),
+        Some((_, count)) => (rest, Some(format!("... ({} more arguments)", count.saturating_sub(1)))),
         None => (arguments, None),
     }
 }
@@ -170,32 +172,21 @@ fn without_prefix<'r>(namespace: &Namespace, arguments: &'r [&'r [u8]]) -> (&'r 
 /// A script, of which the log keeps the beginning, without what the proxy put in front: that is longer than what is
 /// kept, so what remains is a first line (`#!lua ...`), and how long the rest was.
 fn unwrapped(kept: &[u8]) -> Option<Vec<u8>> {
-    let (head, more) = script::before_prologue(kept)?;
-    let count = left_out(kept, b" more bytes)")?;
-    let note_len = format!("... ({count} more bytes)").len();
-    let prologue_kept = kept.len() - note_len - head.len();
-    let own = (prologue_kept + count).saturating_sub(more);
+    let (head, prologue) = script::before_prologue(kept)?;
+    let (beginning, count) = left_out(kept, b" more bytes)")?;
+    let behind = beginning.len().checked_sub(head.len())?.checked_add(count)?;
+    let own = behind.saturating_sub(prologue);
     Some([head, format!("... ({own} more bytes)").as_bytes()].concat())
 }
 
-/// The number in `... (12 more bytes)`, which a text ends with from which the log cut the rest.
-fn left_out(text: &[u8], ending: &[u8]) -> Option<usize> {
+/// Of a text from which the log cut the rest and says so, as in `what is kept... (12 more bytes)`: what is kept, and the
+/// number.
+fn left_out<'t>(text: &'t [u8], ending: &[u8]) -> Option<(&'t [u8], usize)> {
     let text = text.strip_suffix(ending)?;
     let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let (before, digits) = text.split_at(text.len() - digits);
-    before.ends_with(b"... (").then_some(())?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-fn number(out: &mut Vec<u8>, kind: u8, number: usize) {
-    out.push(kind);
-    let _a_vec_takes_all = write!(out, "{number}\r\n");
-}
-
-fn string(out: &mut Vec<u8>, text: &[u8]) {
-    number(out, b'$', text.len());
-    out.extend_from_slice(text);
-    out.extend_from_slice(b"\r\n");
+    let count = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some((before.strip_suffix(b"... (")?, count))
 }
 
 #[cfg(test)]
@@ -206,12 +197,13 @@ mod tests {
     /// Logs as servers write them: of each entry its time and its arguments.
     fn log(entries: &[(i64, &[&str])]) -> Vec<u8> {
         let mut out = Vec::new();
-        number(&mut out, b'*', entries.len());
+        writer(&mut out).array(entries.len());
         for (at, arguments) in entries {
             out.extend_from_slice(format!("*6\r\n:7\r\n:{at}\r\n:15\r\n*{}\r\n", arguments.len()).as_bytes());
-            arguments.iter().for_each(|argument| string(&mut out, argument.as_bytes()));
-            string(&mut out, b"10.0.0.1:4711");
-            string(&mut out, b"proxy");
+            [*arguments, &["10.0.0.1:4711", "proxy"]]
+                .concat()
+                .iter()
+                .for_each(|text| writer(&mut out).bulk(text));
         }
         out
     }
@@ -230,7 +222,7 @@ mod tests {
     }
 
     fn newest(most: usize) -> SlowLog {
-        SlowLog { wanted: Wanted::Newest(most), scripts: HashMap::new() }
+        SlowLog::Newest { most, scripts: HashMap::new() }
     }
 
     #[test]
@@ -257,7 +249,7 @@ mod tests {
         assert_eq!(told(&newest(1), &spread(), &log), [["ZUNION", "2", "a", "b"]]);
         assert_eq!(told(&newest(9), &together(), &log).len(), 2);
         let mut count = Vec::new();
-        SlowLog { wanted: Wanted::Count, ..newest(0) }.tell(&spread(), &log, &mut count);
+        SlowLog::Count.tell(&spread(), &log, &mut count);
         assert_eq!(count, b":3\r\n");
     }
 
@@ -269,9 +261,12 @@ mod tests {
         }
     }
 
+    fn wrap(script: &str) -> String {
+        String::from_utf8(script::wrap(script.as_bytes())).unwrap()
+    }
+
     #[test]
     fn scripts_lose_what_the_proxy_put_in_front_of_them() {
-        let wrap = |script: &str| String::from_utf8(script::wrap(script.as_bytes())).unwrap();
         for (script, shown) in [
             ("return 1", "... (8 more bytes)"),
             ("#!lua flags=no-writes\nreturn 1", "#!lua flags=no-writes\n... (8 more bytes)"),
@@ -281,7 +276,7 @@ mod tests {
             assert_eq!(told(&newest(1), &spread(), &log), [["EVAL", shown, "1", "k", "a"]]);
         }
         let (own, servers) = (Digest::of(b"return 1"), Digest::of(wrap("return 1").as_bytes()));
-        let scripts = SlowLog { scripts: [(servers, own)].into(), ..newest(5) };
+        let scripts = SlowLog::Newest { most: 5, scripts: [(servers, own)].into() };
         let called = log(&[
             (2, &["evalsha", &servers.to_string(), "1", "k3m9x2ab:k", "... (5 more arguments)"]),
             (1, &["FCALL", "k3m9x2ab:f", "1", "k3m9x2ab:k"]),
@@ -293,6 +288,17 @@ mod tests {
                 &["FCALL", "f", "1", "k"]
             ]
         );
+    }
+
+    #[test]
+    fn what_only_looks_like_a_cut_script_stays_as_it_is() {
+        let beginning = &wrap("")[..24];
+        for script in
+            [format!("{beginning}... ({} more bytes)", usize::MAX), format!("{beginning}... ( more bytes)")]
+        {
+            let log = log(&[(1, &["EVAL", &script, "1", "k3m9x2ab:k"])]);
+            assert_eq!(told(&newest(1), &spread(), &log), [["EVAL", &*script, "1", "k"]]);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::namespace::Namespace;
 use super::slow_log::SlowLog;
 use crate::command::reviewed::Tells;
+use crate::resp::elements::is_error;
 
 /// What is done to a reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,12 +61,6 @@ impl Translating {
         self.translation.apply(&self.namespace, reply, &mut out);
         out
     }
-}
-
-/// Whether a reply is an error, whose text is looked through in any case.
-#[must_use]
-pub fn is_error(reply: &[u8]) -> bool {
-    matches!(reply.first(), Some(b'-' | b'!'))
 }
 
 fn translate(namespace: &Namespace, tells: Tells, reply: &[u8], out: &mut Vec<u8>) {
