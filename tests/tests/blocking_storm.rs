@@ -68,6 +68,7 @@ fn thousands_who_wait_ride_through_a_failover() {
     for node in [3, 0] {
         cluster.fail_over_to(node);
         crowd.waits_at(&cluster, node, "after a failover");
+        crowd.holds_one_connection_each(&proxy);
     }
     crowd.is_served(&proxy);
 }
@@ -83,6 +84,7 @@ fn thousands_who_wait_ride_through_a_slots_move() {
     for (from, to) in [(home, away), (away, home)] {
         cluster.move_slot(slot, from, to);
         crowd.waits_at(&cluster, to, "after a slot's move");
+        crowd.holds_one_connection_each(&proxy);
     }
     crowd.is_served(&proxy);
 }
@@ -143,6 +145,12 @@ impl Crowd {
         assert!(took < Duration::from_secs(5), "{took:?} {when}");
         let told = self.told();
         assert!(told.is_empty(), "{when}: {told:?}");
+    }
+
+    /// None keeps one to where it waited before, nor one that was opened in vain: it may wait for ever.
+    #[track_caller]
+    fn holds_one_connection_each(&self, proxy: &Proxy) {
+        assert_eq!(proxy.metric("private_connections"), self.clients.len() as u64);
     }
 
     #[track_caller]

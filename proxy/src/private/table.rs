@@ -34,6 +34,11 @@ impl Table {
         Some(entry.remove().0)
     }
 
+    /// Takes out all but the one to `node`.
+    pub fn remove_all_but(&mut self, node: Option<NodeId>) -> impl Iterator<Item = Box<PrivateConnection>> {
+        self.connections.extract_if(move |it| Some(it.node) != node)
+    }
+
     /// Whether there is no connection.
     #[must_use]
     pub fn is_empty(&self) -> bool {

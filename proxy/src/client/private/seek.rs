@@ -57,6 +57,7 @@ pub(super) fn seek(client: &mut Client, turn: &mut Turn<'_>) -> bool {
         // It may have waited at a node that serves the slot no more.
         job.leave_queue(asker, turn.private);
     }
+    private.give_back_all_but(Some(node), turn);
     if private.table.get_mut(node).is_some_and(|connection| connection.is_quiet()) {
         return ask(client, node, turn);
     }
@@ -240,6 +241,9 @@ pub(super) fn rest_until(
     job.stage = Stage::Resting;
     let at = (turn.now + job.pause()).max(until).min(job.until);
     job.set_timer(at, asker, turn.private);
+    if let Some(private) = &mut client.private {
+        private.give_back_all_but(None, turn);
+    }
     false
 }
 

@@ -93,6 +93,20 @@ impl Private {
         }
     }
 
+    /// Gives back what was opened for a job that goes to another node now, or rests: while it waits there, which may be
+    /// for ever, nobody else would have them. Those that remember something for the client stay, and those of a job
+    /// that needs several.
+    pub(super) fn give_back_all_but(&mut self, node: Option<NodeId>, turn: &mut Turn<'_>) {
+        let needs_several = |job: &mut Job| job.search_mut().is_some() || job.several_mut().is_some();
+        if !self.pinned.is_empty() || self.job.as_mut().is_some_and(needs_several) {
+            return;
+        }
+        for connection in self.table.remove_all_but(node) {
+            turn.metrics.private_connections.sub(1);
+            turn.private.give_back(connection, turn.now);
+        }
+    }
+
     /// What of it a tenant's limits count.
     #[must_use]
     pub(in super::super) fn uses(&self) -> Uses {
@@ -221,7 +235,7 @@ impl Client {
             self.end_tracking(turn);
         }
         if self.private.as_ref().is_some_and(|it| it.pinned.is_empty()) {
-            // Those that servers told of changes on, and one that was opened and not needed any more.
+            // Those that servers told of changes on.
             self.drop_connections(turn);
         }
         self.drop_empty_private();
