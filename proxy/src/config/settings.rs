@@ -300,10 +300,10 @@ impl Default for ClientSettings {
             max_age: None,
             age_grace: Duration::from_secs(300),
             auth_timeout: Duration::from_secs(10),
-            // The servers' own `tcp-keepalive`.
-            keepalive: Some(Duration::from_secs(300)),
-            // A client whose machine vanished is noticed within it when replies wait for it.
-            tcp_user_timeout: Some(Duration::from_secs(30)),
+            // Below what balancers take for idle (AWS NLB: 350 s), and low enough for this:
+            keepalive: Some(Duration::from_secs(60)),
+            // Not below `socket::given_up` of it. A client whose machine vanished is noticed within it.
+            tcp_user_timeout: Some(Duration::from_secs(120)),
             // The servers' own `proto-max-bulk-len`.
             max_bulk_bytes: 512 << 20,
             // The servers' own `client-query-buffer-limit`.
