@@ -11,11 +11,6 @@ if [ "$(id -u)" != 0 ]; then
     echo "skipped: network namespaces need root"
     exit 0
 fi
-if ! ip netns add slotway-probe 2>/dev/null; then
-    echo "skipped: no network namespaces can be made here (ip netns add)"
-    exit 0
-fi
-ip netns del slotway-probe
 
 missing=()
 needs() { command -v "$1" >/dev/null || missing+=("$2"); }
@@ -26,22 +21,37 @@ needs named bind9
 needs dig bind9-dnsutils
 needs unbound unbound
 needs curl curl
+needs ip iproute2
 needs tc iproute2
+needs python3 python3
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 case " $* " in
 *knot*) needs knotd knot ;;
-*powerdns*) needs pdns_server pdns-server && needs sqlite3 sqlite3 && needs pdnsutil pdns-backend-sqlite3 ;;
+*powerdns*)
+    needs pdns_server pdns-server
+    needs sqlite3 sqlite3
+    needs pdnsutil pdns-backend-sqlite3
+    ;;
 esac
 if [ ${#missing[@]} != 0 ]; then
-    # Packages must not start their servers: Debian's way to say so is a policy-rc.d that forbids (101).
-    policy=/usr/sbin/policy-rc.d
-    if [ ! -e "$policy" ]; then
-        trap 'rm -f "$policy"' EXIT
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
-        chmod +x "$policy"
-    fi
-    apt-get update -q
-    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+    (
+        # Packages must not start their servers: Debian's way to say so is a policy-rc.d that forbids (101), for as
+        # long as the installation takes.
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            trap 'rm -f "$policy"' EXIT
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod +x "$policy"
+        fi
+        apt-get update -q
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+    )
 fi
+if ! ip netns add slotway-probe 2>/dev/null; then
+    echo "skipped: no network namespaces can be made here (ip netns add)"
+    exit 0
+fi
+ip netns del slotway-probe
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/python" -c 'import redis' 2>/dev/null ||
     "$venv/bin/python" -m pip install -q "$(grep '^redis==' tests/clients/python/requirements.txt)"
