@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use slotway_tests::cluster::Cluster;
 use slotway_tests::namespace::Namespace;
+use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
 use slotway_tests::value::Value;
 
 const ANN: Namespace = Namespace { id: "ann4x9q2", together: false };
 const BOB: Namespace = Namespace { id: "bob7k1z8", together: true };
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two tenants over one cluster: `ann`'s keys are spread, `bob`'s are together.
 fn start(cluster: &Cluster) -> Proxy {
@@ -106,6 +109,36 @@ fn a_scan_finds_all_own_keys_and_only_those() {
             assert!(found.iter().all(|key| key.starts_with(&format!("{index}:"))));
         }
     }
+}
+
+#[test]
+fn info_counts_own_clients_and_tells_nothing_of_all() {
+    let cluster = Cluster::start();
+    let proxy = start(&cluster);
+    let (mut ann, mut bob) = (client(&proxy, "ann", 2), client(&proxy, "bob", 3));
+    let mut others: Vec<_> = (0..6).map(|_| client(&proxy, "ann", 2)).collect();
+    for (number, waits) in others.iter_mut().enumerate().take(4) {
+        waits.send_line(&format!("BLPOP list{number} 0"));
+    }
+    let rows = |client: &mut Raw, section: &str| -> Vec<String> {
+        // RESP3 says what kind of text it is.
+        let text = client.cmd(&format!("INFO {section}")).text().replace("txt:", "");
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    };
+    eventually("ann's clients wait", PATIENCE, || (proxy.metric("blocked_clients") == 4).then_some(()));
+    let own = ["# Clients", "connected_clients:7", "blocked_clients:4", "maxclients:10000", ""];
+    assert_eq!(rows(&mut ann, "clients"), own);
+    assert!(ann.cmd("INFO").text().contains(&own[..4].join("\r\n")));
+    let own = ["# Clients", "connected_clients:1", "blocked_clients:0", "maxclients:10000", ""];
+    assert_eq!(rows(&mut bob, "clients"), own);
+    for section in ["", "everything", "stats", "memory", "keyspace", "slotway"] {
+        let told = rows(&mut bob, section);
+        let of_all = ["used_memory", "total_", "slotway_shards", "db0", "clients:", "tenants_"];
+        assert!(!told.iter().any(|row| of_all.iter().any(|of| row.starts_with(of))), "{section}: {told:?}");
+    }
+    // Who is in no namespace sees the proxy's.
+    let all = rows(&mut proxy.client(), "clients");
+    assert_eq!(all[1..3], ["connected_clients:9", "blocked_clients:4"]);
 }
 
 #[test]

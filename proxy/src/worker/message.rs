@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::client::local::info::Counts;
 use crate::client::local::list::Filter;
 use crate::client::local::pubsub::{Counted, Topics};
 use crate::client::monitor::Said;
@@ -29,6 +30,8 @@ pub enum Message {
     Unblock(Filter, bool, oneshot::Sender<usize>),
     /// Say who of this tenant listens to what.
     Topics(Topics, Option<Arc<str>>, oneshot::Sender<Counted>),
+    /// Count the clients that match.
+    Count(Filter, oneshot::Sender<Counts>),
     /// Show this to the monitors: what another worker's clients said. Bounded by [`crate::monitors`].
     Feed(Arc<Said>),
     /// Close the monitors: something too long to be shown was said.

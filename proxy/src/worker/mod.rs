@@ -158,6 +158,7 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
             Some(Message::Client(stream, permit, way)) => worker.accept(stream, permit, way),
             // An asker that has gone needs no answer.
             Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
+            Some(Message::Count(filter, reply)) => drop(reply.send(worker.count(&filter))),
             Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
             Some(Message::Unblock(filter, with_error, reply)) => {
                 let _gone = reply.send(worker.unblock(&filter, with_error));

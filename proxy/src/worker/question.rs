@@ -1,4 +1,4 @@
-//! ◆ Questions that all workers have to answer for one reply: CLIENT LIST, KILL and UNBLOCK, PUBSUB.
+//! ◆ Questions that all workers have to answer for one reply: CLIENT LIST, KILL and UNBLOCK, PUBSUB, a tenant's INFO.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use super::Worker;
 use super::message::{Message, WorkerHandle};
 use crate::backend::owner::{Owner, Replies};
 use crate::client::connection::Client;
+use crate::client::local::info::Counts;
 use crate::client::local::list::{self, Filter};
 use crate::client::local::pubsub::{Counted, Topics};
 use crate::client::local::{Ask, Question};
@@ -20,6 +21,7 @@ use crate::resp::reply_writer::ReplyWriter;
 pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandle]>, question: Question) {
     let mut list = String::new();
     let mut count = 0;
+    let mut counts = Counts::default();
     let mut topics = Counted::new();
     for peer in peers.iter() {
         match &question.ask {
@@ -49,6 +51,12 @@ pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandl
                     }
                 }
             }
+            Ask::Info(own) => {
+                let (sender, receiver) = oneshot::channel();
+                if peer.tell(Message::Count(own.counted.clone(), sender)) {
+                    counts = counts + receiver.await.unwrap_or_default();
+                }
+            }
         }
     }
     let mut worker = worker.borrow_mut();
@@ -58,6 +66,7 @@ pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandl
     match question.ask {
         Ask::Topics(which, _) => which.write(&topics, &mut writer),
         Ask::List(_) => writer.verbatim(&list),
+        Ask::Info(own) => writer.verbatim(&own.with(counts)),
         Ask::Kill { one: false, .. } | Ask::Unblock { .. } => writer.integer(count as i64),
         Ask::Kill { one: true, .. } if count > 0 => writer.simple("OK"),
         Ask::Kill { one: true, .. } => Refusal::NoSuchClient.write(&mut reply),
@@ -76,6 +85,14 @@ impl Worker {
             matches.then(|| list::line(&client.session, &status, &self.commands, now, client.output_bytes()))
         };
         self.clients.iter().filter_map(line).collect()
+    }
+
+    /// How many clients match.
+    pub(super) fn count(&self, filter: &Filter) -> Counts {
+        let now = self.now();
+        let matches = |client: &&Client| filter.matches(&client.session, client.subscription_counts(), now);
+        let count = |client: &Client| Counts { connected: 1, blocked: u64::from(client.is_blocked()) };
+        self.clients.iter().filter(matches).map(count).sum()
     }
 
     /// Closes the clients that match, `asker` behind its replies; how many.

@@ -1,10 +1,15 @@
-//! INFO: the proxy as a server, with a section of its own. The keyspace is the shards', added up.
+//! INFO: the proxy as a server, with a section of its own. The keyspace is the shards', added up. A client in a namespace
+//! sees what is its tenant's.
 
 use std::fmt::Write;
+use std::iter::Sum;
+use std::ops::Add;
 
 use super::super::dispatch::Turn;
 use super::super::session::Session;
-use super::Answer;
+use super::list::Filter;
+use super::{Answer, Ask};
+use crate::config::limits::Limit;
 use crate::resp::request::Request;
 use crate::route::merge::MergeKind;
 use crate::route::split::Together;
@@ -16,6 +21,55 @@ const SECTIONS: &[&str] =
 /// What speaks of the keys of all, or of the proxy's other clients: not shown to a client in a namespace.
 const OF_EVERYBODY: &[&str] = &["stats", "slotway", "keyspace"];
 
+/// An INFO in which the counts of a tenant's clients are still to be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Own {
+    /// Which clients are counted.
+    pub counted: Filter,
+    text: String,
+    /// Where they are to stand.
+    at: usize,
+}
+
+/// How many clients there are.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// All of them.
+    pub connected: u64,
+    /// Those that wait in a blocking command.
+    pub blocked: u64,
+}
+
+impl Own {
+    /// The whole text.
+    #[must_use]
+    pub fn with(mut self, counts: Counts) -> String {
+        let rows = counts.rows().map(|(name, value)| format!("{name}:{value}\r\n")).concat();
+        self.text.insert_str(self.at, &rows);
+        self.text
+    }
+}
+
+impl Counts {
+    fn rows(self) -> [(&'static str, String); 2] {
+        [("connected_clients", self.connected.to_string()), ("blocked_clients", self.blocked.to_string())]
+    }
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { connected: self.connected + other.connected, blocked: self.blocked + other.blocked }
+    }
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), Add::add)
+    }
+}
+
 /// INFO [section ...]. Sections that only a server has (commandstats, errorstats, latencystats, modules) are
 /// empty here.
 pub(super) fn info(session: &Session, request: &Request<'_>, turn: &Turn<'_>) -> Answer {
@@ -24,16 +78,21 @@ pub(super) fn info(session: &Session, request: &Request<'_>, turn: &Turn<'_>) ->
     let everything =
         wanted.is_empty() || wanted.iter().any(|name| matches!(&**name, "all" | "default" | "everything"));
     let mut text = String::new();
-    let mut keyspace = false;
+    let (mut keyspace, mut counts_at) = (false, None);
     for section in SECTIONS {
-        let is_shared = session.namespace().is_some() && OF_EVERYBODY.contains(section);
-        if is_shared {
+        if session.namespace().is_some() && OF_EVERYBODY.contains(section) {
             continue;
         }
         if everything || wanted.iter().any(|name| name == section) {
             keyspace |= *section == "keyspace";
-            write_section(section, turn, &mut text);
+            if *section == "clients" {
+                counts_at = Some(text.len() + "# Clients\r\n".len());
+            }
+            write_section(section, session, turn, &mut text);
         }
+    }
+    if let Some(at) = counts_at.filter(|_| session.namespace().is_some()) {
+        return Answer::Question(Ask::Info(Own { counted: Filter::of(session), text, at }));
     }
     if keyspace {
         let frame = b"*2\r\n$4\r\nINFO\r\n$8\r\nkeyspace\r\n".to_vec();
@@ -42,15 +101,15 @@ pub(super) fn info(session: &Session, request: &Request<'_>, turn: &Turn<'_>) ->
     Answer::Text(text)
 }
 
-fn write_section(section: &str, turn: &Turn<'_>, text: &mut String) {
+fn write_section(section: &str, session: &Session, turn: &Turn<'_>, text: &mut String) {
     if section != "keyspace" {
         let title = section[..1].to_uppercase() + &section[1..];
         let _ = write!(text, "# {title}\r\n");
     }
     let rows = match section {
         "server" => server(turn),
-        "clients" => clients(turn),
-        "memory" => memory(turn),
+        "clients" => clients(session, turn),
+        "memory" => memory(session, turn),
         "persistence" => rows(&[("loading", "0"), ("rdb_bgsave_in_progress", "0"), ("aof_enabled", "0")]),
         "stats" => stats(turn),
         "replication" => rows(&[("role", "master"), ("connected_slaves", "0")]),
@@ -98,22 +157,30 @@ fn server(turn: &Turn<'_>) -> Rows {
     rows
 }
 
-fn clients(turn: &Turn<'_>) -> Rows {
-    let settings = &turn.shared.process.settings;
-    vec![
-        ("connected_clients", turn.shared.metrics.sum(|m| &m.clients).to_string()),
-        ("maxclients", settings.clients.max_clients.to_string()),
-        ("blocked_clients", "0".to_owned()),
-    ]
+fn clients(session: &Session, turn: &Turn<'_>) -> Rows {
+    let most = turn.shared.process.settings.clients.max_clients as u64;
+    if session.namespace().is_some() {
+        // The counts follow, see [`Own`].
+        let limits = session.login().member().and_then(|member| member.tenant.limits());
+        let own =
+            limits.and_then(|limits| limits.bound(Limit::Clients)).map_or(most, |bound| bound.most.min(most));
+        return vec![("maxclients", own.to_string())];
+    }
+    let metrics = &turn.shared.metrics;
+    let (connected, blocked) = (metrics.sum(|m| &m.clients), metrics.sum(|m| &m.blocked_clients));
+    let mut rows = Vec::from(Counts { connected, blocked }.rows());
+    rows.push(("maxclients", most.to_string()));
+    rows
 }
 
-fn memory(turn: &Turn<'_>) -> Rows {
-    let memory = (turn.shared.process.memory)();
-    vec![
-        ("used_memory", memory.allocated.to_string()),
-        ("used_memory_rss", memory.resident.to_string()),
-        ("mem_allocator", "jemalloc".to_owned()),
-    ]
+fn memory(session: &Session, turn: &Turn<'_>) -> Rows {
+    let mut rows = vec![("mem_allocator", "jemalloc".to_owned())];
+    if session.namespace().is_none() {
+        let memory = (turn.shared.process.memory)();
+        rows.push(("used_memory", memory.allocated.to_string()));
+        rows.push(("used_memory_rss", memory.resident.to_string()));
+    }
+    rows
 }
 
 fn stats(turn: &Turn<'_>) -> Rows {

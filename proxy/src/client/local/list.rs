@@ -41,7 +41,7 @@ enum ClientType {
 
 impl Filter {
     /// All clients that this one may see.
-    fn of(session: &Session) -> Self {
+    pub(super) fn of(session: &Session) -> Self {
         Self { tenant: session.login().tenant_name().cloned(), ..Self::default() }
     }
 

@@ -72,6 +72,8 @@ pub enum Ask {
     },
     /// PUBSUB, as this tenant sees it.
     Topics(pubsub::Topics, Option<Arc<str>>),
+    /// INFO of a tenant that sees its own clients only.
+    Info(info::Own),
 }
 
 /// Answers a local command into `out`.
