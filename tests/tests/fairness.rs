@@ -101,7 +101,7 @@ fn read_all(client: &mut Raw, count: usize) {
 
 #[test]
 fn shares_of_tenants_that_want_all_follow_their_weights() {
-    const EACH: usize = 2_000;
+    const EACH: usize = 3_000;
     let backend = Backend::start(40);
     let proxy = backend.proxy(&[("a", 100), ("b", 200), ("c", 400), ("watcher", 100)]);
     let mut clients: Vec<_> = ["a", "b", "c"].map(|user| (user, client(&proxy, user))).into();
@@ -114,6 +114,7 @@ fn shares_of_tenants_that_want_all_follow_their_weights() {
     let before = backend.got().len();
     // Its own tenant's: were it one of a's, it would have to wait with them, until the backend is given up.
     let mut watcher = client(&proxy, "watcher");
+    let sent = metric(&mut watcher, "backend_requests");
     backend.set_open(false);
     let senders: Vec<_> = clients
         .iter()
@@ -125,6 +126,8 @@ fn shares_of_tenants_that_want_all_follow_their_weights() {
     eventually("each tenant's clients wait", PATIENCE, || {
         (metric(&mut watcher, "tenants_waited") >= 4).then_some(())
     });
+    // Whoever came first has all that may be under way, until the others are seen to want it too.
+    let at_first = (metric(&mut watcher, "backend_requests") - sent) as usize;
     backend.set_open(true);
     let readers: Vec<_> = clients
         .into_iter()
@@ -144,13 +147,15 @@ fn shares_of_tenants_that_want_all_follow_their_weights() {
     // While all three have something to ask: c, which gets most, asks for EACH.
     let got = &backend.got()[before..];
     let end = got.iter().enumerate().filter(|(_, letter)| **letter == b'c').nth(EACH - 300).expect("c's").0;
-    let contended = &got[600..end];
+    let contended = &got[at_first..end];
     let share =
         |letter| contended.iter().filter(|got| **got == letter).count() as f64 / contended.len() as f64;
     for (letter, wanted) in [(b'a', 1.0 / 7.0), (b'b', 2.0 / 7.0), (b'c', 4.0 / 7.0)] {
         let ratio = share(letter) / wanted;
-        // Equal shares would be 2.3, 1.2 and 0.6; a busy machine has some of them wait for their own readers.
-        assert!((0.65..1.5).contains(&ratio), "{}: {ratio}", char::from(letter));
+        println!("{}: {ratio:.2} of its share of {}", char::from(letter), contended.len());
+        // Equal shares would be 2.3, 1.2 and 0.6 of these. On a busy machine small ones may be called late.
+        let least = if letter == b'c' { 0.7 } else { 0.5 };
+        assert!((least..1.6).contains(&ratio), "{}: {ratio}", char::from(letter));
     }
 }
 
