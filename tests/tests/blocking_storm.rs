@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -50,10 +51,10 @@ fn of_a_hundred_thousand_elements_none_comes_twice_and_none_is_lost_that_redis_w
 }
 
 /// As many as can wait at once: five thousand, or what the limit of open files lets the proxy have, which needs
-/// two for each.
+/// two for each, and a third while they go from one node to another.
 fn crowd_size() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let size = usize::try_from(limit.saturating_sub(200) / 2).unwrap_or(usize::MAX).min(5_000);
+    let size = usize::try_from(limit.saturating_sub(200) / 3).unwrap_or(usize::MAX).min(5_000);
     if size < 5_000 {
         println!("{size} clients instead of 5,000: the limit of open files is {limit}");
     }
@@ -89,6 +90,26 @@ fn thousands_who_wait_ride_through_a_slots_move() {
     crowd.is_served(&proxy);
 }
 
+#[test]
+fn without_descriptors_for_both_who_waits_goes_on_with_those_that_nobody_uses_any_more() {
+    let cluster = Cluster::start();
+    let proxy = Options::cluster(&cluster.urls()).set(&ROOM).start();
+    let slot = Slot::of(b"crowd");
+    let home = cluster.first_owner(slot);
+    let away = (home + 1) % 3;
+    let mut crowd = Crowd::of(200, &proxy, &cluster, "crowd", home);
+    // Nearly all are in use.
+    let pid = rustix::process::Pid::from_raw(proxy.process().id() as i32).expect("a process");
+    let open = fs::read_dir(format!("/proc/{}/fd", proxy.process().id())).expect("its files").count() as u64;
+    let limit = rustix::process::Rlimit { current: Some(open + 50), maximum: Some(open + 50) };
+    rustix::process::prlimit(Some(pid), rustix::process::Resource::Nofile, limit).expect("ours");
+    cluster.move_slot(slot, home, away);
+    let took = crowd.blocked_at(&cluster, away, Instant::now());
+    // By themselves idle ones are closed after ten.
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    crowd.is_served(&proxy);
+}
+
 /// Clients that wait, each for a key of its own, all in one slot.
 struct Crowd {
     clients: Vec<Raw>,
@@ -98,8 +119,13 @@ struct Crowd {
 impl Crowd {
     #[track_caller]
     fn gather(proxy: &Proxy, cluster: &Cluster, tag: &str, node: usize) -> Self {
+        Self::of(crowd_size(), proxy, cluster, tag, node)
+    }
+
+    #[track_caller]
+    fn of(size: usize, proxy: &Proxy, cluster: &Cluster, tag: &str, node: usize) -> Self {
         let start = Instant::now();
-        let mut clients: Vec<Raw> = (0..crowd_size()).map(|_| proxy.client()).collect();
+        let mut clients: Vec<Raw> = (0..size).map(|_| proxy.client()).collect();
         for (number, client) in clients.iter_mut().enumerate() {
             client.send_line(&format!("BLPOP {{{tag}}}{number} 0"));
         }

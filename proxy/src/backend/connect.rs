@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustix::io::Errno;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -190,6 +191,13 @@ impl ConnectError {
     #[must_use]
     pub fn is_tenants(&self) -> bool {
         matches!(self, Self::NoLogin | Self::Handshake(HandshakeError::Tenant(_)))
+    }
+
+    /// Whether this process, or the machine, has as many files open as it may.
+    #[must_use]
+    pub fn is_out_of_files(&self) -> bool {
+        let (Self::Io(error) | Self::Dial(DialError::Io(error))) = self else { return false };
+        matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
     }
 }
 

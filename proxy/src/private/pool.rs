@@ -228,6 +228,14 @@ impl PrivatePool {
         }
     }
 
+    /// Closes what nobody uses: there are no more descriptors to open anything with.
+    pub fn close_idle(&mut self) {
+        for node in self.nodes.values_mut() {
+            self.metrics.private_idle.sub(node.idle.len() as u64);
+            node.idle.clear();
+        }
+    }
+
     /// A node is told to unblock a connection: until it has answered, that must not be another client's.
     pub fn begin_unblock(&mut self) -> NonZeroU32 {
         self.next_unblock = self.next_unblock.wrapping_add(1);

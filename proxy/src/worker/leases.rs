@@ -58,7 +58,10 @@ impl Worker {
                 self.on_login_refused();
                 self.clients.on_open_refused(asker, node);
             }
-            Err(_) => {
+            Err(error) => {
+                if error.is_out_of_files() {
+                    self.private.close_idle();
+                }
                 self.private.on_opened(node, false, now);
                 self.clients.on_open_failed(asker, node);
             }
