@@ -66,8 +66,7 @@ pub fn configure_backend(stream: &TcpStream) -> io::Result<()> {
 
 /// How long a peer is silent until its last probe is not answered either. The kernel closes a silent connection
 /// also once TCP_USER_TIMEOUT is over and *one* probe was not answered: with a shorter one a lost packet is enough.
-#[must_use]
-pub fn given_up(idle: Duration) -> Duration {
+fn given_up(idle: Duration) -> Duration {
     idle + probes_apart(idle) * PROBES
 }
 

@@ -78,9 +78,7 @@ fn thousands_who_wait_ride_through_a_failover() {
 fn thousands_who_wait_ride_through_a_slots_move() {
     let cluster = Cluster::start();
     let proxy = Options::cluster(&cluster.urls()).set(&ROOM).start();
-    let slot = Slot::of(b"crowd");
-    let home = cluster.first_owner(slot);
-    let away = (home + 1) % 3;
+    let (slot, home, away) = place_of_crowd(&cluster);
     let mut crowd = Crowd::gather(&proxy, &cluster, "crowd", home);
     for (from, to) in [(home, away), (away, home)] {
         cluster.move_slot(slot, from, to);
@@ -94,9 +92,7 @@ fn thousands_who_wait_ride_through_a_slots_move() {
 fn without_descriptors_for_both_who_waits_goes_on_with_those_that_nobody_uses_any_more() {
     let cluster = Cluster::start();
     let proxy = Options::cluster(&cluster.urls()).set(&ROOM).start();
-    let slot = Slot::of(b"crowd");
-    let home = cluster.first_owner(slot);
-    let away = (home + 1) % 3;
+    let (slot, home, away) = place_of_crowd(&cluster);
     let mut crowd = Crowd::of(200, &proxy, &cluster, "crowd", home);
     // Nearly all are in use.
     let pid = rustix::process::Pid::from_raw(proxy.process().id() as i32).expect("a process");
@@ -108,6 +104,13 @@ fn without_descriptors_for_both_who_waits_goes_on_with_those_that_nobody_uses_an
     // By themselves idle ones are closed after ten.
     assert!(took < Duration::from_secs(9), "{took:?}");
     crowd.is_served(&proxy);
+}
+
+/// The slot of keys with the tag `crowd`, the node that has it, and another one.
+fn place_of_crowd(cluster: &Cluster) -> (Slot, usize, usize) {
+    let slot = Slot::of(b"crowd");
+    let home = cluster.first_owner(slot);
+    (slot, home, (home + 1) % 3)
 }
 
 /// Clients that wait, each for a key of its own, all in one slot.

@@ -121,12 +121,7 @@ impl PrivatePool {
     /// From here on by these settings; connections that there are stay.
     pub fn follow(&mut self, settings: &PrivateSettings) {
         self.settings = settings.clone();
-        // More than may be idle now.
-        for node in self.nodes.values_mut() {
-            let excess = node.idle.len().saturating_sub(settings.idle_per_node);
-            node.idle.drain(..excess);
-            self.metrics.private_idle.sub(excess as u64);
-        }
+        self.keep_idle(settings.idle_per_node);
     }
 
     /// Whether a command is refused at a limit, and does not wait.
@@ -230,9 +225,15 @@ impl PrivatePool {
 
     /// Closes what nobody uses: there are no more descriptors to open anything with.
     pub fn close_idle(&mut self) {
+        self.keep_idle(0);
+    }
+
+    /// Closes what is idle beyond so many to a node, the longest idle first.
+    fn keep_idle(&mut self, most: usize) {
         for node in self.nodes.values_mut() {
-            self.metrics.private_idle.sub(node.idle.len() as u64);
-            node.idle.clear();
+            let excess = node.idle.len().saturating_sub(most);
+            node.idle.drain(..excess);
+            self.metrics.private_idle.sub(excess as u64);
         }
     }
 

@@ -54,7 +54,7 @@ pub(super) async fn ask_all(worker: Rc<RefCell<Worker>>, peers: Arc<[WorkerHandl
             Ask::Info(own) => {
                 let (sender, receiver) = oneshot::channel();
                 if peer.tell(Message::Count(own.counted.clone(), sender)) {
-                    counts = counts + receiver.await.unwrap_or_default();
+                    counts.add(receiver.await.unwrap_or_default());
                 }
             }
         }
@@ -91,8 +91,11 @@ impl Worker {
     pub(super) fn count(&self, filter: &Filter) -> Counts {
         let now = self.now();
         let matches = |client: &&Client| filter.matches(&client.session, client.subscription_counts(), now);
-        let count = |client: &Client| Counts { connected: 1, blocked: u64::from(client.is_blocked()) };
-        self.clients.iter().filter(matches).map(count).sum()
+        let mut counts = Counts::default();
+        for client in self.clients.iter().filter(matches) {
+            counts.add(Counts { connected: 1, blocked: u64::from(client.is_blocked()) });
+        }
+        counts
     }
 
     /// Closes the clients that match, `asker` behind its replies; how many.

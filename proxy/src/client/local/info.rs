@@ -2,8 +2,6 @@
 //! sees what is its tenant's.
 
 use std::fmt::Write;
-use std::iter::Sum;
-use std::ops::Add;
 
 use super::super::dispatch::Turn;
 use super::super::session::Session;
@@ -51,22 +49,14 @@ impl Own {
 }
 
 impl Counts {
+    /// There are these, too.
+    pub fn add(&mut self, other: Self) {
+        self.connected += other.connected;
+        self.blocked += other.blocked;
+    }
+
     fn rows(self) -> [(&'static str, String); 2] {
         [("connected_clients", self.connected.to_string()), ("blocked_clients", self.blocked.to_string())]
-    }
-}
-
-impl Add for Counts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { connected: self.connected + other.connected, blocked: self.blocked + other.blocked }
-    }
-}
-
-impl Sum for Counts {
-    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
-        counts.fold(Self::default(), Add::add)
     }
 }
 
