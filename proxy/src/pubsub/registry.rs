@@ -384,14 +384,15 @@ impl Registry {
         self.topics.is_empty()
     }
 
-    /// Every topic of a kind with the number of those of its subscribers that `is_own` says yes of.
+    /// Every topic of a kind that is live, with the number of those of its subscribers that `is_own` says yes of.
+    /// Of what is yet to be confirmed, or was lost, nobody hears a message: no server would count it either.
     pub fn all(&self, kind: TopicKind, is_own: impl Fn(u32) -> bool) -> impl Iterator<Item = (&[u8], usize)> {
         let of_kind = self.topics.iter().filter(move |(_, topic)| topic.kind == kind);
         let counted = of_kind.map(move |(_, topic)| (&*topic.name, topic.count(&is_own)));
         counted.filter(|(_, count)| *count > 0)
     }
 
-    /// How many subscribers a topic has of which `is_own` says yes.
+    /// How many subscribers a topic has of which `is_own` says yes; none before it is live.
     pub fn count(&self, kind: TopicKind, name: &[u8], is_own: impl Fn(u32) -> bool) -> usize {
         self.find(kind, name).map_or(0, |key| self.topics[key as usize].count(is_own))
     }

@@ -59,6 +59,27 @@ fn the_first_subscriber_waits_for_the_backend_and_the_second_does_not() {
 }
 
 #[test]
+fn only_who_would_hear_a_message_is_counted() {
+    let (mut registry, mut own) = (Registry::default(), Subscriptions::default());
+    let counted = |registry: &Registry| {
+        let (one, all) = (registry.count(Channel, b"c", |_| true), registry.all(Channel, |_| true).count());
+        assert_eq!(one, all, "both ways to ask");
+        one
+    };
+    subscribe(&mut registry, &mut own, 1, b"c");
+    say(&mut registry, LINK);
+    assert_eq!(counted(&registry), 0, "asked for, not confirmed");
+    registry.on_subscribed(LINK, Channel, b"c");
+    assert_eq!(counted(&registry), 1);
+    assert_eq!(registry.count(Channel, b"c", |client| client != 1), 0, "another tenant's");
+    registry.on_lost(LINK);
+    assert_eq!(counted(&registry), 0, "until it is subscribed to again");
+    say(&mut registry, LINK);
+    registry.on_subscribed(LINK, Channel, b"c");
+    assert_eq!(counted(&registry), 1);
+}
+
+#[test]
 fn the_last_one_leaves_the_backend_and_whoever_comes_meanwhile_comes_again() {
     let (mut registry, mut own, mut other) = (Registry::default(), <_>::default(), <_>::default());
     subscribe(&mut registry, &mut own, 1, b"c");

@@ -19,8 +19,11 @@ pub(super) struct Topic {
 }
 
 impl Topic {
-    /// How many of its subscribers `is_own` says yes of.
+    /// How many hear its messages, of those that `is_own` says yes of.
     pub(super) fn count(&self, is_own: impl Fn(u32) -> bool) -> usize {
+        if !matches!(self.state, State::Live(_)) {
+            return 0;
+        }
         self.subscribers.iter().filter(|subscriber| is_own(subscriber.client)).count()
     }
 }

@@ -50,6 +50,16 @@ pub enum Message {
     Drain(Duration),
 }
 
+impl Message {
+    /// Whether it is about what the worker's clients have done so far, in a client's name.
+    pub(super) fn is_about_clients(&self) -> bool {
+        matches!(
+            self,
+            Self::List(..) | Self::Kill(..) | Self::Unblock(..) | Self::Topics(..) | Self::Count(..)
+        )
+    }
+}
+
 /// How a listener's clients come in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Way {

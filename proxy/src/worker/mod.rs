@@ -151,6 +151,11 @@ async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
                 Err(_) => continue,
             },
         };
+        if message.as_ref().is_some_and(Message::is_about_clients) {
+            // One who closes a connection, or says something over it, and then asks over another, finds that it
+            // was heard, as with one server: the runtime goes on behind its next look at the sockets.
+            yield_now().await;
+        }
         let mut worker = worker.borrow_mut();
         match message {
             None => return,
