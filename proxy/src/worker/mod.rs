@@ -11,6 +11,7 @@ mod arrivals;
 mod functions;
 mod generations;
 mod handshakes;
+mod inbox;
 mod leases;
 pub mod message;
 mod monitoring;
@@ -19,20 +20,22 @@ mod question;
 mod resend;
 mod siblings;
 mod subscriptions;
+mod ticks;
 
 use std::cell::RefCell;
 use std::panic::resume_unwind;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_local, yield_now};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
-use self::message::{Inbox, Message, WorkerHandle};
+use self::inbox::serve;
+use self::message::{Inbox, WorkerHandle};
 use self::question::ask_all;
 use self::siblings::Siblings;
+use self::ticks::tick;
 use crate::backend::connect::Connector;
 use crate::backend::owner::{Owner, Replies};
 use crate::backend::pool::{LinkKey, Pool};
@@ -42,7 +45,6 @@ use crate::client::connection::Client;
 use crate::client::dispatch::Turn;
 use crate::client::local::Question;
 use crate::client::quotas::Quotas;
-use crate::cluster::id::ClusterId;
 use crate::command::table::Table;
 use crate::dns::resolver::Resolver;
 use crate::latest::Latest;
@@ -87,16 +89,6 @@ pub struct Worker {
     this: Weak<RefCell<Self>>,
 }
 
-// How often deadlines are looked at while requests are under way, otherwise, and where there is no client: of many
-// clusters most may be unused.
-const TICK: Duration = Duration::from_millis(10);
-const IDLE_TICK: Duration = Duration::from_millis(100);
-const UNUSED_TICK: Duration = Duration::from_secs(1);
-// How often idle and unauthenticated clients are looked for.
-const SWEEP: u64 = 1_000;
-// How often a node that we have only subscribed at is asked for a sign of life.
-const PULSE: u64 = 2_000;
-
 /// What a thread needs to serve one cluster.
 pub struct Part {
     /// The cluster.
@@ -138,76 +130,6 @@ pub fn run(index: usize, parts: Vec<Part>, latest: &Latest, resolver: Arc<Resolv
     });
 }
 
-/// Handles messages until all clients have left after a [`Message::Drain`], or their time is over.
-async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
-    let mut drain_until: Option<Instant> = None;
-    loop {
-        let message = match drain_until {
-            None => inbox.0.recv().await,
-            Some(end) if is_drained(&worker, end) => return,
-            // Also while draining, since clients may wait for what all workers have to say.
-            Some(_) => match timeout(TICK, inbox.0.recv()).await {
-                Ok(message) => message,
-                Err(_) => continue,
-            },
-        };
-        if message.as_ref().is_some_and(Message::is_about_clients) {
-            // One who closes a connection, or says something over it, and then asks over another, finds that it
-            // was heard, as with one server: the runtime goes on behind its next look at the sockets.
-            yield_now().await;
-        }
-        let mut worker = worker.borrow_mut();
-        match message {
-            None => return,
-            Some(Message::Client(..)) if drain_until.is_some() => {}
-            Some(Message::Client(stream, permit, way)) => worker.accept(stream, permit, way),
-            // An asker that has gone needs no answer.
-            Some(Message::List(filter, reply)) => drop(reply.send(worker.list(&filter))),
-            Some(Message::Count(filter, reply)) => drop(reply.send(worker.count(&filter))),
-            Some(Message::Kill(filter, asker, reply)) => drop(reply.send(worker.kill(&filter, asker))),
-            Some(Message::Unblock(filter, with_error, reply)) => {
-                let _gone = reply.send(worker.unblock(&filter, with_error));
-            }
-            Some(Message::Topics(topics, tenant, reply)) => {
-                drop(reply.send(worker.topics(&topics, tenant.as_ref())));
-            }
-            Some(Message::Feed(said)) => {
-                worker.on_feed(&said);
-                worker.settle();
-            }
-            Some(Message::Pulse(reply)) => drop(reply.send(())),
-            Some(Message::CloseMonitors) => worker.clients.close_monitors(),
-            Some(Message::Groups(entries, reply)) => drop(reply.send(worker.clients.groups(&entries))),
-            Some(Message::Move(key, generation, push)) => {
-                worker.clients.tell_move(key, generation, &push);
-            }
-            Some(Message::Retire(entry, most, told_too)) => {
-                let now = worker.now();
-                worker.clients.retire(&entry, most, told_too, now);
-            }
-            Some(Message::MoveAll(push)) => worker.clients.tell_all(&push),
-            Some(Message::Drain(grace)) => {
-                drain_until = Some(Instant::now() + grace);
-                worker.drains = true;
-                worker.clients.iter_mut().for_each(Client::drain);
-            }
-        }
-    }
-}
-
-/// A client of a sibling may still come here.
-fn is_drained(worker: &RefCell<Worker>, end: Instant) -> bool {
-    if Instant::now() < end {
-        return worker.borrow().siblings.clone().are_idle();
-    }
-    let clients = &worker.borrow().clients;
-    let (left, plans) = (clients.len(), clients.plans.len());
-    if left > 0 || plans > 0 {
-        tracing::warn!(clients = left, plans, "closing clients at the end of the grace period");
-    }
-    true
-}
-
 async fn follow_topology(worker: Rc<RefCell<Worker>>) {
     let topology = worker.borrow().shared.topology.clone();
     let (mut maps, mut tables) = (topology.watch(), topology.watch_commands());
@@ -221,21 +143,6 @@ async fn follow_topology(worker: Rc<RefCell<Worker>>) {
         };
         if changed.is_err() {
             return;
-        }
-    }
-}
-
-async fn tick(worker: Rc<RefCell<Worker>>) {
-    let (wake, siblings) = (worker.borrow().wake_tick.clone(), worker.borrow().siblings.clone());
-    loop {
-        let excess = worker.borrow().shared.process.memory_excess();
-        siblings.shed(excess);
-        let pause = worker.borrow_mut().on_tick();
-        if pause == TICK {
-            sleep(TICK).await;
-        } else {
-            // Over or woken: either way it is time to look.
-            let _ = timeout(pause, wake.notified()).await;
         }
     }
 }
@@ -353,58 +260,6 @@ impl Worker {
         self.follow_slots();
         self.clients.wake_tracking();
         self.settle();
-    }
-
-    /// Looks at deadlines; tells when to look again.
-    fn on_tick(&mut self) -> Duration {
-        let now = self.now();
-        if self.shared.reads_leave_primary {
-            self.pool.follow_readers(self.shared.topology.readers());
-        }
-        self.pool.tick(now);
-        self.clients.tick_shares(self.shared.process.tenants.tenants().len(), now);
-        let due = self.clients.retries.take_due(now);
-        self.resend(due);
-        self.clients.tick_subscriptions(now);
-        if now >= self.next_pulse {
-            self.next_pulse = now + PULSE;
-            self.feel_pulse();
-        }
-        self.clients.sweep(now, SWEEP, &self.shared);
-        let stuck = self.clients.relent(now);
-        for asker in self.limits.tick(now) {
-            self.clients.let_go(asker);
-        }
-        if self.limits.look_for_stalled(now) {
-            self.clients.close_stalled(now);
-        }
-        let limited = self.limits.is_waiting();
-        let waiting = self.private.is_waiting();
-        for asker in self.private.tick(now) {
-            self.clients.wake(asker);
-        }
-        if waiting || now >= self.next_sweep {
-            self.next_sweep = now + SWEEP;
-            self.private.sweep(now);
-        }
-        self.settle();
-        // The memory of a thread's clients is looked after by one of its workers.
-        let measures = self.shared.id == ClusterId::default()
-            && self.shared.process.settings.clients.memory_limit.is_some();
-        if stuck
-            || waiting
-            || limited
-            || measures
-            || !self.clients.retries.is_empty()
-            || self.clients.pubsub.is_waiting()
-            || self.pool.links().any(|link| !link.in_flight.is_empty())
-        {
-            TICK
-        } else if self.clients.is_empty() && self.clients.plans.is_empty() {
-            UNUSED_TICK
-        } else {
-            IDLE_TICK
-        }
     }
 
     /// Has clients go on whose tenants have room again.
