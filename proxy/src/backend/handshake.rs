@@ -77,6 +77,7 @@ pub enum HandshakeError {
     #[error("backend does not serve reads from a replica: {0}")]
     ReadOnly(String),
     /// A replica that was started a moment ago and has not been given its data: it would say that there is none.
+    /// Or it is none (any more).
     #[error("replica has lost its primary or has not all of its data")]
     Unlinked,
     /// The reply cannot be read.
@@ -233,11 +234,13 @@ impl ServerIdentity {
     }
 }
 
-/// The watch asks once a second, which a restart is quicker than.
+/// The watch asks once a second, which a restart is quicker than. A replica that has just started takes itself for a
+/// primary until its cluster's first turn, 100 ms on, and answers reads from an empty keyspace meanwhile: who is a
+/// primary is not read from over such a connection.
 fn check_linked(info: &Value<'_>) -> Result<(), HandshakeError> {
     let info = String::from_utf8_lossy(info.text().unwrap_or_default());
     match Replication::parse(&info) {
-        Some(Replication::Primary { .. } | Replication::Replica { linked: true, .. }) => Ok(()),
+        Some(Replication::Replica { linked: true, .. }) => Ok(()),
         _ => Err(HandshakeError::Unlinked),
     }
 }
@@ -320,6 +323,14 @@ mod tests {
             assert_eq!(handshake.on_reply(reply.as_bytes()), linked);
         }
         let mut handshake = begin();
+        assert_eq!(handshake.on_reply(b"+OK\r\n"), Ok(Progress::Pending));
+        let started = b"$35\r\nrole:master\r\nmaster_repl_offset:0\r\n\r\n";
+        assert_eq!(
+            handshake.on_reply(started),
+            Err(HandshakeError::Unlinked),
+            "not told yet whom it follows"
+        );
+        let mut handshake = begin();
         let refused = "ERR This instance has cluster support disabled";
         let refusal = handshake.on_reply(format!("-{refused}\r\n").as_bytes());
         assert_eq!(refusal, Err(HandshakeError::ReadOnly(refused.into())));
@@ -340,7 +351,7 @@ mod tests {
         let error = format!("-{wrong}\r\n");
         assert_eq!(begin().on_reply(error.as_bytes()), Err(HandshakeError::Credentials(wrong.into())));
         let mut handshake = begin();
-        let info = "$35\r\nrole:master\r\nmaster_repl_offset:7\r\n\r\n";
+        let info = "$56\r\nrole:slave\r\nmaster_link_status:up\r\nslave_repl_offset:7\r\n\r\n";
         for reply in [REDIS_HELLO, b"+OK\r\n", b"+OK\r\n", info.as_bytes(), b"+OK\r\n", b":7\r\n"] {
             assert_eq!(handshake.on_reply(reply), Ok(Progress::Pending));
         }
