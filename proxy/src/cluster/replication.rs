@@ -15,8 +15,8 @@ pub enum Replication {
     Replica {
         /// Bytes of its primary's stream that it has taken in so far: both count from the same beginning.
         offset: u64,
-        /// Whether it is connected to its primary and has all of its data (loading, and a full copy under way,
-        /// count as not).
+        /// Whether it is connected to its primary, has all of its data (loading, and a full copy under way, count as
+        /// not) and knows how far it is.
         linked: bool,
     },
 }
@@ -34,11 +34,13 @@ impl Replication {
                 offset: offset("master_repl_offset")?,
                 gives: offset("migrate_cached_sockets").is_some_and(|sockets| sockets > 0),
             },
-            // What it has applied, not only read.
-            _ => Self::Replica {
-                offset: offset("slave_repl_offset").unwrap_or(0),
-                linked: line("master_link_status")? == "up",
-            },
+            // What it has applied, not only read. It is -1 of one that was synchronised by SYNC, since PSYNC was
+            // refused: how far it is then nobody knows, itself included.
+            _ => {
+                let applied = offset("slave_repl_offset");
+                let linked = line("master_link_status")? == "up" && applied.is_some();
+                Self::Replica { offset: applied.unwrap_or(0), linked }
+            }
         })
     }
 }
@@ -125,6 +127,11 @@ mod tests {
     fn info_tells_what_was_written_and_what_was_taken_in() {
         assert_eq!(Replication::parse(PRIMARY), primary(98));
         assert_eq!(Replication::parse(REPLICA), replica(84));
+        let lost = Some(Replication::Replica { offset: 0, linked: false });
+        assert_eq!(
+            Replication::parse(&REPLICA.replace("slave_repl_offset:84", "slave_repl_offset:-1")),
+            lost
+        );
         let down = REPLICA.replace("status:up", "status:down");
         assert_eq!(Replication::parse(&down), Some(Replication::Replica { offset: 84, linked: false }));
         for (sockets, gives) in [("0", false), ("2", true)] {
