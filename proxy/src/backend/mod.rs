@@ -11,6 +11,7 @@ pub mod logins;
 pub mod owner;
 pub mod pool;
 pub mod prefer;
+mod replicas;
 pub mod told;
 
 pub mod connect;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::iter::once;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -10,7 +9,6 @@ use slab::Slab;
 use super::in_flight::Pending;
 use super::lane::{Lane, LoginId};
 use super::link::{Closing, Link, Push};
-use super::prefer::prefer;
 use crate::cluster::readers::Readers;
 use crate::cluster::slot::Slot;
 use crate::cluster::slot_map::{Endpoint, Generation, SlotMap};
@@ -22,31 +20,31 @@ pub struct LinkKey(pub(crate) usize);
 /// All backend connections of one worker.
 #[derive(Debug)]
 pub struct Pool {
-    map: Arc<SlotMap>,
+    pub(super) map: Arc<SlotMap>,
     /// The nodes that reads go to.
-    readers: Arc<Readers>,
+    pub(super) readers: Arc<Readers>,
     /// What [`SlotMap::nodes`] numbers: the place in `nodes` of each.
-    by_index: Vec<usize>,
-    by_endpoint: HashMap<Endpoint, usize>,
-    nodes: Slab<PoolNode>,
-    links: Slab<Link>,
+    pub(super) by_index: Vec<usize>,
+    pub(super) by_endpoint: HashMap<Endpoint, usize>,
+    pub(super) nodes: Slab<PoolNode>,
+    pub(super) links: Slab<Link>,
     /// Links that no task drives yet.
     undriven: Vec<LinkKey>,
 }
 
 #[derive(Debug)]
-struct PoolNode {
-    endpoint: Endpoint,
+pub(super) struct PoolNode {
+    pub(super) endpoint: Endpoint,
     /// Whether the slot map in use has it; a redirect may name a node before the map does.
     in_topology: bool,
     /// What clients tell it from its shard's other nodes by, see [`prefer`].
-    number: u64,
+    pub(super) number: u64,
     /// Whether reads go to it.
-    reads: bool,
+    pub(super) reads: bool,
     /// Until when none do, in milliseconds of the worker's clock: it refused one.
-    rests_until: u64,
+    pub(super) rests_until: u64,
     /// Few: one a lane that somebody used.
-    lanes: Vec<(Lane, LinkKey)>,
+    pub(super) lanes: Vec<(Lane, LinkKey)>,
 }
 
 /// Milliseconds after which a connection of a tenant's own user is closed: tenants are many, and may go.
@@ -128,17 +126,6 @@ impl Pool {
         });
     }
 
-    /// Goes over to other nodes for reads, where these are others.
-    pub fn follow_readers(&mut self, readers: Arc<Readers>) {
-        if Arc::ptr_eq(&readers, &self.readers) {
-            return;
-        }
-        for (_, node) in &mut self.nodes {
-            node.reads = readers.has(&node.endpoint);
-        }
-        self.readers = readers;
-    }
-
     /// Whether the slot map in use has this node.
     #[must_use]
     pub fn is_in_topology(&self, endpoint: &Endpoint) -> bool {
@@ -152,33 +139,6 @@ impl Pool {
         match self.link_of_slot(pending.slot, lane) {
             Some(key) => self.links[key.0].push(false, pending, request).into(),
             None => Sent::Unserved,
-        }
-    }
-
-    /// Sends a read to a replica of its slot's shard, the one that `client` prefers among those that reads go
-    /// to and that are up. Gives the bytes of requests that the link holds then; `None` where the primary is
-    /// to answer, and nothing was sent.
-    pub fn send_read(
-        &mut self,
-        lane: Lane,
-        client: u64,
-        now: u64,
-        pending: Pending,
-        request: &[u8],
-    ) -> Option<usize> {
-        let key = self.link_of_replica(pending.slot, lane.to_replicas(), client, now)?;
-        match self.links[key.0].push(false, pending, request) {
-            Push::Queued { bytes } => Some(bytes),
-            Push::Down { .. } | Push::Refused => None,
-        }
-    }
-
-    /// A replica refused a read: it is left alone until then. The watch will have found out why.
-    pub fn rest(&mut self, endpoint: &Endpoint, until: u64) {
-        if let Some(&place) = self.by_endpoint.get(endpoint)
-            && let Some(node) = self.nodes.get_mut(place)
-        {
-            node.rests_until = until;
         }
     }
 
@@ -277,8 +237,9 @@ impl Pool {
     }
 
     /// Closes links whose oldest request is overdue, idle links to nodes that are not in the topology, and those of
-    /// tenants' users that were not used for a while; gives unused memory back. A link that is still connecting is left alone: its requests were not sent,
-    /// and are handed back if it fails, which takes no longer than a command may.
+    /// tenants' users that were not used for a while; gives unused memory back. A link that is still connecting is
+    /// left alone: its requests were not sent, and are handed back if it fails, which takes no longer than a command
+    /// may.
     pub fn tick(&mut self, now: u64) {
         let Self { nodes, links, .. } = self;
         for (_, node) in nodes.iter() {
@@ -304,35 +265,8 @@ impl Pool {
         Some(self.link_of_node(self.by_index[usize::from(index.0)], lane))
     }
 
-    /// Only a link that is up takes reads: one that is yet to be opened, and may fail to, would hold them up.
-    fn link_of_replica(&mut self, slot: Slot, lane: Lane, client: u64, now: u64) -> Option<LinkKey> {
-        let owner = self.map.owner(slot)?;
-        let Self { by_index, nodes, .. } = self;
-        let places = once(owner).chain(self.map.replicas(owner)).map(|index| by_index[usize::from(index.0)]);
-        let numbers = places.clone().map(|place| nodes[place].number);
-        let (mut tried, mut unopened) = (0, None);
-        let found = loop {
-            let Some(choice) = prefer(client, numbers.clone(), tried) else { break None };
-            tried |= 1 << choice;
-            let place = places.clone().nth(choice)?;
-            let node = &nodes[place];
-            match node.lane(lane) {
-                _ if !node.reads || now < node.rests_until => {}
-                // The primary is one of the nearest: over its ordinary link, in order with the client's writes.
-                _ if choice == 0 => break None,
-                Some(key) if self.links[key.0].is_up() => break Some(key),
-                Some(_) => {}
-                None => unopened = unopened.or(Some(place)),
-            }
-        };
-        if let Some(place) = unopened {
-            self.link_of_node(place, lane);
-        }
-        found
-    }
-
     #[inline(always)]
-    fn link_of_node(&mut self, place: usize, lane: Lane) -> LinkKey {
+    pub(super) fn link_of_node(&mut self, place: usize, lane: Lane) -> LinkKey {
         self.nodes[place].lane(lane).unwrap_or_else(|| self.open_link(place, lane))
     }
 
@@ -345,7 +279,7 @@ impl Pool {
         key
     }
 
-    fn node_of(&mut self, endpoint: &Endpoint) -> usize {
+    pub(super) fn node_of(&mut self, endpoint: &Endpoint) -> usize {
         if let Some(&place) = self.by_endpoint.get(endpoint) {
             return place;
         }
@@ -370,7 +304,7 @@ impl Default for Pool {
 
 impl PoolNode {
     #[inline]
-    fn lane(&self, lane: Lane) -> Option<LinkKey> {
+    pub(super) fn lane(&self, lane: Lane) -> Option<LinkKey> {
         self.lanes.iter().find(|(own, _)| *own == lane).map(|(_, key)| *key)
     }
 }
@@ -470,76 +404,6 @@ mod tests {
         assert_eq!(pool.take_undriven(), [own, other], "no link that nobody needs");
         pool.link_mut(own).unwrap().on_up();
         assert_eq!(pool.subscription_link(slot, true), Some(own));
-    }
-
-    /// A shard of one primary and three replicas, 2 to 4, all up; and which of them take reads.
-    fn with_replicas(readers: &[u16]) -> Pool {
-        let mut pool = Pool::new();
-        let all = vec![(Slot::new(0).unwrap(), Slot::new(16_383).unwrap())];
-        let shard =
-            Shard { primary: endpoint(1), replicas: vec![endpoint(2), endpoint(3), endpoint(4)], slots: all };
-        pool.switch_map(Arc::new(SlotMap::new(Generation(1), &[shard])));
-        pool.follow_readers(Arc::new(readers.iter().copied().map(endpoint).collect()));
-        for port in 2..=4 {
-            let node = pool.node_of(&endpoint(port));
-            let key = pool.link_of_node(node, Lane::default().to_replicas());
-            pool.link_mut(key).unwrap().on_up();
-        }
-        pool
-    }
-
-    /// Where each of some clients' reads go; 0 for the primary.
-    fn spread(pool: &mut Pool, now: u64) -> Vec<u16> {
-        let slot = Slot::of(b"k");
-        let to = |client| {
-            let key = pool.link_of_replica(slot, Lane::default().to_replicas(), client, now);
-            key.map_or(0, |key| pool.link_mut(key).unwrap().endpoint.port)
-        };
-        (0..64).map(to).collect()
-    }
-
-    #[test]
-    fn reads_go_to_the_replicas_that_are_well_and_each_client_stays_with_its_own() {
-        let mut pool = with_replicas(&[2, 3, 4]);
-        let all = spread(&mut pool, 0);
-        assert!((2..=4).all(|port| all.contains(&port)) && !all.contains(&0), "{all:?}");
-        assert_eq!(spread(&mut pool, 0), all);
-        pool.rest(&endpoint(3), 100);
-        let without = spread(&mut pool, 99);
-        assert!(!without.contains(&3) && !without.contains(&0), "{without:?}");
-        assert!(all.iter().zip(&without).all(|(before, after)| *before == 3 || before == after));
-        assert_eq!(spread(&mut pool, 100), all, "well again");
-        pool.follow_readers(Arc::new([endpoint(4)].into_iter().collect()));
-        assert_eq!(spread(&mut pool, 100), [4; 64]);
-        pool.follow_readers(Arc::default());
-        assert_eq!(spread(&mut pool, 100), [0; 64]);
-    }
-
-    #[test]
-    fn a_replica_that_is_not_up_is_passed_over_and_the_primary_is_the_last() {
-        let mut pool = with_replicas(&[2, 3]);
-        pool.take_undriven();
-        let lane = Lane::default().to_replicas();
-        for port in [2, 3] {
-            let node = pool.node_of(&endpoint(port));
-            let key = pool.link_of_node(node, lane);
-            pool.link_mut(key).unwrap().on_down(1);
-        }
-        assert_eq!(spread(&mut pool, 0), [0; 64]);
-        let opened = Lane { protocol: crate::resp::protocol::Protocol::Resp3, ..lane };
-        assert_eq!(pool.link_of_replica(Slot::of(b"k"), opened, 1, 0), None, "its link is only being opened");
-        assert_eq!(pool.take_undriven().len(), 1, "the one that this client prefers");
-        pool.link_of_replica(Slot::of(b"k"), opened, 1, 0);
-        pool.link_of_replica(Slot::of(b"k"), opened, 1, 0);
-        assert_eq!(pool.take_undriven().len(), 1, "while that takes its time, the other");
-    }
-
-    #[test]
-    fn the_primary_takes_its_share_where_it_is_one_of_the_nearest() {
-        let mut pool = with_replicas(&[1, 2]);
-        let shared = spread(&mut pool, 0);
-        assert!(shared.contains(&0) && shared.contains(&2) && !shared.contains(&3), "{shared:?}");
-        assert_eq!(pool.send_read(Lane::default(), 0, 0, pending(1, 9), b"x").is_some(), shared[0] == 2);
     }
 
     #[test]

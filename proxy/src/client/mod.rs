@@ -38,6 +38,7 @@ mod answers;
 pub mod clients;
 mod delivery;
 pub mod output;
+pub mod reorder;
 mod repair;
 pub mod replies;
 pub mod retry;

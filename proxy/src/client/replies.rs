@@ -3,9 +3,9 @@
 //! Replies that come in the order they were asked for are only counted. Where one comes early, or is not plain, the
 //! client borrows a [`Reorder`] from its worker's spares, and gives it back when no reply is waited for.
 
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
+use super::reorder::Reorder;
 use super::spares::Spares;
 use crate::backend::in_flight::Ticket;
 use crate::route::merge::Merge;
@@ -23,39 +23,6 @@ pub struct Replies {
     open: u32,
     reorder: Option<Box<Reorder>>,
 }
-
-/// What is needed when replies can arrive out of order.
-#[derive(Default, Debug)]
-pub struct Reorder {
-    slots: VecDeque<ReplySlot>,
-    /// Replies that came early, one behind the other.
-    held: Vec<u8>,
-    /// How many slots are [`ReplySlot::Held`]: without one `held` starts over.
-    held_slots: usize,
-    /// Bytes that the other slots keep.
-    kept: usize,
-}
-
-#[derive(Debug)]
-enum ReplySlot {
-    /// Nothing came yet, or, at the head, the pieces that came were passed on.
-    Waiting,
-    /// The same, of a request of this kind, see [`Expect::Alike`].
-    Alike(NonZeroU32),
-    /// Came whole before its turn: a range of `held`.
-    Held { start: usize, len: usize },
-    /// A large reply that began to come before its turn.
-    Growing { bytes: Vec<u8>, complete: bool },
-    /// A reply in which names lose the prefix of the client's namespace, which needs the whole of it.
-    Told { alike: Option<NonZeroU32>, bytes: Vec<u8>, complete: bool, translating: Box<Translating> },
-    /// Made of several parts; dropped in the end where the client doesn't want it.
-    Merging { merge: Box<Merge>, muted: bool, translating: Option<Box<Translating>> },
-    /// CLIENT REPLY OFF or SKIP: the reply is dropped.
-    Muted { complete: bool },
-}
-
-// A pipeline has one for each request.
-const _: () = assert!(size_of::<ReplySlot>() <= 40);
 
 /// How a ticket is opened.
 #[derive(Debug)]
@@ -124,7 +91,7 @@ impl Replies {
             Expect::Told { .. } | Expect::Merged { .. } | Expect::Nothing => false,
         };
         if !is_counted || self.reorder.is_some() {
-            self.reorder(spares).slots.push_back(expect.into());
+            self.reorder(spares).push(expect);
         }
         self.open += 1;
         self.check_invariants();
@@ -166,30 +133,10 @@ impl Replies {
         mut out: impl FnMut(Drained<'_>, &mut Spares),
     ) -> Option<bool> {
         let reorder = self.reorder(spares);
-        let slot = reorder.slots.get_mut(place as usize)?;
-        let mut within = None;
-        let passed_on = match slot {
-            ReplySlot::Waiting | ReplySlot::Alike(_) if place == 0 => {
-                out(Drained::Direct, spares);
-                within = Some(piece.more);
-                !piece.more
-            }
-            slot => {
-                reorder.kept -= slot.kept_bytes();
-                slot.keep(piece, &mut reorder.held, &mut reorder.held_slots);
-                reorder.kept += slot.kept_bytes();
-                false
-            }
-        };
-        if place == 0 {
-            let (drained, begun) = reorder.drain(passed_on, &mut |drained| out(drained, spares));
-            if begun || (drained > 0 && within.is_none()) {
-                within = Some(begun);
-            }
-            self.advance(drained);
-            if self.open == 0 {
-                self.reorder.take().into_iter().for_each(|reorder| spares.give_reorder(reorder));
-            }
+        let (drained, within) = reorder.fill(place, piece, &mut |drained| out(drained, spares))?;
+        self.advance(drained);
+        if self.open == 0 {
+            self.reorder.take().into_iter().for_each(|reorder| spares.give_reorder(reorder));
         }
         within
     }
@@ -198,7 +145,7 @@ impl Replies {
     fn reorder(&mut self, spares: &mut Spares) -> &mut Reorder {
         self.reorder.get_or_insert_with(|| {
             let mut reorder = spares.take_reorder();
-            reorder.slots.extend((0..self.open).map(|_| ReplySlot::Waiting));
+            (0..self.open).for_each(|_| reorder.push(Expect::Plain));
             reorder
         })
     }
@@ -216,13 +163,7 @@ impl Replies {
         let place = ticket.0.wrapping_sub(self.head.0);
         // Without slots all that is behind is plain.
         let Some(reorder) = &self.reorder else { return place.checked_add(1) == Some(self.open) };
-        let mut behind = reorder.slots.range((place as usize + 1).min(reorder.slots.len())..);
-        let is_alike = |slot: &ReplySlot| match slot {
-            ReplySlot::Alike(other) => *other == kind,
-            ReplySlot::Told { alike, bytes, .. } => *alike == Some(kind) && bytes.is_empty(),
-            _ => false,
-        };
-        place < self.open && behind.all(is_alike)
+        place < self.open && reorder.has_only_alike_behind(place, kind)
     }
 
     /// How many replies are still waited for.
@@ -257,7 +198,7 @@ impl Replies {
 
     fn check_invariants(&self) {
         debug_assert!(
-            self.reorder.as_ref().is_none_or(|reorder| reorder.slots.len() == self.open as usize),
+            self.reorder.as_ref().is_none_or(|reorder| reorder.len() == self.open as usize),
             "{} tickets open without their slots",
             self.open
         );
@@ -271,124 +212,6 @@ pub enum Drained<'a> {
     Direct,
     /// Bytes that were kept until now.
     Own(&'a [u8]),
-}
-
-impl Reorder {
-    /// Gets ready for another client; `None` where it grew too large to be kept.
-    pub(super) fn recycle(mut self: Box<Self>, keep_bytes: usize) -> Option<Box<Self>> {
-        debug_assert!(self.slots.is_empty() && self.kept == 0, "given back while replies are waited for");
-        self.held.clear();
-        let bytes = self.held.capacity() + self.slots.capacity() * size_of::<ReplySlot>();
-        (bytes <= keep_bytes).then_some(self)
-    }
-
-    /// Lets go what is complete at the head; `head_done` where the head itself was passed on whole. Returns
-    /// how many tickets that ends, and whether the next one's reply has begun to go out.
-    fn drain(&mut self, head_done: bool, out: &mut impl FnMut(Drained<'_>)) -> (u32, bool) {
-        let (mut drained, mut begun) = (0, false);
-        if head_done {
-            self.slots.pop_front();
-            drained += 1;
-        }
-        while let Some(slot) = self.slots.front_mut() {
-            let kept = slot.kept_bytes();
-            match slot {
-                ReplySlot::Waiting
-                | ReplySlot::Alike(_)
-                | ReplySlot::Told { complete: false, .. }
-                | ReplySlot::Merging { .. }
-                | ReplySlot::Muted { complete: false } => break,
-                ReplySlot::Held { start, len } => {
-                    out(Drained::Own(&self.held[*start..*start + *len]));
-                    self.held_slots -= 1;
-                }
-                ReplySlot::Growing { bytes, complete: true }
-                | ReplySlot::Told { bytes, complete: true, .. } => out(Drained::Own(bytes)),
-                ReplySlot::Growing { bytes, complete: false } => {
-                    // It is the head now: what comes from here on is passed on as it comes.
-                    out(Drained::Own(bytes));
-                    *slot = ReplySlot::Waiting;
-                    self.kept -= kept;
-                    begun = true;
-                    break;
-                }
-                ReplySlot::Muted { complete: true } => {}
-            }
-            self.kept -= kept;
-            self.slots.pop_front();
-            drained += 1;
-        }
-        if self.held_slots == 0 {
-            self.held.clear();
-        }
-        (drained, begun)
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.held.len() + self.kept
-    }
-}
-
-impl From<Expect> for ReplySlot {
-    fn from(expect: Expect) -> Self {
-        match expect {
-            Expect::Plain => Self::Waiting,
-            Expect::Alike(kind) => Self::Alike(kind),
-            Expect::Merged { merge, muted, translating } => Self::Merging { merge, muted, translating },
-            Expect::Told { alike, translating } => {
-                Self::Told { alike, bytes: Vec::new(), complete: false, translating }
-            }
-            Expect::Nothing => Self::Muted { complete: false },
-        }
-    }
-}
-
-impl ReplySlot {
-    /// Bytes that it keeps itself; one look, for any number of parts.
-    fn kept_bytes(&self) -> usize {
-        match self {
-            Self::Growing { bytes, .. } | Self::Told { bytes, .. } => bytes.len(),
-            Self::Merging { merge, .. } => merge.held_bytes(),
-            Self::Waiting | Self::Alike(_) | Self::Held { .. } | Self::Muted { .. } => 0,
-        }
-    }
-
-    /// Keeps a piece whose turn has not come, or that is a part of more.
-    fn keep(&mut self, piece: Piece<'_>, held: &mut Vec<u8>, held_slots: &mut usize) {
-        match self {
-            Self::Waiting | Self::Alike(_) if !piece.more => {
-                *self = Self::Held { start: held.len(), len: piece.bytes.len() };
-                held.extend_from_slice(piece.bytes);
-                *held_slots += 1;
-            }
-            Self::Waiting | Self::Alike(_) => {
-                *self = Self::Growing { bytes: piece.bytes.to_vec(), complete: false }
-            }
-            Self::Growing { bytes, complete } => {
-                bytes.extend_from_slice(piece.bytes);
-                *complete = !piece.more;
-            }
-            Self::Told { bytes, complete, translating, .. } => {
-                bytes.extend_from_slice(piece.bytes);
-                if !piece.more {
-                    *bytes = translating.told(bytes);
-                    *complete = true;
-                }
-            }
-            Self::Merging { merge, muted, translating } => {
-                if merge.fill(piece.part, piece.bytes, piece.more) {
-                    let merged = merge.finish();
-                    let told = translating.as_ref().map(|translating| translating.told(&merged));
-                    *self = match muted {
-                        true => Self::Muted { complete: true },
-                        false => Self::Growing { bytes: told.unwrap_or(merged), complete: true },
-                    };
-                }
-            }
-            Self::Muted { complete } => *complete = !piece.more,
-            Self::Held { .. } => debug_assert!(false, "a ticket was filled twice"),
-        }
-    }
 }
 
 #[cfg(test)]

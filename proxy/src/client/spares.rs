@@ -1,7 +1,7 @@
 //! Memory that clients of one worker use in turns: an idle client owns none of it.
 
 use super::output::Own;
-use super::replies::Reorder;
+use super::reorder::Reorder;
 use crate::resp::scan::RequestScanner;
 use crate::tenant::rewrite::Rewriter;
 

@@ -17,5 +17,6 @@ pub mod script;
 pub mod slow_log;
 pub mod translation;
 
+mod book;
 pub mod shares;
 pub mod window;

@@ -12,8 +12,8 @@
 
 use std::collections::VecDeque;
 
-use super::window::{UNIT, Window};
-use crate::config::tenants::DEFAULT_WEIGHT;
+use super::book::Book;
+use super::window::Window;
 
 /// A tenant's number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,40 +56,11 @@ enum Askers {
     Several,
 }
 
-/// One tenant's account.
-#[derive(Clone, Debug)]
-struct Book {
-    weight: u64,
-    /// When it last asked, in milliseconds of the worker's clock; only told while several do.
-    seen: u64,
-    /// What its requests cost that are under way, in units.
-    under_way: u64,
-    /// Of this, what is over with this turn.
-    spent: u64,
-    /// Bytes of its replies on average: as far as anybody can tell, what the next one will have.
-    reply: u64,
-    /// Bytes of the reply that is coming in.
-    coming: u64,
-    /// Its clients that wait, longest first.
-    waiting: VecDeque<Waiter>,
-    /// One of them was called and has not come yet.
-    called: bool,
-    /// Until when it counts as one that wants more than it has; 0: it does not.
-    backlogged_until: u64,
-}
-
 // A tenant that has asked for nothing for so long leaves the others alone: in milliseconds. One that asks less often
 // finds whatever the others have under way.
 const ACTIVE: u64 = 1_000;
 // For so long who had to wait is taken for one that wants more, in milliseconds: while its replies come nobody waits.
 const BACKLOGGED: u64 = 50;
-// What a request costs beside its bytes: a small one takes the thread as long as about so many bytes of a large one.
-const REQUEST: u64 = 256;
-// Before a tenant's replies have told how large they are.
-const FIRST_REPLY: u64 = 4 * 1_024;
-// They are averaged over about so many.
-const REPLIES: u64 = 8;
-
 impl Shares {
     /// A client of this account is served; tells whether several tenants ask.
     #[inline]
@@ -210,27 +181,21 @@ impl Shares {
     /// A request of so many bytes is sent: what it costs until [`Self::settle`].
     pub fn charge(&mut self, account: Account, request: usize) -> u16 {
         self.charged = true;
-        let Some(book) = self.books.get_mut(usize::from(account.0)) else { return 0 };
-        let cost = cost(request as u64 + book.reply);
-        book.under_way += u64::from(cost);
-        cost
+        self.books.get_mut(usize::from(account.0)).map_or(0, |book| book.charge(request))
     }
 
     /// A request that was charged is over: it was answered, or never will be.
     pub fn settle(&mut self, account: Account, cost: u16) {
         if let Some(book) = self.books.get_mut(usize::from(account.0)) {
-            book.under_way = book.under_way.saturating_sub(u64::from(cost));
+            book.settle(u64::from(cost));
             self.window.delivered(u64::from(cost));
         }
     }
 
     /// A reply to a request that was charged, or a piece of it, has so many bytes.
     pub fn note_reply(&mut self, account: Account, bytes: usize, more: bool) {
-        let Some(book) = self.books.get_mut(usize::from(account.0)) else { return };
-        book.coming = book.coming.saturating_add(bytes as u64);
-        if !more {
-            let coming = std::mem::take(&mut book.coming);
-            book.reply = (book.reply * (REPLIES - 1) + coming) / REPLIES;
+        if let Some(book) = self.books.get_mut(usize::from(account.0)) {
+            book.note_reply(bytes, more);
         }
     }
 
@@ -240,13 +205,10 @@ impl Shares {
         if std::mem::take(&mut self.charged) {
             return;
         }
-        if let Some(book) = self.books.get_mut(usize::from(account.0)) {
-            let cost = u64::from(cost(request as u64));
-            book.under_way += cost;
-            if book.spent == 0 {
-                self.spenders.push(account);
-            }
-            book.spent += cost;
+        if let Some(book) = self.books.get_mut(usize::from(account.0))
+            && book.spend(request)
+        {
+            self.spenders.push(account);
         }
     }
 
@@ -260,7 +222,7 @@ impl Shares {
     pub fn next_turn(&mut self) {
         for account in self.spenders.drain(..) {
             if let Some(book) = self.books.get_mut(usize::from(account.0)) {
-                book.under_way = book.under_way.saturating_sub(std::mem::take(&mut book.spent));
+                book.end_turn();
             }
         }
     }
@@ -320,29 +282,10 @@ impl Shares {
     }
 }
 
-impl Default for Book {
-    fn default() -> Self {
-        Self {
-            weight: u64::from(DEFAULT_WEIGHT),
-            seen: 0,
-            under_way: 0,
-            spent: 0,
-            reply: FIRST_REPLY,
-            coming: 0,
-            waiting: VecDeque::new(),
-            called: false,
-            backlogged_until: 0,
-        }
-    }
-}
-
-/// What so many bytes cost, in units.
-fn cost(bytes: u64) -> u16 {
-    ((REQUEST + bytes) / UNIT).try_into().unwrap_or(u16::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::book::REQUEST;
+    use super::super::window::UNIT;
     use super::*;
 
     const A: Account = Account(0);
