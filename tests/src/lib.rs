@@ -42,6 +42,7 @@ pub mod page;
 pub mod play;
 
 pub mod storm;
+pub mod subscriber;
 
 pub mod installed;
 
