@@ -156,3 +156,31 @@ fn what_the_backend_forbids_is_refused_in_its_words() {
         (texts(&server.client().cmd("PUBSUB CHANNELS")) == ["ok1"]).then_some(())
     });
 }
+
+/// Applications publish once they see somebody count: a request over two nodes counts when both have it.
+#[test]
+fn who_is_counted_hears_all_that_it_asked_for() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let [first, second] = [0, 1].map(|node| cluster.key_on(node, "counted"));
+    let count = |channel: &str| proxy.client().call(&["PUBSUB", "NUMSUB", channel]).items()[1].int();
+    let mut client = Raw::speaking(&proxy.addr(), 3);
+    // Its link is up, so that only the subscription is what waits.
+    client.call(&["SUBSCRIBE", &format!("{{{second}}}other")]);
+    cluster.node(1).freeze();
+    client.send(&["SUBSCRIBE", &first, &second]);
+    client.send(&["PUBSUB", "NUMSUB", &first]);
+    eventually("the first node has it", SOON, || {
+        let at_node = cluster.node(0).client().call(&["PUBSUB", "NUMSUB", &first]);
+        (at_node.items()[1].int() == 1).then_some(())
+    });
+    for _ in 0..10 {
+        assert_eq!(count(&first), 0, "a message would not be heard yet");
+    }
+    cluster.node(1).thaw();
+    client.read_many(2);
+    assert_eq!(client.read().items()[1].int(), 1, "it counts itself behind its own request");
+    assert_eq!((count(&first), count(&second)), (1, 1));
+    publish(&mut proxy.client(), &second, "m");
+    assert_eq!(message(&mut client), (second, "m".to_owned()));
+}

@@ -8,6 +8,7 @@ use tracing::warn;
 use super::address::Doors;
 use super::connection::{Client, Watermarks};
 use super::delivery::close_subscriber;
+use super::local::pubsub::{Counted, Topics};
 use super::monitor::Feed;
 use super::plans::Plans;
 use super::retry::Retries;
@@ -179,9 +180,17 @@ impl Clients {
     }
 
     /// Whose client has this key.
-    #[must_use]
-    pub fn tenant_name(&self, key: u32) -> Option<&Arc<str>> {
+    pub(super) fn tenant_name(&self, key: u32) -> Option<&Arc<str>> {
         self.records.get(key as usize)?.session.login().tenant_name()
+    }
+
+    /// What `topics` asks about those clients of this tenant that messages go to.
+    #[must_use]
+    pub fn count_topics(&self, topics: &Topics, tenant: Option<&Arc<str>>) -> Counted {
+        topics.count(&self.pubsub, |subscriber| {
+            let client = self.records.get(subscriber.client as usize);
+            client.is_some_and(|it| it.session.login().tenant_name() == tenant && it.hears(subscriber))
+        })
     }
 
     /// All clients.

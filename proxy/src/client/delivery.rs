@@ -117,11 +117,7 @@ impl Clients {
         let mut given = 0;
         for subscriber in pubsub.subscribers(topic) {
             let Some(client) = records.get_mut(subscriber.client as usize) else { continue };
-            if client.session.protocol != protocol || !client.reads_requests() {
-                continue;
-            }
-            if subscriber.since.is_some_and(|ticket| client.replies.is_open(ticket)) {
-                // It was not told yet that it listens.
+            if client.session.protocol != protocol || !client.hears(subscriber) {
                 continue;
             }
             subscriber.since = None;
@@ -148,8 +144,7 @@ impl Clients {
         let mut given = 0;
         for subscriber in pubsub.subscribers(topic) {
             let Some(client) = records.get_mut(subscriber.client as usize) else { continue };
-            let waits = subscriber.since.is_some_and(|ticket| client.replies.is_open(ticket));
-            if waits || !client.reads_requests() {
+            if !client.hears(subscriber) {
                 continue;
             }
             subscriber.since = None;

@@ -404,6 +404,11 @@ fn may_change_cluster(which: spec::Local, turn: &Turn<'_>) -> bool {
     turn.shared.process.has_several_clusters() && matches!(which, Auth | Hello | Reset)
 }
 
+/// Whether it asks for a count in which it may be itself, by what it says in front of this.
+fn is_about_own(which: spec::Local, client: &Client) -> bool {
+    which == spec::Local::Pubsub && client.is_subscriber()
+}
+
 /// The client is another tenant's from here on: it keeps nothing of what it had as the old one's.
 fn leave_tenant(client: &mut Client, turn: &mut Turn<'_>) {
     client.end_watch(turn);
@@ -436,7 +441,7 @@ fn answer_locally(
     turn: &mut Turn<'_>,
 ) -> Result<Flow, Refusal> {
     use spec::Local::{Auth, Hello, Reset};
-    if may_change_cluster(which, turn) && !client.replies.is_empty() {
+    if !client.replies.is_empty() && (may_change_cluster(which, turn) || is_about_own(which, client)) {
         return Ok(Flow::Later);
     }
     if logins::has_to_wait(client, which, request, turn) {

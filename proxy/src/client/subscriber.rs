@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::connection::{Client, Watermarks};
 use super::spares::Spares;
 use crate::moment::Moment;
+use crate::pubsub::subscribers::Subscriber;
 use crate::pubsub::subscriptions::{Counts, Subscriptions};
 
 impl Client {
@@ -76,6 +77,12 @@ impl Client {
     #[must_use]
     pub fn is_subscriber(&self) -> bool {
         self.subscriptions.as_ref().is_some_and(|subscriptions| !subscriptions.is_empty())
+    }
+
+    /// Whether a message of a topic goes to it, in which it is this subscriber: not before it was told that it listens,
+    /// and not when it is about to be closed.
+    pub(super) fn hears(&self, subscriber: &Subscriber) -> bool {
+        self.reads_requests() && !subscriber.since.is_some_and(|ticket| self.replies.is_open(ticket))
     }
 
     /// How many subscriptions of each kind it has.

@@ -384,17 +384,21 @@ impl Registry {
         self.topics.is_empty()
     }
 
-    /// Every topic of a kind that is live, with the number of those of its subscribers that `is_own` says yes of.
+    /// Every topic of a kind that is live, with the number of those of its subscribers that `counts` says yes of.
     /// Of what is yet to be confirmed, or was lost, nobody hears a message: no server would count it either.
-    pub fn all(&self, kind: TopicKind, is_own: impl Fn(u32) -> bool) -> impl Iterator<Item = (&[u8], usize)> {
+    pub fn all(
+        &self,
+        kind: TopicKind,
+        counts: impl Fn(&Subscriber) -> bool,
+    ) -> impl Iterator<Item = (&[u8], usize)> {
         let of_kind = self.topics.iter().filter(move |(_, topic)| topic.kind == kind);
-        let counted = of_kind.map(move |(_, topic)| (&*topic.name, topic.count(&is_own)));
+        let counted = of_kind.map(move |(_, topic)| (&*topic.name, topic.count(&counts)));
         counted.filter(|(_, count)| *count > 0)
     }
 
-    /// How many subscribers a topic has of which `is_own` says yes; none before it is live.
-    pub fn count(&self, kind: TopicKind, name: &[u8], is_own: impl Fn(u32) -> bool) -> usize {
-        self.find(kind, name).map_or(0, |key| self.topics[key as usize].count(is_own))
+    /// How many subscribers a topic has of which `counts` says yes; none before it is live.
+    pub fn count(&self, kind: TopicKind, name: &[u8], counts: impl Fn(&Subscriber) -> bool) -> usize {
+        self.find(kind, name).map_or(0, |key| self.topics[key as usize].count(counts))
     }
 
     fn link_of(&self, key: u32) -> Option<LinkKey> {

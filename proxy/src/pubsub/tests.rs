@@ -71,7 +71,7 @@ fn only_who_would_hear_a_message_is_counted() {
     assert_eq!(counted(&registry), 0, "asked for, not confirmed");
     registry.on_subscribed(LINK, Channel, b"c");
     assert_eq!(counted(&registry), 1);
-    assert_eq!(registry.count(Channel, b"c", |client| client != 1), 0, "another tenant's");
+    assert_eq!(registry.count(Channel, b"c", |subscriber| subscriber.client != 1), 0, "another tenant's");
     registry.on_lost(LINK);
     assert_eq!(counted(&registry), 0, "until it is subscribed to again");
     say(&mut registry, LINK);

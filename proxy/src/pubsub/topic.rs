@@ -1,6 +1,6 @@
 //! A topic: its subscribers, and what the backends know of it.
 
-use super::subscribers::Subscribers;
+use super::subscribers::{Subscriber, Subscribers};
 use crate::backend::pool::LinkKey;
 use crate::command::spec::TopicKind;
 
@@ -19,12 +19,12 @@ pub(super) struct Topic {
 }
 
 impl Topic {
-    /// How many hear its messages, of those that `is_own` says yes of.
-    pub(super) fn count(&self, is_own: impl Fn(u32) -> bool) -> usize {
+    /// How many hear its messages, of those that `counts` says yes of.
+    pub(super) fn count(&self, counts: impl Fn(&Subscriber) -> bool) -> usize {
         if !matches!(self.state, State::Live(_)) {
             return 0;
         }
-        self.subscribers.iter().filter(|subscriber| is_own(subscriber.client)).count()
+        self.subscribers.iter().filter(|subscriber| counts(subscriber)).count()
     }
 }
 

@@ -114,7 +114,7 @@ impl Worker {
 
     /// Who of a tenant listens to what.
     pub(super) fn topics(&self, topics: &Topics, tenant: Option<&Arc<str>>) -> Counted {
-        topics.count(&self.clients.pubsub, |key| self.clients.tenant_name(key) == tenant)
+        self.clients.count_topics(topics, tenant)
     }
 
     /// Releases the clients that match; how many were blocked.

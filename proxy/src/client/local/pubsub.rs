@@ -8,6 +8,7 @@ use super::{Answer, Ask};
 use crate::command::glob;
 use crate::command::spec::{Spec, TopicKind};
 use crate::pubsub::registry::Registry;
+use crate::pubsub::subscribers::Subscriber;
 use crate::refusal::{Refusal, printable};
 use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
@@ -49,17 +50,17 @@ pub(super) fn answer(spec: &Spec, request: &Request<'_>, session: &Session) -> R
 }
 
 impl Topics {
-    /// What one worker knows of the subscribers that are the asker's own.
-    pub fn count(&self, registry: &Registry, is_own: impl Fn(u32) -> bool) -> Counted {
+    /// What one worker knows of the subscribers that `counts` says yes of.
+    pub fn count(&self, registry: &Registry, counts: impl Fn(&Subscriber) -> bool) -> Counted {
         let own = |(name, count): (&[u8], usize)| (Box::from(name), count);
         match self {
             Self::Matching(kind, pattern) => {
                 let matches = |name: &[u8]| pattern.as_ref().is_none_or(|p| glob::matches(p, name));
-                registry.all(*kind, &is_own).filter(|(name, _)| matches(name)).map(own).collect()
+                registry.all(*kind, &counts).filter(|(name, _)| matches(name)).map(own).collect()
             }
-            Self::Patterns => registry.all(TopicKind::Pattern, &is_own).map(own).collect(),
+            Self::Patterns => registry.all(TopicKind::Pattern, &counts).map(own).collect(),
             Self::Counts(kind, names) => {
-                names.iter().map(|name| (name.clone(), registry.count(*kind, name, &is_own))).collect()
+                names.iter().map(|name| (name.clone(), registry.count(*kind, name, &counts))).collect()
             }
         }
     }
