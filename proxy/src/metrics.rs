@@ -97,6 +97,7 @@ metrics! {
     tls_failed_incompatible: Counter, "TLS handshakes that failed because no version, cipher or signature was in common.";
     tls_failed_certificate: Counter, "TLS handshakes that failed because the client's certificate was missing or not believed.";
     tls_failed_refused: Counter, "TLS handshakes that clients broke off, mostly because they do not believe our certificate.";
+    tls_cancelled: Counter, "TLS handshakes that clients cancelled, as proxies of a fleet do that only try an entry.";
     tls_failed_protocol: Counter, "TLS handshakes that failed because the client broke the protocol's rules.";
     tls_failed_lost: Counter, "TLS handshakes that failed because the connection was lost.";
     tls_failed_timeout: Counter, "TLS handshakes that failed because they took too long.";

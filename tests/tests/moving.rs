@@ -128,6 +128,13 @@ fn over_tls_a_pool_leaves_an_entry_without_an_error_too() {
     let options = Options::standalone(&format!("redis://{}", server.addr()));
     let member = Member::with(options, |admin| settings([""; 2], admin));
     member.wait_for("b", "up");
+    // Whoever tries the entries says that it wants nothing more.
+    let metric = |name| member.proxy.metric(name);
+    eventually("probes are told from clients", SOON, || (metric("tls_cancelled") >= 4).then_some(()));
+    assert_eq!(
+        (metric("tls_failed_lost"), metric("tls_failed_refused"), metric("tls_failed_protocol")),
+        (0, 0, 0)
+    );
     let Some(pool) = Pool::python(HOSTS[0], port.number(), Some(&authority.file)) else { return };
     leave(&member, vec![pool], &|more| settings(more, &member.admin));
 }

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::config::fleet::{EntrySettings, FleetSettings};
 use crate::entry::health::Tries;
 use crate::entry::report::Health;
-use crate::tls::hello::hello;
+use crate::tls::hello::{GOODBYE, hello};
 
 /// One running task for each entry.
 #[derive(Default)]
@@ -143,11 +143,24 @@ impl Door {
             if tls { hello(&self.place.name).map_err(io::Error::other)? } else { b"PING\r\n".to_vec() };
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(&words).await?;
-        match stream.read(&mut [0; 64]).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+        if stream.read(&mut [0; 64]).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        if tls {
+            // Apart: what is known is known.
+            tokio::spawn(timeout(LIMIT, take_leave(stream)));
+        }
+        Ok(())
     }
+}
+
+/// Whoever answers does not take it for a handshake that was lost. The rest of its words is read, since a socket that is
+/// closed with unread bytes resets the connection, and the farewell might not arrive.
+async fn take_leave(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(&GOODBYE).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut [0; 1024]).await? > 0 {}
+    Ok(())
 }
 
 fn is_silence(error: &io::Error) -> bool {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::{Error, InvalidMessage};
+use rustls::{AlertDescription, Error, InvalidMessage};
 
 /// A handshake that came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum HandshakeFailure {
     /// The peer said that it does not go on.
     #[error("{0}")]
     Refused(Error),
+    /// The peer only wanted to know whether somebody answers, and said so.
+    #[error("cancelled by the client")]
+    Cancelled,
     /// The peer breaks TLS's rules.
     #[error("{0}")]
     Protocol(Error),
@@ -41,6 +44,7 @@ impl From<Error> for HandshakeFailure {
             Error::NoCertificatesPresented
             | Error::InvalidCertificate(_)
             | Error::InvalidCertRevocationList(_) => Self::Certificate(error),
+            Error::AlertReceived(AlertDescription::UserCanceled) => Self::Cancelled,
             Error::AlertReceived(_) => Self::Refused(error),
             error => Self::Protocol(error),
         }

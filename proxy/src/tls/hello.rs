@@ -1,4 +1,4 @@
-//! The first words of a TLS client, for whoever wants to know only whether somebody answers them. Pure but for the random
+//! The first words of a TLS client, for whoever wants to know only whether somebody answers them, and its last. Pure but for the random
 //! numbers in them.
 
 use std::sync::Arc;
@@ -25,6 +25,10 @@ pub fn hello(name: &str) -> Result<Vec<u8>, Error> {
         .map_err(|error| Error::General(error.to_string()))?;
     Ok(words)
 }
+
+/// Says that the handshake is given up, and not for any fault: the alert `user_canceled` (RFC 8446, section 6.1), as a
+/// fatal one, since servers pass over the warning. It goes unencrypted, as no keys were agreed on.
+pub const GOODBYE: [u8; 7] = [21, 3, 3, 0, 2, 2, 90];
 
 #[cfg(test)]
 mod tests {

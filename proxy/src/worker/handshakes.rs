@@ -69,6 +69,7 @@ fn count(metrics: &WorkerMetrics, failure: &HandshakeFailure) {
         HandshakeFailure::Incompatible(_) => &metrics.tls_failed_incompatible,
         HandshakeFailure::Certificate(_) => &metrics.tls_failed_certificate,
         HandshakeFailure::Refused(_) => &metrics.tls_failed_refused,
+        HandshakeFailure::Cancelled => &metrics.tls_cancelled,
         HandshakeFailure::Protocol(_) | HandshakeFailure::TooLong => &metrics.tls_failed_protocol,
         HandshakeFailure::Lost(_) => &metrics.tls_failed_lost,
         HandshakeFailure::TimedOut => &metrics.tls_failed_timeout,
