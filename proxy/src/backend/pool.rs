@@ -37,7 +37,7 @@ pub(super) struct PoolNode {
     pub(super) endpoint: Endpoint,
     /// Whether the slot map in use has it; a redirect may name a node before the map does.
     in_topology: bool,
-    /// What clients tell it from its shard's other nodes by, see [`prefer`].
+    /// What clients tell it from its shard's other nodes by, see [`super::prefer`].
     pub(super) number: u64,
     /// Whether reads go to it.
     pub(super) reads: bool,
