@@ -158,7 +158,7 @@ run_tests() {
             step "end-to-end tests against Valkey"
             # Without those that the servers' kind has no part in: they have run.
             local apart="container deploy deploy_chart deploy_dns dns entries fairness fuzzed leaving moving plan publish"
-            apart+=" reload responder takeover tenant_limits units"
+            apart+=" reload responder takeover tenant_limits tenant_rates tls_files units"
             SLOTWAY_TEST_SERVER=valkey cargo nextest run -p slotway-tests --locked \
                 -E "not (binary(${apart// /) | binary(}))" "$@" 2>&1 | tee -a "$log"
         fi

@@ -19,6 +19,7 @@ pub mod raw;
 pub mod certs;
 
 pub mod tls;
+pub mod tls_entry;
 
 pub mod process;
 
@@ -35,6 +36,7 @@ pub mod proxy;
 
 pub mod fake;
 
+pub mod limited;
 pub mod load;
 
 pub mod member;
