@@ -257,6 +257,50 @@ fn whoever_vanishes_after_it_was_given_the_sockets_is_not_waited_for() {
     end(first);
 }
 
+/// New settings while another process is about to take over are this one's, should the other fail.
+#[test]
+fn a_reload_holds_while_the_sockets_are_given_and_while_nobody_accepts() {
+    let host = Host::new();
+    let config = host.dir.path().join("slotway.toml");
+    let ports =
+        [Port::lease(), Port::lease(), Port::lease()].map(|port| format!("127.0.0.1:{}", port.number()));
+    let write = |served: &[&String]| {
+        let new = config.with_extension("new");
+        fs::write(&new, format!("[[tenants]]\nname = 'shop'\nlisten = {served:?}\n"))
+            .expect("a writable directory");
+        fs::rename(&new, &config).expect("a writable directory");
+    };
+    let [first, second, third] = &ports;
+    write(&[first]);
+    let process = host.serving("log-1", &["--config", config.to_str().expect("UTF-8")]);
+    let mut client = Raw::connect(first);
+    let mut reload = |served: &[&String], generation: u64| {
+        write(served);
+        process.signal(Signal::HUP);
+        eventually("the new settings hold", PATIENCE, || {
+            let info = client.cmd("INFO server").text();
+            info.contains(&format!("slotway_config_generation:{generation}\r")).then_some(())
+        });
+    };
+    let serves = |addr: &String| Raw::try_connect(addr).and_then(|mut raw| raw.try_call(&["PING"])).is_ok();
+    let (mut taker, sockets) = Taker::ask(&host.socket()).expect("the sockets");
+    assert_eq!(sockets.len(), 3, "{sockets:?}");
+    reload(&[first, second], 2);
+    assert!(serves(second));
+    taker.wait_for_turn().expect("the turn");
+    reload(&[first, third], 3);
+    drop((taker, sockets));
+    eventually("it is told", PATIENCE, || process.log().contains("not handed over").then_some(()));
+    assert!(serves(first) && serves(third) && serves(&host.addr()));
+    let ends = |addr: &String| eventually("nobody accepts there", PATIENCE, || (!serves(addr)).then_some(()));
+    ends(second);
+    // Nobody is left who would accept at what is not in the settings.
+    reload(&[first], 4);
+    ends(third);
+    assert!(serves(first));
+    end(process);
+}
+
 #[test]
 fn every_kind_of_socket_is_handed_over() {
     let Some(dig) = program("dig") else { return };

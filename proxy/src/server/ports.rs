@@ -253,6 +253,8 @@ impl Ports {
         let control = self.serving.control.clone();
         let _in_runtime = control.enter();
         for port in std::mem::take(&mut self.open) {
+            // One that a reload opened meanwhile accepts already.
+            port.task.abort();
             let listener = port.held.ok_or_else(|| io::Error::other("it was not held"));
             match listener.and_then(|held| TcpListener::from_std(held.into())) {
                 Ok(listener) => self.open(Bound { wanted: port.wanted, listener }),
