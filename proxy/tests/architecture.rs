@@ -250,6 +250,7 @@ const PURE_ON_IO: &[(&str, &str, &str)] = &[
     ("client/guard.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/limited.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     ("client/logins.rs", "client::connection", "changes the client's record, whose socket it never touches"),
+    ("client/locally.rs", "client::connection", "changes the client's record, whose socket it never touches"),
     (
         "client/fairness.rs",
         "client::connection",

@@ -5,15 +5,16 @@ use super::connection::Client;
 use super::cross;
 use super::guard;
 use super::limited;
-use super::local::{self, Answer};
+use super::local;
+use super::locally;
 use super::monitor::{self, Feed};
 use super::namespaced;
 use super::plans::Plans;
 use super::quotas::Quotas;
 use super::retry::Retries;
-use super::send::{open_plain, send, send_everywhere, send_scan, send_series, send_split, send_to_keys};
+use super::send::{send, send_everywhere, send_scan, send_series, send_split, send_to_keys};
 use super::spares::Spares;
-use super::{logins, private, scripted, search, subscribe, transaction};
+use super::{private, scripted, search, subscribe, transaction};
 use crate::backend::lane::{Lane, LoginId};
 use crate::backend::pool::Pool;
 use crate::cluster::slot::Slot;
@@ -28,7 +29,6 @@ use crate::moment::Moment;
 use crate::private::pool::PrivatePool;
 use crate::pubsub::registry::Registry;
 use crate::refusal::{Refusal, printable};
-use crate::resp::reply_writer::ReplyWriter;
 use crate::resp::request::Request;
 use crate::route::merge::MergeKind;
 use crate::route::split::Together;
@@ -277,7 +277,7 @@ pub(super) fn route_on(
         }
         Treatment::Search(command) => search::route(client, command, spec, request, turn)?,
         Treatment::Scan => send_scan(client, request, turn)?,
-        Treatment::Local(which) => return answer_locally(client, which, spec, request, turn),
+        Treatment::Local(which) => return locally::answer(client, which, spec, request, turn),
         Treatment::Subscribe(kind) => subscribe::subscribe(client, kind, request, turn),
         Treatment::Unsubscribe(kind) => subscribe::unsubscribe(client, kind, request, turn),
         Treatment::Tracking => return private::tracked::handle(client, spec, request, turn),
@@ -396,106 +396,4 @@ pub(super) fn unsupported(spec: &Spec, why: Refused) -> Refusal {
         Refused::NodeAdmin => "it acts on one node or on the cluster's shape; send it to the node",
     };
     Refusal::Unsupported { name: spec.name.to_string(), why }
-}
-
-/// Whether a client may be served by another worker behind this: nothing of it may be under way then.
-fn may_change_cluster(which: spec::Local, turn: &Turn<'_>) -> bool {
-    use spec::Local::{Auth, Hello, Reset};
-    turn.shared.process.has_several_clusters() && matches!(which, Auth | Hello | Reset)
-}
-
-/// Whether it asks for a count in which it may be itself, by what it says in front of this.
-fn is_about_own(which: spec::Local, client: &Client) -> bool {
-    which == spec::Local::Pubsub && client.is_subscriber()
-}
-
-/// The client is another tenant's from here on: it keeps nothing of what it had as the old one's.
-fn leave_tenant(client: &mut Client, turn: &mut Turn<'_>) {
-    client.end_watch(turn);
-    client.end_tracking(turn);
-    monitor::stop(client, turn);
-    subscribe::leave_all(client, turn);
-    // Its next request may go over other connections, where it could overtake those in flight.
-    client.congested = true;
-}
-
-/// What a client keeps that took this lane until now, and may take another.
-fn leave_lane(client: &mut Client, lane: Lane, turn: &mut Turn<'_>) {
-    let own = turn.lane(client);
-    if own == lane {
-        return;
-    }
-    client.leave_tracked(own.protocol != lane.protocol, turn);
-    if own.protocol != lane.protocol {
-        client.break_watch();
-    }
-    // Over other connections the next request could overtake those in flight.
-    client.congested = true;
-}
-
-fn answer_locally(
-    client: &mut Client,
-    which: spec::Local,
-    spec: &Spec,
-    request: &Request<'_>,
-    turn: &mut Turn<'_>,
-) -> Result<Flow, Refusal> {
-    use spec::Local::{Auth, Hello, Reset};
-    if !client.replies.is_empty() && (may_change_cluster(which, turn) || is_about_own(which, client)) {
-        return Ok(Flow::Later);
-    }
-    if logins::has_to_wait(client, which, request, turn) {
-        return Ok(Flow::Paused);
-    }
-    turn.metrics.commands_local.add(1);
-    if which == Reset {
-        client.end_watch(turn);
-        client.end_tracking(turn);
-    }
-    let login = matches!(which, Auth | Hello | Reset).then(|| client.session.login().clone());
-    let mut reply = Vec::new();
-    let lane = turn.lane(client);
-    let status = client.status();
-    let answer = local::answer(&mut client.session, &status, which, spec, request, turn, &mut reply)?;
-    if which == Reset {
-        let door = client.session.door.tenant.as_deref();
-        let login = turn.shared.process.first_login(door, client.peer_identity());
-        client.session.log_in(login);
-        monitor::stop(client, turn);
-        subscribe::leave_all(client, turn);
-    }
-    let goes = login.is_some() && client.session.login().cluster().is_some_and(|to| to != turn.shared.id);
-    if goes || login.is_some_and(|before| !before.is_same_tenant(client.session.login())) {
-        client.walled = client.session.login().backend() != LoginId::PROXY;
-        leave_tenant(client, turn);
-        if let Err(refusal) = client.join_tenant(turn.limits) {
-            refuse(client, &refusal, turn);
-            client.close_after_replies();
-            return Ok(Flow::Done);
-        }
-    }
-    leave_lane(client, lane, turn);
-    match answer {
-        Answer::Reply => client.answer(&reply, turn.spares),
-        Answer::Text(text) => {
-            ReplyWriter::new(&mut reply, client.session.protocol).verbatim(&text);
-            client.answer(&reply, turn.spares);
-        }
-        Answer::Silence => {}
-        Answer::ReplyAndClose => {
-            client.answer(&reply, turn.spares);
-            client.close_after_replies();
-        }
-        Answer::Merged(kind, frame) => send_everywhere(client, &frame, kind, turn)?,
-        Answer::Question(ask) => {
-            // What all workers say is large, and counts only once it is there: one question at a time.
-            client.congested = true;
-            let origin = open_plain(client, turn);
-            turn.questions.push(local::Question { origin, protocol: client.session.protocol, ask });
-        }
-    }
-    if goes {
-        client.leave();
-    }
-    Ok(Flow::Done)
 }

@@ -30,6 +30,7 @@ pub mod transaction;
 pub mod private;
 
 pub mod local;
+mod locally;
 pub mod monitor;
 pub mod moving;
 mod subscribe;

@@ -45,7 +45,7 @@ pub(super) async fn serve(worker: Rc<RefCell<Worker>>, mut inbox: Inbox) {
                 let _gone = reply.send(worker.unblock(&filter, with_error));
             }
             Some(Message::Topics(topics, tenant, reply)) => {
-                drop(reply.send(worker.topics(&topics, tenant.as_ref())));
+                drop(reply.send(worker.clients.count_topics(&topics, tenant.as_ref())));
             }
             Some(Message::Feed(said)) => {
                 worker.on_feed(&said);

@@ -12,7 +12,7 @@ use crate::backend::owner::{Owner, Replies};
 use crate::client::connection::Client;
 use crate::client::local::info::Counts;
 use crate::client::local::list::{self, Filter};
-use crate::client::local::pubsub::{Counted, Topics};
+use crate::client::local::pubsub::Counted;
 use crate::client::local::{Ask, Question};
 use crate::refusal::Refusal;
 use crate::resp::reply_writer::ReplyWriter;
@@ -110,11 +110,6 @@ impl Worker {
             false => client.kill(),
         };
         matching.map(close).count()
-    }
-
-    /// Who of a tenant listens to what.
-    pub(super) fn topics(&self, topics: &Topics, tenant: Option<&Arc<str>>) -> Counted {
-        self.clients.count_topics(topics, tenant)
     }
 
     /// Releases the clients that match; how many were blocked.
