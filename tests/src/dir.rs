@@ -27,6 +27,17 @@ impl Dir {
     pub fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Puts a file there in the place of what has its name: whoever reads it sees one or the other, whole.
+    ///
+    /// # Panics
+    /// Where it can't be written.
+    #[track_caller]
+    pub fn put(&self, name: &str, text: &str) {
+        let new = self.0.join("new");
+        fs::write(&new, text).expect("a writable directory");
+        fs::rename(new, self.0.join(name)).expect("a writable directory");
+    }
 }
 
 impl Drop for Dir {

@@ -43,6 +43,7 @@ pub mod member;
 pub mod page;
 pub mod play;
 
+pub mod secret;
 pub mod storm;
 pub mod subscriber;
 

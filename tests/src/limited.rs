@@ -1,15 +1,11 @@
 //! A proxy whose tenants have limits.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
+use crate::page::page;
 use crate::ports::Port;
 use crate::proxy::{Options, Proxy};
 use crate::raw::Raw;
+use crate::secret::SECRET;
 use crate::server::Server;
-
-// SHA-256 of "secret".
-const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 
 /// A proxy whose tenants have these limits, each with a user of its own name, and `web` that has none.
 #[derive(Debug)]
@@ -57,11 +53,7 @@ impl Limited {
     /// The sum of the rows of `/metrics` that begin like this.
     #[must_use]
     pub fn metric(&self, row: &str) -> u64 {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.admin.number())).expect("the admin port");
-        let request = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).expect("a request");
-        let mut page = String::new();
-        stream.read_to_string(&mut page).expect("a page");
+        let page = page(&format!("127.0.0.1:{}", self.admin.number()), "/metrics");
         let rows = page.lines().filter(|line| line.starts_with(row));
         let values: Vec<u64> = rows.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
         assert!(!values.is_empty(), "no {row} in {page}");

@@ -187,9 +187,7 @@ impl Proxy {
     /// Where the directory can't be written.
     #[track_caller]
     pub fn rewrite(&self, toml: &str) {
-        let new = self.dir().join("new.toml");
-        fs::write(&new, toml).expect("a writable directory");
-        fs::rename(new, self.dir().join(CONFIG)).expect("a writable directory");
+        self.dir.put(CONFIG, toml);
     }
 
     /// The line that says where its clients connect, for [`Options::listen_by_file`].

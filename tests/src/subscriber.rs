@@ -9,8 +9,7 @@ use crate::value::Value;
 #[must_use]
 pub fn start(settings: &[&str]) -> (Server, Proxy) {
     let server = Server::start();
-    let options = Options::standalone(&format!("redis://{}", server.addr()));
-    let proxy = settings.iter().fold(options, |options, setting| options.flag("--set", setting)).start();
+    let proxy = Options::standalone(&format!("redis://{}", server.addr())).set(settings).start();
     (server, proxy)
 }
 
@@ -41,13 +40,4 @@ pub fn publish(client: &mut Raw, channel: &str, text: &str) -> i64 {
 #[must_use]
 pub fn texts(value: &Value) -> Vec<String> {
     value.items().iter().map(Value::text).collect()
-}
-
-/// A number of the proxy's, as INFO tells it.
-#[track_caller]
-#[must_use]
-pub fn metric(client: &mut Raw, name: &str) -> u64 {
-    let info = client.cmd("INFO slotway").text();
-    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok());
-    value.unwrap_or_else(|| panic!("no {name} in {info}"))
 }

@@ -10,11 +10,10 @@ use slotway_tests::poll::eventually;
 use slotway_tests::ports::Port;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
+use slotway_tests::secret::SECRET;
 use slotway_tests::server::Server;
 use slotway_tests::value::Value;
 
-// SHA-256 of "secret".
-const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two tenants: `web` of the default cluster, and `jobs` of the cluster `alone` at this address.

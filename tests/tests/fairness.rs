@@ -9,9 +9,8 @@ use slotway_tests::fake::{Action, Fake};
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
+use slotway_tests::secret::SECRET;
 
-// SHA-256 of "secret".
-const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A backend that answers GET while its gate is open, and notes the first letters of the keys.

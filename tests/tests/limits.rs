@@ -7,6 +7,7 @@ use std::time::Duration;
 use slotway_tests::argv::frame;
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
+use slotway_tests::secret::SECRET;
 use slotway_tests::server::Server;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -161,10 +162,9 @@ fn an_idle_client_is_closed_where_an_idle_timeout_is_set() {
 #[test]
 fn before_login_a_client_may_send_little() {
     let server = Server::start();
-    let users = "[[users]]\npasswords_sha256 = \
-                 [\"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\"]\n";
+    let users = format!("[[users]]\npasswords_sha256 = [\"{SECRET}\"]\n");
     let standalone = format!("redis://{}", server.addr());
-    let proxy = Options::standalone(&standalone).config(users).start();
+    let proxy = Options::standalone(&standalone).config(&users).start();
     // The servers' own limits before AUTH: 10 arguments, 16 KiB each.
     for (request, text) in [
         ("*11\r\n$4\r\nMGET\r\n", "unauthenticated multibulk length"),

@@ -8,7 +8,7 @@ use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
 use slotway_tests::server::{Kind, Server};
-use slotway_tests::subscriber::{first_word, message, metric, publish, start, texts};
+use slotway_tests::subscriber::{first_word, message, publish, start, texts};
 use slotway_tests::value::Value;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -204,8 +204,8 @@ fn thousands_of_subscribers_share_one_backend_subscription_a_worker() {
     assert_eq!(backend_subscribers(&cluster, "everybody"), 2, "one a worker");
     let mut other = proxy.client();
     assert_eq!(other.cmd("PUBSUB NUMSUB everybody").items()[1].int(), 2_000);
-    assert_eq!(metric(&mut other, "subscribed_clients"), 2_000);
-    assert_eq!(metric(&mut other, "subscriptions_backend"), 2);
+    assert_eq!(proxy.metric("subscribed_clients"), 2_000);
+    assert_eq!(proxy.metric("subscriptions_backend"), 2);
     for number in 0..5 {
         publish(&mut other, "everybody", &number.to_string());
     }
@@ -214,13 +214,13 @@ fn thousands_of_subscribers_share_one_backend_subscription_a_worker() {
             assert_eq!(message(client), ("everybody".to_owned(), number.to_string()));
         }
     }
-    assert_eq!(metric(&mut other, "pubsub_messages"), 10_000);
+    assert_eq!(proxy.metric("pubsub_messages"), 10_000);
     drop(clients);
     eventually("the backends were left", SOON, || {
         (backend_subscribers(&cluster, "everybody") == 0).then_some(())
     });
     eventually("nobody is counted", SOON, || {
-        let left = metric(&mut other, "subscribed_clients") + metric(&mut other, "subscriptions_backend");
+        let left = proxy.metric("subscribed_clients") + proxy.metric("subscriptions_backend");
         (left == 0).then_some(())
     });
 }
@@ -391,9 +391,7 @@ fn nobody_gets_what_is_not_for_him() {
         }
     }
     // Kinds come over links of their own: the last word waits until the others were counted.
-    eventually("all was delivered", SOON, || {
-        (metric(&mut other, "pubsub_messages") == 16 * 300).then_some(())
-    });
+    eventually("all was delivered", SOON, || (proxy.metric("pubsub_messages") == 16 * 300).then_some(()));
     publish(&mut other, "shared", "shared end");
     for listener in listeners {
         let texts = listener.join().expect("only its own messages");

@@ -9,7 +9,7 @@ use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
 use slotway_tests::server::Kind;
-use slotway_tests::subscriber::{message, metric, publish, start, texts};
+use slotway_tests::subscriber::{message, publish, start, texts};
 use slotway_tests::value::Value;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -50,9 +50,8 @@ fn subscriptions_survive_a_killed_primary() {
             }
         }
     }
-    let mut info = proxy.client();
-    assert!(metric(&mut info, "pubsub_resubscribed") >= 2);
-    assert_eq!(metric(&mut info, "subscribed_clients"), 2, "nobody was cut");
+    assert!(proxy.metric("pubsub_resubscribed") >= 2);
+    assert_eq!(proxy.metric("subscribed_clients"), 2, "nobody was cut");
 }
 
 #[test]
@@ -69,7 +68,7 @@ fn a_shard_channel_follows_its_slot() {
     }
     let mut other = proxy.client();
     // Each worker with one of the two clients is a subscriber: also at the new node, before it is gone on.
-    let workers = workers_of(&mut other);
+    let workers = workers_of(&proxy);
     for (from, to) in [(home, away), (away, home)] {
         cluster.move_slot(slot, from, to);
         eventually("the new node knows the subscribers", SOON, || {
@@ -92,12 +91,12 @@ fn a_shard_channel_follows_its_slot() {
             }
         }
     }
-    assert!(metric(&mut other, "pubsub_resubscribed") >= 2);
+    assert!(proxy.metric("pubsub_resubscribed") >= 2);
 }
 
 /// How many workers have a subscription.
-fn workers_of(client: &mut Raw) -> i64 {
-    metric(client, "subscriptions_backend").max(1) as i64
+fn workers_of(proxy: &Proxy) -> i64 {
+    proxy.metric("subscriptions_backend").max(1) as i64
 }
 
 #[test]

@@ -9,7 +9,7 @@ use slotway_tests::cluster::Cluster;
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::Proxy;
 use slotway_tests::raw::Raw;
-use slotway_tests::subscriber::{first_word, message, metric, publish, start, texts};
+use slotway_tests::subscriber::{first_word, message, publish, start, texts};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -29,7 +29,7 @@ fn subscribers_are_not_cut_by_timeouts() {
     assert_eq!(message(&mut client), ("a".to_owned(), "m".to_owned()));
     other.cmd("SPUBLISH s n");
     assert_eq!(message(&mut resp3), ("s".to_owned(), "n".to_owned()));
-    assert_eq!(metric(&mut other, "pubsub_resubscribed"), 0);
+    assert_eq!(proxy.metric("pubsub_resubscribed"), 0);
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn a_slow_subscriber_is_cut_at_the_hard_limit_and_others_get_everything() {
     eventually("the slow one is closed", SOON, || {
         (!other.cmd("CLIENT LIST").text().contains("name=slow")).then_some(())
     });
-    assert_eq!(metric(&mut other, "pubsub_clients_killed"), 1);
-    assert_eq!(metric(&mut other, "subscribed_clients"), 0);
+    assert_eq!(proxy.metric("pubsub_clients_killed"), 1);
+    assert_eq!(proxy.metric("subscribed_clients"), 0);
     // What it was sent before: not all of it.
     assert!(slow.read_to_close().len() < 300 * 100_000);
 }
@@ -89,7 +89,7 @@ fn a_slow_subscriber_is_cut_behind_the_soft_limits_time() {
         (!other.cmd("CLIENT LIST").text().contains("name=slow")).then_some(())
     });
     assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
-    assert_eq!(metric(&mut other, "pubsub_clients_killed"), 1);
+    assert_eq!(proxy.metric("pubsub_clients_killed"), 1);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn large_messages_arrive_whole_and_those_above_the_limit_close_their_subscribers
     }
     publish(&mut other, "other", "m");
     assert_eq!(message(&mut bystander), ("other".to_owned(), "m".to_owned()));
-    assert_eq!(metric(&mut other, "pubsub_clients_killed"), 6);
+    assert_eq!(proxy.metric("pubsub_clients_killed"), 6);
 }
 
 #[test]
@@ -140,7 +140,6 @@ fn a_storm_of_subscriptions_ends_with_none_at_the_backends() {
     for storm in storms {
         storm.join().expect("each request has its confirmations");
     }
-    let mut other = proxy.client();
     eventually("nothing is left", SOON, || {
         let at_nodes = (0..3).map(|node| {
             let mut node = cluster.node(node).client();
@@ -150,8 +149,8 @@ fn a_storm_of_subscriptions_ends_with_none_at_the_backends() {
         });
         (at_nodes.sum::<usize>() == 0).then_some(())
     });
-    assert_eq!(metric(&mut other, "subscriptions_backend"), 0);
-    assert_eq!(metric(&mut other, "subscribed_clients"), 0);
+    assert_eq!(proxy.metric("subscriptions_backend"), 0);
+    assert_eq!(proxy.metric("subscribed_clients"), 0);
 }
 
 /// Subscribes and leaves at random, in pipelines; some clients say goodbye, some just go.

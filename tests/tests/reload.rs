@@ -14,13 +14,13 @@ use slotway_tests::poll::eventually;
 use slotway_tests::ports::Port;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
+use slotway_tests::secret::SECRET;
 use slotway_tests::server::{Kind, Server};
 use slotway_tests::value::Value;
 
 const SOON: Duration = Duration::from_secs(10);
 
-// SHA-256 of "secret" and of "other".
-const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+// SHA-256 of "other".
 const OTHER: &str = "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa";
 
 fn tenant(name: &str, more: &str, users: &[(&str, &str)]) -> String {

@@ -8,6 +8,7 @@ use slotway_tests::cluster::Cluster;
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
+use slotway_tests::secret::SECRET;
 use slotway_tests::server::{Kind, Server};
 use slotway_tests::value::Value;
 
@@ -52,11 +53,9 @@ fn a_protocol_switch_within_a_pipeline_counts_from_there_on() {
 #[test]
 fn users_have_to_log_in() {
     let server = Server::start();
-    // SHA-256 of "secret".
-    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
     let users = format!(
-        "[[users]]\nname = \"default\"\npasswords_sha256 = [\"{hash}\"]\n\
-         [[users]]\nname = \"ann\"\npasswords_sha256 = [\"{hash}\"]\n"
+        "[[users]]\nname = \"default\"\npasswords_sha256 = [\"{SECRET}\"]\n\
+         [[users]]\nname = \"ann\"\npasswords_sha256 = [\"{SECRET}\"]\n"
     );
     let standalone = format!("redis://{}", server.addr());
     let proxy = Options::standalone(&standalone).config(&users).start();

@@ -265,10 +265,7 @@ fn a_reload_holds_while_the_sockets_are_given_and_while_nobody_accepts() {
     let ports =
         [Port::lease(), Port::lease(), Port::lease()].map(|port| format!("127.0.0.1:{}", port.number()));
     let write = |served: &[&String]| {
-        let new = config.with_extension("new");
-        fs::write(&new, format!("[[tenants]]\nname = 'shop'\nlisten = {served:?}\n"))
-            .expect("a writable directory");
-        fs::rename(&new, &config).expect("a writable directory");
+        host.dir.put("slotway.toml", &format!("[[tenants]]\nname = 'shop'\nlisten = {served:?}\n"));
     };
     let [first, second, third] = &ports;
     write(&[first]);

@@ -8,11 +8,9 @@ use slotway_tests::poll::eventually;
 use slotway_tests::ports::Port;
 use slotway_tests::proxy::{Options, Proxy, plan, run_with_file};
 use slotway_tests::raw::Raw;
+use slotway_tests::secret::SECRET;
 use slotway_tests::server::{Kind, Server};
 use slotway_tests::value::Value;
-
-// SHA-256 of "secret", which is every password here.
-const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 
 /// What a user of the servers may do whose keys begin with `shop:`.
 const SHOP_RIGHTS: &str = "reset on >secret ~shop:* resetchannels -@all +@read +@write +@scripting +@transaction \
