@@ -394,16 +394,45 @@ fn an_element_is_waited_for_and_moved_to_another_slot() {
     assert!(waits.read().error().starts_with("WRONGTYPE"));
     assert_eq!(client.cmd("LRANGE from 0 -1").items().len(), 1, "it stays where it was");
     assert_eq!(client.cmd("BLMOVE from to UP LEFT 1").error(), "ERR syntax error");
-    // One whose client has gone takes nothing.
-    let mut gone = proxy.client();
-    client.cmd("DEL from");
-    gone.send_line("BLMOVE from to LEFT LEFT 0");
-    eventually("it waits", PATIENCE, || (proxy.metric("blocked_clients") == 1).then_some(()));
-    drop(gone);
-    eventually("it has gone", PATIENCE, || (proxy.metric("blocked_clients") == 0).then_some(()));
-    client.cmd("RPUSH from 5");
-    assert_eq!(client.cmd("LLEN from").int(), 1);
     assert!(client.cmd("KEYS slotway:*").items().is_empty());
+}
+
+#[test]
+fn nothing_is_moved_for_a_client_that_has_gone() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let mut client = proxy.client();
+    let (from, to) = (cluster.key_on(0, "from"), cluster.key_on(1, "to"));
+    let waits = || {
+        let mut client = proxy.client();
+        client.send_line(&format!("BLMOVE {from} {to} LEFT LEFT 0"));
+        eventually("it waits", PATIENCE, || (proxy.metric("blocked_clients") == 1).then_some(()));
+        client
+    };
+    let gone =
+        || eventually("it has gone", PATIENCE, || (proxy.metric("blocked_clients") == 0).then_some(()));
+    // Whatever it was at: asking, having itself told of changes, or waiting for them.
+    for number in 1..=20 {
+        drop(waits());
+        gone();
+        assert_eq!(client.cmd(&format!("RPUSH {from} 1")), Value::Int(1), "round {number}");
+        assert_eq!(client.cmd(&format!("LPOP {from}")).text(), "1", "round {number}");
+    }
+    // There is something to be moved, but nothing is yet, since the other node does not say what it has.
+    let waits = waits();
+    eventually("it is told of changes", PATIENCE, || {
+        let tracked = cluster.node(0).client().cmd("INFO clients").text();
+        (tracked.contains("tracking_clients:1") && proxy.metric("plans") == 0).then_some(())
+    });
+    cluster.node(1).freeze();
+    client.cmd(&format!("RPUSH {from} 1"));
+    eventually("both are asked", PATIENCE, || (proxy.metric("plans") == 1).then_some(()));
+    drop(waits);
+    gone();
+    cluster.node(1).thaw();
+    eventually("nothing is under way", PATIENCE, || (proxy.metric("plans") == 0).then_some(()));
+    assert_eq!(client.cmd(&format!("LLEN {to}")), Value::Int(0));
+    assert_eq!(client.cmd(&format!("LLEN {from}")), Value::Int(1));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The plans under way in a worker: requests that take several steps, see [`crate::route::plan`]. What they ask for
 //! is taken by the worker and sent; what comes back decides how they go on. They belong to no client's record:
-//! one whose client has left still comes to its end.
+//! one whose client has left still comes to its end, unless it is given up.
 
 use slab::Slab;
 
@@ -66,14 +66,26 @@ impl Plans {
         self.limit = limit;
     }
 
-    /// Begins a plan, whose calls go over `lane` and whose end answers `asker`.
-    pub fn start(&mut self, asker: Origin, lane: Lane, (plan, calls): Begun) {
+    /// Begins a plan, whose calls go over `lane` and whose end answers `asker`. Gives its first call, by which it is
+    /// known.
+    pub fn start(&mut self, asker: Origin, lane: Lane, (plan, calls): Begun) -> Origin {
         debug_assert!(!calls.is_empty(), "a plan begins with a call");
         let ticket = Ticket(self.next_ticket);
         self.next_ticket = self.next_ticket.wrapping_add(1);
         let parts = Parts::new(calls.len().max(1));
         let key = self.running.insert(Running { asker, lane, ticket, plan, parts });
         self.send(key, calls);
+        Origin::plan(key as u32, ticket, 0)
+    }
+
+    /// Nobody waits any more for the plan that [`Self::start`] gave this for: what it has not begun to change it
+    /// leaves alone.
+    pub fn give_up(&mut self, plan: Origin) {
+        let key = plan.generation as usize;
+        let running = self.running.get(key).filter(|running| running.ticket == plan.ticket);
+        if running.is_some_and(|running| running.plan.only_looks()) {
+            self.held -= self.running.remove(key).parts.held_bytes();
+        }
     }
 
     /// The rest of a call's reply will not come: `error` stands in its place. Gives what [`Self::fill`] does.
@@ -174,7 +186,9 @@ impl Plans {
 mod tests {
     use super::*;
     use crate::cluster::slot::Slot;
-    use crate::route::plan::first;
+    use crate::command::groups::with_request;
+    use crate::route::plan::temporary::Names;
+    use crate::route::plan::{element, first};
 
     fn asker() -> Origin {
         Origin { client: 1, generation: 2, ticket: Ticket(3), part: 0 }
@@ -209,6 +223,31 @@ mod tests {
         assert_eq!(plans.fill(b.origin, b"5678\r\n", false), Some((asker(), TOO_LARGE.to_vec())));
         assert_eq!(plans.fill(a.origin, b"5678\r\n", false), Some((asker(), TOO_LARGE.to_vec())));
         assert_eq!(plans.held, 0);
+    }
+
+    #[test]
+    fn a_plan_is_given_up_as_long_as_it_only_looks() {
+        let names = Names::new(&[0; 8], 1, 1);
+        let frame = b"*3\r\n$9\r\nRPOPLPUSH\r\n$1\r\na\r\n$1\r\nb\r\n";
+        let begun = || with_request(frame, |request| element::begin(request, &names).ok()).unwrap();
+        let mut plans = Plans::new(100);
+        let looks = plans.start(asker(), Lane::default(), begun());
+        let calls = plans.take_outbox();
+        assert_eq!(plans.fill(calls[0].origin, b":1\r\n", false), None);
+        plans.give_up(looks);
+        assert_eq!((plans.len(), plans.held), (0, 0));
+        let takes = plans.start(asker(), Lane::default(), begun());
+        assert_eq!(plans.fill(calls[1].origin, b":0\r\n", false), None, "it was a call of the one before");
+        plans.give_up(looks);
+        for call in plans.take_outbox() {
+            assert_eq!(plans.fill(call.origin, b":1\r\n", false), None);
+        }
+        plans.give_up(takes);
+        assert_eq!(
+            (plans.len(), plans.take_outbox().len()),
+            (1, 1),
+            "what may be taken is not left half way"
+        );
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Search {
     pub(super) told: bool,
     /// Arguments that are `$`, whose meaning is asked first.
     pub(super) unknown: Vec<usize>,
+    /// The last plan that asked all groups.
+    pub(super) plan: Option<Origin>,
 }
 
 /// Milliseconds until servers are asked again that can't tell of changes, or where no connection was free.
@@ -137,10 +139,11 @@ fn ask_by_plan(client: &mut Client, begun: Begun, turn: &mut Turn<'_>) -> bool {
     let Some(job) = client.job_mut() else { return false };
     job.stage = Stage::Trying(Shape::Same);
     let origin = Origin { client: turn.key, generation, ticket: job.ticket, part: 0 };
+    let plan = turn.plans.start(origin, lane, begun);
     if let Some(search) = job.search_mut() {
         search.at = search.groups.len().saturating_sub(1);
+        search.plan = Some(plan);
     }
-    turn.plans.start(origin, lane, begun);
     false
 }
 

@@ -203,9 +203,6 @@ impl Client {
         let Some(private) = &mut self.private else { return };
         let Some(mut job) = private.job.take() else { return };
         job.leave(asker, turn.private);
-        if job.blocked {
-            turn.metrics.blocked_clients.sub(1);
-        }
         if job.several_mut().is_some_and(|several| several.is_torn_unheard()) {
             turn.metrics.transactions_torn.add(1);
         }
@@ -239,6 +236,10 @@ impl Client {
             self.drop_connections(turn);
         }
         self.drop_empty_private();
+        // Behind its connections: who sees that it does not wait any more can rely on it that they are closed.
+        if job.blocked {
+            turn.metrics.blocked_clients.sub(1);
+        }
     }
 
     /// Gives the record of the private side back where nothing is in it.
@@ -279,6 +280,12 @@ impl Client {
     /// The client goes: so does all that is its own, at once.
     pub(in super::super) fn end_private(&mut self, turn: &mut Turn<'_>) {
         self.end_watch(turn);
+        // A server takes nothing for a blocked client that has gone. One that was not blocked yet has asked for what
+        // is there, which a server would give to nobody too.
+        let job = self.job_mut().filter(|job| job.blocked);
+        if let Some(plan) = job.and_then(|job| job.search_mut()?.plan) {
+            turn.plans.give_up(plan);
+        }
         let clean = false;
         self.end_job(clean, turn);
         self.end_tracking(turn);

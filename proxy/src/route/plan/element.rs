@@ -116,6 +116,10 @@ impl Plan for Element {
             }
         }
     }
+
+    fn only_looks(&self) -> bool {
+        self.stage == Stage::Looking
+    }
 }
 
 impl Element {

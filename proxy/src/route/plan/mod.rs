@@ -70,6 +70,11 @@ pub trait Plan: fmt::Debug {
     fn keeps_to_shards(&self) -> bool {
         false
     }
+
+    /// Whether it has changed nothing yet, and nothing that would is on its way: it can still be given up.
+    fn only_looks(&self) -> bool {
+        false
+    }
 }
 
 /// How a plan begins: itself and its first calls.
