@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use slotway_tests::play::wait_for_blocked;
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::Options;
 use slotway_tests::server::Server;
@@ -77,12 +78,13 @@ fn a_blocked_client_that_leaves_takes_nothing_more() {
     for polite in [true, false] {
         let mut client = entry.client();
         client.send_bytes(b"*3\r\n$5\r\nBLPOP\r\n$1\r\nq\r\n$1\r\n0\r\n").expect("open");
-        eventually("it waits", SEEN, || (entry.proxy.metric("blocked_clients") == 1).then_some(()));
+        // In the server: one that reads both at once sees the request, and only later that its connection is closed.
+        wait_for_blocked(&server.addr(), 1);
         if polite {
             client.finish_sending().expect("open");
         }
         client.socket().shutdown(Shutdown::Both).expect("open");
-        eventually("it has gone", SEEN, || (entry.proxy.metric("blocked_clients") == 0).then_some(()));
+        wait_for_blocked(&server.addr(), 0);
         assert_eq!(server.client().cmd("RPUSH q x"), Value::Int(1));
         thread::sleep(Duration::from_millis(100));
         assert_eq!(server.client().cmd("LPOP q").text(), "x");
