@@ -145,6 +145,24 @@ impl Cluster {
             // Only saves them a redirect: they learn it by gossip too.
             let _ = self.node(index).client().cmd(&format!("CLUSTER SETSLOT {slot} NODE {target_id}"));
         }
+        // One that takes a slot without knowing the epoch of who had it loses it again.
+        eventually("the source knows the target's epoch", AGREE, || {
+            (epoch(&mut source) >= epoch(&mut target)).then_some(())
+        });
+    }
+
+    /// Moves `slot` away from where it was at first and home again, `times`; `then` is called behind each move.
+    ///
+    /// # Panics
+    /// Where a node refuses a step.
+    #[track_caller]
+    pub fn move_back_and_forth(&self, slot: Slot, times: usize, mut then: impl FnMut()) {
+        let home = self.first_owner(slot);
+        let away = (home + 1) % self.primaries;
+        for (from, to) in [(home, away), (away, home)].repeat(times) {
+            self.move_slot(slot, from, to);
+            then();
+        }
     }
 
     /// Adds a primary that serves no slot and has nothing; its index. [`Self::move_slot`] gives it slots.
@@ -343,4 +361,11 @@ fn slots_of(reply: &Value, nodes: usize) -> Option<Vec<(i64, i64, Vec<i64>)>> {
 #[track_caller]
 fn accepted(reply: Value) {
     assert!(!reply.is_error(), "{reply:?}");
+}
+
+/// The highest epoch that a node knows.
+fn epoch(node: &mut Raw) -> u64 {
+    let info = node.cmd("CLUSTER INFO").text();
+    let line = info.lines().find_map(|line| line.strip_prefix("cluster_current_epoch:"));
+    line.and_then(|epoch| epoch.trim().parse().ok()).expect("every node says it")
 }

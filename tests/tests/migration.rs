@@ -1,9 +1,15 @@
 //! The cluster changes shape under load: no reply may be wrong, none lost.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
 use slotway::cluster::slot::Slot;
 use slotway_tests::cluster::Cluster;
 use slotway_tests::load::{Book, Load, counter};
-use slotway_tests::proxy::Proxy;
+use slotway_tests::namespace::Namespace;
+use slotway_tests::poll::eventually;
+use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
 use slotway_tests::server::Kind;
 use slotway_tests::value::Value;
@@ -103,6 +109,50 @@ fn commands_of_several_keys_survive_a_slot_that_is_half_moved() {
 }
 
 /// Ballast, so that moving the slot takes more than one MIGRATE.
+/// What a namespace has is looked for by SCAN on each shard, whose cursors mean nothing to another node.
+#[test]
+fn a_namespace_is_counted_whole_while_the_slot_moves_by_which_a_shard_is_found() {
+    const KEYS: usize = 9_000;
+    let cluster = Cluster::start();
+    let namespace = Namespace::spread("ann4x9q2");
+    namespace.admit(&cluster);
+    let plain = "[[users]]\nname = \"default\"\nnopass = true\n";
+    let proxy =
+        Options::cluster(&cluster.urls()).config(&[plain, &namespace.settings("ann")].concat()).start();
+    let mut ann = proxy.client();
+    assert_eq!(ann.cmd("AUTH ann any").text(), "OK");
+    // None of them in the slot that moves.
+    let is_other = |name: &String| Slot::of(format!("ann4x9q2:{name}").as_bytes()) != Slot::FIXED;
+    let names: Vec<_> = (0..KEYS).map(|number| number.to_string()).filter(is_other).collect();
+    for names in names.chunks(1_000) {
+        names.iter().for_each(|name| ann.send(&["SET", name, "v"]));
+        assert!(ann.read_many(names.len()).iter().all(|reply| !reply.is_error()));
+    }
+    let mut other = proxy.client();
+    let (moves, counted) = (AtomicBool::new(true), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while moves.load(Ordering::Relaxed) {
+                assert_eq!(ann.cmd("DBSIZE").int(), names.len() as i64);
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mover = scope.spawn(|| {
+            cluster.move_back_and_forth(Slot::FIXED, 20, || {
+                // By a key of that slot the proxy learns where it is.
+                assert_eq!(other.cmd("GET {06S}"), Value::Nil);
+                let seen = counted.load(Ordering::Relaxed);
+                eventually("it was counted", Duration::from_secs(20), || {
+                    (counted.load(Ordering::Relaxed) > seen).then_some(())
+                });
+            })
+        });
+        let moved = mover.join();
+        moves.store(false, Ordering::Relaxed);
+        moved.expect("the slot has moved");
+    });
+}
+
 fn fill(proxy: &Proxy, tag: &str) {
     let mut client = proxy.client();
     for number in 0..1_000 {

@@ -6,6 +6,8 @@
 use std::env;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use slotway::cluster::slot::Slot;
@@ -120,6 +122,47 @@ fn searches_over_a_cluster_give_what_one_server_gives() {
     let from = cluster.first_owner(Slot::FIXED);
     cluster.move_slot(Slot::FIXED, from, (from + 1) % 3);
     compare("FT.SEARCH", &EVERYWHERE[..6], &one.addr(), &proxy.addr());
+}
+
+/// Every step of a search asks each shard once, whatever slots have come and gone since the step before.
+#[test]
+fn a_search_is_whole_while_the_slot_goes_back_and_forth_by_which_a_shard_is_asked() {
+    if !Kind::Stack.is_installed() {
+        return;
+    }
+    let cluster = Cluster::with(Kind::Stack, 3, 0);
+    let (one, proxy) = (Server::with(Kind::Stack, &[]), Proxy::over(&cluster));
+    load(&mut one.client(), &mut proxy.client());
+    let (moves, whole) = (AtomicBool::new(true), AtomicU32::new(0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut client = proxy.client();
+                while moves.load(Ordering::Relaxed) {
+                    // The fields are asked first, and then the shards.
+                    let said = client.cmd("FT.SEARCH i * SORTBY p LIMIT 0 3");
+                    match &said {
+                        Value::Error(error) => assert!(error.starts_with(b"TRYAGAIN"), "{said:?}"),
+                        said => {
+                            assert_eq!(said.items()[0].int(), DOCUMENTS as i64, "{said:?}");
+                            whole.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+        let mover = scope.spawn(|| {
+            cluster.move_back_and_forth(Slot::FIXED, 20, || {
+                let seen = whole.load(Ordering::Relaxed);
+                eventually("a search is whole", Duration::from_secs(20), || {
+                    (whole.load(Ordering::Relaxed) > seen + 1).then_some(())
+                });
+            })
+        });
+        let moved = mover.join();
+        moves.store(false, Ordering::Relaxed);
+        moved.expect("the slot has moved");
+    });
 }
 
 #[test]

@@ -156,6 +156,22 @@ impl Pool {
         self.links[key.0].push(asking, pending, request).into()
     }
 
+    /// Sends a request to this primary, whatever slots it serves by now, or where none is given to whoever serves its
+    /// slot. `None` where it is no primary any more.
+    pub fn send_for(
+        &mut self,
+        primary: Option<&Endpoint>,
+        lane: Lane,
+        pending: Pending,
+        request: &[u8],
+    ) -> Option<Sent> {
+        let Some(primary) = primary.filter(|node| self.map.owner_endpoint(pending.slot) != Some(node)) else {
+            return Some(self.send(lane, pending, request));
+        };
+        let is_primary = self.map.primaries().iter().any(|node| node.endpoint == *primary);
+        is_primary.then(|| self.send_to(primary, false, lane, pending, request))
+    }
+
     /// The link that [`Self::send`] would take; `None` where no node serves the slot.
     pub fn link_of(&mut self, slot: Slot, lane: Lane) -> Option<&mut Link> {
         let key = self.link_of_slot(slot, lane)?;
@@ -404,6 +420,21 @@ mod tests {
         assert_eq!(pool.take_undriven(), [own, other], "no link that nobody needs");
         pool.link_mut(own).unwrap().on_up();
         assert_eq!(pool.subscription_link(slot, true), Some(own));
+    }
+
+    #[test]
+    fn what_is_for_a_primary_goes_there_as_long_as_it_is_one() {
+        let mut pool = Pool::new();
+        pool.switch_map(map(1, &[1, 2]));
+        let sent_to = |pool: &mut Pool, port: u16| {
+            pool.send_for(Some(&endpoint(port)), Lane::default(), pending(1, 9), b"x")?;
+            let link = pool.links().find(|link| link.in_flight.len() == 1).map(|link| link.endpoint.port);
+            pool.links.iter_mut().for_each(|(_, link)| link.in_flight.drain(|_, _, _| ()));
+            link
+        };
+        assert_eq!(pool.map.owner_endpoint(Slot::of(b"k")), Some(&endpoint(2)));
+        assert_eq!([1, 2, 3].map(|port| sent_to(&mut pool, port)), [Some(1), Some(2), None]);
+        assert!(!pool.by_endpoint.contains_key(&endpoint(3)), "no node for what is none");
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Clients {
             }
         } else if reply.is_error()
             && let Some(target) = self.redirect(pending, &reply, (node, lane))
-            && !(matches!(target, Target::Node { .. }) && self.plans.keeps_to_shard(origin))
+            && let Some(target) = self.plans.keep(origin, target)
         {
             self.park(Parked::again(origin, pending, lane, target, request, Some(reply.bytes())));
         } else {
@@ -226,7 +226,8 @@ impl Replies for Clients {
                 return;
             }
             Unanswered::NeverSent => {
-                self.park(Parked::again(origin, pending, lane, Target::Slot, request, None));
+                let target = self.plans.target(origin);
+                self.park(Parked::again(origin, pending, lane, target, request, None));
                 return;
             }
             Unanswered::Refused => Refusal::BackendLogin,

@@ -100,7 +100,7 @@ fn reads_by_pattern(spec: &Spec, request: &Request<'_>) -> bool {
 }
 
 fn call(run: Run) -> Call {
-    Call { slot: run.slot, frame: run.frame, leads: 0 }
+    Call { slot: run.slot, primary: None, frame: run.frame, leads: 0 }
 }
 
 /// The plan that reads streams of several slots.

@@ -189,7 +189,10 @@ fn walk_through(
     };
     let map = turn.pool.slot_map().clone();
     let home = asker.namespace.slot();
-    let shards = home.map_or_else(|| map.shard_slots().to_vec(), |slot| vec![slot]);
+    let slots = home.map_or_else(|| map.shard_slots().to_vec(), |slot| vec![slot]);
+    let shard =
+        |slot| walk::Shard { slot, primary: map.owner_endpoint(slot).cloned(), is_of_slot: home.is_some() };
+    let shards = slots.into_iter().map(shard).collect();
     let most = turn.shared.cluster.cross_slot_memory;
     let together = turn.shared.together;
     let place = move |slot: Slot| together.place(slot, &map);

@@ -2,10 +2,14 @@
 //! is taken by the worker and sent; what comes back decides how they go on. They belong to no client's record:
 //! one whose client has left still comes to its end, unless it is given up.
 
+use std::sync::Arc;
+
 use slab::Slab;
 
+use super::retry::Target;
 use crate::backend::in_flight::{Origin, Ticket};
 use crate::backend::lane::Lane;
+use crate::cluster::slot_map::{Endpoint, SlotMap};
 use crate::route::parts::Parts;
 use crate::route::plan::{Begun, Call, Next, Plan};
 
@@ -34,6 +38,8 @@ struct Running {
     plan: Box<dyn Plan>,
     /// What has come of this step.
     parts: Parts,
+    /// For which primary each of its calls is; empty where they are for none.
+    primaries: Vec<Option<Endpoint>>,
 }
 
 /// A call on its way to the worker's links.
@@ -73,7 +79,7 @@ impl Plans {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket = self.next_ticket.wrapping_add(1);
         let parts = Parts::new(calls.len().max(1));
-        let key = self.running.insert(Running { asker, lane, ticket, plan, parts });
+        let key = self.running.insert(Running { asker, lane, ticket, plan, parts, primaries: Vec::new() });
         self.send(key, calls);
         Origin::plan(key as u32, ticket, 0)
     }
@@ -137,12 +143,25 @@ impl Plans {
         std::mem::take(&mut self.torn)
     }
 
-    /// Whether a call is for the shard that it was sent to, wherever its slot may be by now.
+    /// Where a call goes that could not be sent.
     #[must_use]
-    pub fn keeps_to_shard(&self, call: Origin) -> bool {
-        let running =
-            self.running.get(call.generation as usize).filter(|running| running.ticket == call.ticket);
-        running.is_some_and(|running| running.plan.keeps_to_shards())
+    pub fn target(&self, call: Origin) -> Target {
+        self.primary(call).cloned().map_or(Target::Slot, Target::Primary)
+    }
+
+    /// Where a call goes that an error sends to `target`; nowhere where it is for a node which the slot has left.
+    #[must_use]
+    pub fn keep(&self, call: Origin, target: Target) -> Option<Target> {
+        match (self.primary(call), target) {
+            (Some(_), Target::Node { .. }) => None,
+            (Some(primary), _) => Some(Target::Primary(primary.clone())),
+            (None, target) => Some(target),
+        }
+    }
+
+    /// From here on calls are sent by this map.
+    pub fn switch_map(&mut self, map: &Arc<SlotMap>) {
+        self.running.iter_mut().for_each(|(_, running)| running.plan.on_map(map));
     }
 
     /// Puts back a call that could not be sent.
@@ -174,8 +193,19 @@ impl Plans {
         self.running.is_empty()
     }
 
+    /// The node that a call is for, where it is not for its slot; of what is no call there is none.
+    fn primary(&self, call: Origin) -> Option<&Endpoint> {
+        let running = self.running.get(call.generation as usize)?;
+        let is_its = call.client == Origin::PLAN && running.ticket == call.ticket;
+        running.primaries.get(usize::from(call.part)).filter(|_| is_its)?.as_ref()
+    }
+
     fn send(&mut self, key: usize, calls: Vec<Call>) {
-        let Some(Running { lane, ticket, .. }) = self.running.get(key) else { return };
+        let Some(Running { lane, ticket, primaries, .. }) = self.running.get_mut(key) else { return };
+        primaries.clear();
+        if calls.iter().any(|call| call.primary.is_some()) {
+            primaries.extend(calls.iter().map(|call| call.primary.clone()));
+        }
         let outgoing =
             |(part, call)| Outgoing { origin: Origin::plan(key as u32, *ticket, part), lane: *lane, call };
         self.outbox.extend((0..).zip(calls).map(outgoing));
@@ -248,6 +278,23 @@ mod tests {
             (1, 1),
             "what may be taken is not left half way"
         );
+    }
+
+    #[test]
+    fn a_call_for_a_node_goes_nowhere_else() {
+        let node = |port| Endpoint { host: "h".into(), port };
+        let call = |primary| Call { primary, ..Call::of(Slot::FIXED, &[b"x"]) };
+        let mut plans = Plans::new(100);
+        let begun = first::begin(vec![call(Some(node(1))), call(None)]).unwrap();
+        plans.start(asker(), Lane::default(), begun);
+        let bound = plans.take_outbox().remove(0).origin;
+        let moved = || Target::Node { endpoint: node(2), asking: false };
+        assert_eq!((plans.target(bound), plans.keep(bound, moved())), (Target::Primary(node(1)), None));
+        assert_eq!(plans.keep(bound, Target::Slot), Some(Target::Primary(node(1))), "it is asked again");
+        assert_eq!(plans.fill(bound, b"*-1\r\n", false), None);
+        let free = plans.take_outbox().remove(0).origin;
+        assert_eq!((plans.target(free), plans.keep(free, moved())), (Target::Slot, Some(moved())));
+        assert_eq!(plans.target(asker()), Target::Slot, "which is no plan's");
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Parked {
 pub enum Target {
     /// To whoever serves its slot by then.
     Slot,
+    /// To this primary, whatever slots it serves by then: see [`crate::route::plan::Call::primary`].
+    Primary(Endpoint),
     /// To the node that a redirect named.
     Node {
         /// That node.
@@ -62,7 +64,9 @@ impl Parked {
         let last_error = match target {
             // Where a slot is now is the cluster's matter; the client must not learn of nodes.
             Target::Node { .. } => None,
-            Target::Slot => last_error.filter(|error| !names_a_node(error)).map(Box::from),
+            Target::Slot | Target::Primary(_) => {
+                last_error.filter(|error| !names_a_node(error)).map(Box::from)
+            }
         };
         // Once a replica did not answer, the primary has to.
         let lane = lane.to_primaries();
@@ -94,7 +98,7 @@ impl Parked {
         match self.target {
             _ if self.awaits.is_some() => u64::MAX,
             Target::Node { .. } => 0,
-            Target::Slot => match self.pending.attempts {
+            Target::Slot | Target::Primary(_) => match self.pending.attempts {
                 0 | 1 => 0,
                 attempts => (5 << (attempts - 2).min(5)).min(LONGEST_PAUSE),
             },

@@ -76,12 +76,13 @@ fn send_at_once(client: &mut Client, turn: &mut Turn<'_>) {
     let deadline = turn.now + turn.shared.command_timeout;
     for outgoing in turn.plans.take_outbox() {
         let pending = Pending::new(outgoing.origin, outgoing.call.slot, deadline).led_by(outgoing.call.leads);
-        match turn.pool.send(outgoing.lane, pending, &outgoing.call.frame) {
-            Sent::Queued { bytes } => {
+        let primary = outgoing.call.primary.as_ref();
+        match turn.pool.send_for(primary, outgoing.lane, pending, &outgoing.call.frame) {
+            Some(Sent::Queued { bytes }) => {
                 turn.metrics.backend_requests.add(1);
                 client.congested |= bytes > turn.shared.cluster.backend_high_watermark;
             }
-            Sent::Down { .. } | Sent::Unserved | Sent::Refused => {
+            Some(Sent::Down { .. } | Sent::Unserved | Sent::Refused) | None => {
                 client.congested = true;
                 turn.plans.put_back(outgoing);
             }

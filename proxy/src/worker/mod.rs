@@ -253,6 +253,7 @@ impl Worker {
         if map.generation() == self.pool.generation() {
             return;
         }
+        self.clients.plans.switch_map(&map);
         self.pool.switch_map(map);
         // Whatever waits may have a node now.
         let waiting = self.clients.retries.take_all();

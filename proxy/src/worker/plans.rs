@@ -5,8 +5,9 @@ use crate::backend::in_flight::Pending;
 use crate::backend::owner::Owner;
 use crate::backend::pool::Sent;
 use crate::client::plans::Outgoing;
-use crate::client::retry::{Parked, Target};
+use crate::client::retry::Parked;
 use crate::refusal::Refusal;
+use crate::route::plan::CHANGING;
 
 impl Worker {
     /// Queues every call that waits; one that can't be sent now is parked. Each has a deadline of its own.
@@ -15,15 +16,19 @@ impl Worker {
         for Outgoing { origin, lane, call } in self.clients.plans.take_outbox() {
             let pending = Pending::new(origin, call.slot, deadline).led_by(call.leads);
             self.metrics.backend_requests.add(1);
-            match self.pool.send(lane, pending, &call.frame) {
-                Sent::Queued { .. } => {}
-                Sent::Down { since } if self.now().saturating_sub(since) > self.shared.command_timeout => {
+            match self.pool.send_for(call.primary.as_ref(), lane, pending, &call.frame) {
+                Some(Sent::Queued { .. }) => {}
+                Some(Sent::Down { since })
+                    if self.now().saturating_sub(since) > self.shared.command_timeout =>
+                {
                     self.clients.refuse(origin, &Refusal::ShardDown);
                 }
-                Sent::Refused => self.clients.refuse(origin, &Refusal::BackendLogin),
-                Sent::Down { .. } | Sent::Unserved => {
-                    self.clients.park(Parked::again(origin, &pending, lane, Target::Slot, &call.frame, None));
+                Some(Sent::Refused) => self.clients.refuse(origin, &Refusal::BackendLogin),
+                Some(Sent::Down { .. } | Sent::Unserved) => {
+                    let target = self.clients.plans.target(origin);
+                    self.clients.park(Parked::again(origin, &pending, lane, target, &call.frame, None));
                 }
+                None => self.clients.answer(origin, CHANGING),
             }
         }
     }

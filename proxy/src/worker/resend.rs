@@ -6,6 +6,7 @@ use crate::backend::pool::Sent;
 use crate::client::retry::{Parked, Target};
 use crate::client::scripted;
 use crate::refusal::Refusal;
+use crate::route::plan::CHANGING;
 use crate::route::redirect;
 
 impl Worker {
@@ -27,6 +28,8 @@ impl Worker {
             let Parked { pending, lane, request, target, .. } = &parked;
             let link = match target {
                 Target::Node { endpoint, .. } => self.pool.link_to(endpoint, *lane),
+                // Of a plan that calls no script.
+                Target::Primary(_) => None,
                 Target::Slot => self.pool.link_of(pending.slot, *lane),
             };
             if let Some(link) = link {
@@ -37,6 +40,13 @@ impl Worker {
                 Target::Node { endpoint, asking } => {
                     self.pool.send_to(endpoint, *asking, *lane, *pending, request)
                 }
+                Target::Primary(node) => match self.pool.send_for(Some(node), *lane, *pending, request) {
+                    Some(sent) => sent,
+                    None => {
+                        self.clients.answer(parked.origin, CHANGING);
+                        continue;
+                    }
+                },
                 Target::Slot => self.pool.send(*lane, *pending, request),
             };
             match sent {
@@ -63,7 +73,7 @@ impl Worker {
             Target::Node { endpoint, .. } => {
                 self.pool.is_in_topology(endpoint) || !redirect::may_be_forged(&parked.request)
             }
-            Target::Slot => true,
+            Target::Slot | Target::Primary(_) => true,
         }
     }
 

@@ -127,7 +127,7 @@ pub(super) fn lease(
 /// Where a job goes: where it was sent, or to whoever serves its slot.
 fn destination(job: &Job, turn: &Turn<'_>) -> Option<Endpoint> {
     match job.extra.as_ref().and_then(|extra| extra.target.as_ref()) {
-        Some(Target::Node { endpoint, .. }) => Some(endpoint.clone()),
+        Some(Target::Node { endpoint, .. } | Target::Primary(endpoint)) => Some(endpoint.clone()),
         Some(Target::Slot) | None => turn.pool.slot_map().owner_endpoint(job.slot).cloned(),
     }
 }

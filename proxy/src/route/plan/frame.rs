@@ -18,7 +18,7 @@ impl Call {
     pub fn of(slot: Slot, words: &[&[u8]]) -> Self {
         let mut frame = Vec::with_capacity(words.iter().map(|word| word.len() + 16).sum());
         write(&mut frame, words);
-        Self { slot, frame, leads: 0 }
+        Self { slot, primary: None, frame, leads: 0 }
     }
 }
 
@@ -47,7 +47,7 @@ impl Block {
     #[must_use]
     pub fn call(mut self, slot: Slot) -> Call {
         self.frame.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
-        Call { slot, frame: self.frame, leads: self.queued + 1 }
+        Call { slot, primary: None, frame: self.frame, leads: self.queued + 1 }
     }
 }
 

@@ -17,14 +17,22 @@ pub mod transfer;
 pub mod walk;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::cluster::slot::Slot;
+use crate::cluster::slot_map::{Endpoint, SlotMap};
+
+/// Slots come and go too fast, or to a node that is not known yet.
+pub const CHANGING: &[u8] = b"-TRYAGAIN slotway: the shards are changing, say it again\r\n";
 
 /// One request to one shard.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Call {
     /// Where it goes.
     pub slot: Slot,
+    /// It is for this primary, whatever slots that serves by then: where the slot is now is no redirect to be
+    /// followed, but an answer, and where the node is no primary any more the answer is [`CHANGING`].
+    pub primary: Option<Endpoint>,
     /// The request, or a transaction of several.
     pub frame: Vec<u8>,
     /// Replies that come in front of the one that counts: MULTI's and those of what is queued behind it.
@@ -65,11 +73,8 @@ pub trait Plan: fmt::Debug {
     /// proxy's own errors (a timeout, a lost connection) are among them as the client would be told them.
     fn next(&mut self, replies: &[&[u8]]) -> Next;
 
-    /// Whether its calls are for the shards that they are sent to, and not for their slots: where a slot has gone is
-    /// then no redirect to be followed, but an answer.
-    fn keeps_to_shards(&self) -> bool {
-        false
-    }
+    /// Calls of later steps are sent by this map.
+    fn on_map(&mut self, _map: &Arc<SlotMap>) {}
 
     /// Whether it has changed nothing yet, and nothing that would is on its way: it can still be given up.
     fn only_looks(&self) -> bool {

@@ -155,7 +155,7 @@ impl Shares {
         let frames = shares().map(|share| &share.frames[..]);
         let frame = iter::once(MULTI).chain(frames).chain(end.iter().copied()).collect::<Vec<_>>().concat();
         let leads = shares().map(|share| share.queued).sum::<u32>() + end.len() as u32;
-        Call { slot: shares().next().map_or(Slot::FIXED, |share| share.slot), frame, leads }
+        Call { slot: shares().next().map_or(Slot::FIXED, |share| share.slot), primary: None, frame, leads }
     }
 
     /// The client's reply of those of all shares, which are arrays; `None` where they don't fit.

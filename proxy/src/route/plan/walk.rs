@@ -1,11 +1,14 @@
 //! KEYS, DBSIZE, RANDOMKEY, FLUSHDB and FLUSHALL of a part of the keys: those whose names match a pattern. The servers
 //! can do none of it for a part, so every shard is gone through by SCAN; what is found is kept, counted, or removed.
-//! Each shard is read at moments of its own, and what comes or goes meanwhile may be missed, as with SCAN.
+//! Each shard is read at moments of its own, and what comes or goes meanwhile may be missed, as with SCAN. A cursor means
+//! something to the node alone that gave it, so each shard is read at the node that it began at, whatever slots leave it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
-use super::{Begun, Call, Next, Plan};
+use super::{Begun, CHANGING, Call, Next, Plan};
 use crate::cluster::slot::Slot;
+use crate::cluster::slot_map::{Endpoint, SlotMap};
 use crate::resp::elements::{Elements, bulk, is_error};
 use crate::resp::protocol::Protocol;
 use crate::resp::reply_writer::ReplyWriter;
@@ -43,9 +46,11 @@ pub struct Walk<P> {
     wanted: Wanted,
     /// The one under way comes last.
     patterns: Vec<Vec<u8>>,
-    shards: Vec<Slot>,
+    shards: Vec<Shard>,
     /// The shards that are not through, each with its cursor, in the order of the last step's calls.
-    open: Vec<(Slot, Vec<u8>)>,
+    open: Vec<(Shard, Vec<u8>)>,
+    /// All keys are of one slot, which has left the node that is read.
+    has_left: bool,
     /// How many calls of the last step stand in front of theirs.
     removals: usize,
     names: BTreeSet<Box<[u8]>>,
@@ -61,12 +66,22 @@ pub struct Walk<P> {
     place: P,
 }
 
-/// Begins a walk through `shards`, each known by one of its slots; `None` where there are none. It may hold `most`
-/// bytes of names.
+/// What a walk goes through.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shard {
+    /// One of its slots.
+    pub slot: Slot,
+    /// Its primary.
+    pub primary: Option<Endpoint>,
+    /// Whether all keys are of that slot: where it leaves, so do they.
+    pub is_of_slot: bool,
+}
+
+/// Begins a walk through `shards`; `None` where there are none. It may hold `most` bytes of names.
 pub fn begin<P: Fn(Slot) -> u16 + 'static>(
     wanted: Wanted,
     patterns: Vec<Vec<u8>>,
-    shards: Vec<Slot>,
+    shards: Vec<Shard>,
     (most, protocol): (usize, Protocol),
     place: P,
 ) -> Option<Begun> {
@@ -74,6 +89,7 @@ pub fn begin<P: Fn(Slot) -> u16 + 'static>(
         wanted,
         patterns,
         open: Vec::new(),
+        has_left: false,
         shards,
         removals: 0,
         names: BTreeSet::new(),
@@ -95,12 +111,15 @@ impl<P: Fn(Slot) -> u16> Plan for Walk<P> {
         if let Some(error) = replies.iter().find(|reply| is_error(reply)) {
             return Next::Reply(error.to_vec());
         }
+        if self.has_left {
+            return Next::Reply(CHANGING.to_vec());
+        }
         let pages = replies.get(self.removals..).unwrap_or_default();
         let open = std::mem::take(&mut self.open);
-        for ((slot, _), page) in open.into_iter().zip(pages) {
+        for ((shard, _), page) in open.into_iter().zip(pages) {
             let Some((cursor, names)) = read(page) else { return Next::unexpected() };
             if cursor != b"0" {
-                self.open.push((slot, cursor.to_vec()));
+                self.open.push((shard, cursor.to_vec()));
             }
             if let Some(over) = self.take(names) {
                 return over;
@@ -117,13 +136,20 @@ impl<P: Fn(Slot) -> u16> Plan for Walk<P> {
             calls => Next::Calls(calls),
         }
     }
+
+    fn on_map(&mut self, map: &Arc<SlotMap>) {
+        self.has_left |= self
+            .shards
+            .iter()
+            .any(|shard| shard.is_of_slot && map.owner_endpoint(shard.slot) != shard.primary.as_ref());
+    }
 }
 
 impl<P: Fn(Slot) -> u16> Walk<P> {
     /// All shards from their beginnings, for the next pattern if there is one.
     fn start_over(&mut self) {
         if !self.patterns.is_empty() {
-            self.open = self.shards.iter().map(|slot| (*slot, b"0".to_vec())).collect();
+            self.open = self.shards.iter().map(|shard| (shard.clone(), b"0".to_vec())).collect();
         }
     }
 
@@ -160,8 +186,9 @@ impl<P: Fn(Slot) -> u16> Walk<P> {
         // A walk that finds more than it removes waits for that.
         if self.doomed.is_empty() {
             let Some(pattern) = self.patterns.last() else { return calls };
-            let scan = |(slot, cursor): &(Slot, Vec<u8>)| {
-                Call::of(*slot, &[b"SCAN", cursor, b"MATCH", pattern, b"COUNT", AT_A_TIME])
+            let scan = |(shard, cursor): &(Shard, Vec<u8>)| {
+                let call = Call::of(shard.slot, &[b"SCAN", cursor, b"MATCH", pattern, b"COUNT", AT_A_TIME]);
+                Call { primary: shard.primary.clone(), ..call }
             };
             calls.extend(self.open.iter().map(scan));
         }
@@ -220,13 +247,29 @@ impl<P> std::fmt::Debug for Walk<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::slot_map;
     use crate::route::plan::tests::Stepper;
 
     fn walk(wanted: Wanted, patterns: &[&str], most: usize) -> Stepper {
         let patterns = patterns.iter().map(|pattern| pattern.as_bytes().to_vec()).collect();
-        let shards = [0, 9_000].map(|slot| Slot::new(slot).unwrap()).to_vec();
         let limits = (most, Protocol::Resp2);
-        Stepper::begin("X", |_| begin(wanted, patterns, shards, limits, Slot::number))
+        Stepper::begin("X", |_| begin(wanted, patterns, shards(false), limits, Slot::number))
+    }
+
+    fn shards(is_of_slot: bool) -> Vec<Shard> {
+        [0, 9_000].map(|slot| shard(Slot::new(slot).unwrap(), slot, is_of_slot)).to_vec()
+    }
+
+    fn shard(slot: Slot, port: u16, is_of_slot: bool) -> Shard {
+        Shard { slot, primary: Some(Endpoint { host: "h".into(), port }), is_of_slot }
+    }
+
+    /// All slots at the node of this port.
+    fn map(port: u16) -> Arc<SlotMap> {
+        let slots = vec![(Slot::new(0).unwrap(), Slot::new(16_383).unwrap())];
+        let primary = Endpoint { host: "h".into(), port };
+        let shard = slot_map::Shard { primary, replicas: Vec::new(), slots };
+        Arc::new(SlotMap::new(slot_map::Generation(1), &[shard]))
     }
 
     const EMPTY: &str = "*2\r\n$1\r\n0\r\n*0\r\n";
@@ -239,6 +282,30 @@ mod tests {
         assert_eq!(walk.calls(), ["0 SCAN 7 MATCH p:* COUNT 1000"]);
         let names = "*2\r\n$1\r\n0\r\n*2\r\n$3\r\np:c\r\n$3\r\np:a\r\n";
         assert_eq!(walk.last(&[names]), "*3\r\n$3\r\np:a\r\n$3\r\np:b\r\n$3\r\np:c\r\n");
+    }
+
+    #[test]
+    fn a_shard_is_read_at_the_node_that_it_began_at() {
+        let begun = |is_of_slot| {
+            let limits = (100, Protocol::Resp2);
+            begin(Wanted::Count, vec![b"*".to_vec()], shards(is_of_slot), limits, Slot::number).unwrap()
+        };
+        let page = b"*2\r\n$1\r\n7\r\n*1\r\n$1\r\na\r\n";
+        let (mut plan, calls) = begun(false);
+        assert_eq!(
+            calls.iter().map(|call| call.primary.as_ref().unwrap().port).collect::<Vec<_>>(),
+            [0, 9_000]
+        );
+        plan.on_map(&map(9_000));
+        let Next::Calls(calls) = plan.next(&[page, EMPTY.as_bytes()]) else { panic!("it is over") };
+        assert_eq!(calls.iter().map(|call| call.primary.as_ref().unwrap().port).collect::<Vec<_>>(), [0]);
+        let (mut plan, _) = begun(true);
+        plan.on_map(&map(9_000));
+        assert_eq!(
+            plan.next(&[page, page]),
+            Next::Reply(CHANGING.to_vec()),
+            "the keys have gone with their slot"
+        );
     }
 
     #[test]

@@ -11,16 +11,13 @@ use super::outgoing::Outgoing;
 use super::refused::Refused;
 use super::schema::Schema;
 use crate::cluster::slot::{SLOT_COUNT, Slot};
-use crate::cluster::slot_map::{NodeIndex, SlotMap};
+use crate::cluster::slot_map::{Endpoint, NodeIndex, SlotMap};
 use crate::resp::protocol::Protocol;
-use crate::route::plan::{Begun, Call, Next, Plan};
+use crate::route::plan::{Begun, CHANGING, Call, Next, Plan};
 use crate::route::redirect::Redirect;
 
 /// How often a shard is asked by another of its slots: a slot leaves in moments, and they leave one by one.
 const ATTEMPTS: u16 = 6;
-
-/// Slots come and go too fast, or to a node that is not known yet.
-const CHANGING: &[u8] = b"-TRYAGAIN slotway: the shards are changing, say it again\r\n";
 
 /// A request to all shards, under way.
 #[derive(Debug)]
@@ -68,8 +65,7 @@ impl Scatter {
         by_slot: bool,
         protocol: Protocol,
     ) -> Result<Begun, Refused> {
-        let asked = |slot: &Slot| Asked { slot: *slot, attempts: 0, reply: Vec::new() };
-        let shards: Vec<_> = map.shard_slots().iter().map(asked).collect();
+        let shards = shards_of(&map);
         let asks_fields = outgoing.contents.is_some() || !outgoing.needs.is_empty();
         let phase = if asks_fields { Phase::Fields } else { Phase::Shards((0..shards.len()).collect()) };
         let scatter = Self { outgoing, map, by_slot, protocol, shards, phase, schema: None };
@@ -79,15 +75,18 @@ impl Scatter {
 
     /// The calls of the phase under way.
     fn calls(&self) -> Result<Vec<Call>, Refused> {
-        let call = |outgoing: &Outgoing, slot: Slot| {
+        let call = |outgoing: &Outgoing, slot: Slot, primary: Option<Endpoint>| {
             let frame = outgoing.frame(self.by_slot.then_some(slot))?;
-            Ok(Call { slot, frame, leads: 0 })
+            Ok(Call { slot, primary, frame, leads: 0 })
         };
         match &self.phase {
-            Phase::Fields | Phase::KeyType => Ok(vec![call(&self.outgoing.info(), self.map.fixed_slot())?]),
+            Phase::Fields | Phase::KeyType => {
+                Ok(vec![call(&self.outgoing.info(), self.map.fixed_slot(), None)?])
+            }
             Phase::Shards(asking) => {
                 let asked = asking.iter().filter_map(|shard| self.shards.get(*shard));
-                asked.map(|asked| call(&self.outgoing, asked.slot)).collect()
+                let primary = |slot| self.map.owner_endpoint(slot).cloned();
+                asked.map(|asked| call(&self.outgoing, asked.slot, primary(asked.slot))).collect()
             }
             Phase::Documents(_) => Ok(Vec::new()),
         }
@@ -137,9 +136,20 @@ impl Plan for Scatter {
         }
     }
 
-    fn keeps_to_shards(&self) -> bool {
-        matches!(self.phase, Phase::Shards(_))
+    /// Shards that were not asked yet are those of the newest map; once they are, each is that of the map it was
+    /// found in.
+    fn on_map(&mut self, map: &Arc<SlotMap>) {
+        if matches!(self.phase, Phase::Fields) {
+            self.map = map.clone();
+            self.shards = shards_of(&self.map);
+        }
     }
+}
+
+/// All shards, none asked yet.
+fn shards_of(map: &SlotMap) -> Vec<Asked> {
+    let asked = |slot: &Slot| Asked { slot: *slot, attempts: 0, reply: Vec::new() };
+    map.shard_slots().iter().map(asked).collect()
 }
 
 impl Scatter {
@@ -263,6 +273,7 @@ mod tests {
         Scatter::begin(outgoing, Arc::new(map), true, Protocol::Resp2).unwrap()
     }
 
+    const INFO: &[u8] = b"*4\r\n+index_definition\r\n*2\r\n+key_type\r\n+HASH\r\n+attributes\r\n*0\r\n";
     const NUMBERS: &[&str] = &["FT.SEARCH", "i", "@n:[0 9]", "NOCONTENT", "LIMIT", "0", "2"];
     const FIRST: &[u8] = b"*5\r\n:3\r\n$3\r\nd:1\r\n$1\r\n1\r\n$3\r\nd:9\r\n$3\r\n0.5\r\n";
     const SECOND: &[u8] = b"*3\r\n:1\r\n$3\r\nd:4\r\n$1\r\n1\r\n";
@@ -272,7 +283,10 @@ mod tests {
     fn a_shard_whose_slot_is_leaving_is_asked_by_another_and_no_redirect_is_followed() {
         let (mut plan, calls) = begin(NUMBERS);
         assert_eq!(calls.iter().map(|call| call.slot.number()).collect::<Vec<_>>(), [0, 8_192]);
-        assert!(plan.keeps_to_shards());
+        assert_eq!(
+            calls.iter().map(|call| call.primary.clone()).collect::<Vec<_>>(),
+            [1, 2].map(|n| Some(endpoint(n)))
+        );
         let Next::Calls(again) = plan.next(&[b"-ASK 0 127.0.0.1:2\r\n", SECOND]) else {
             panic!("it is over")
         };
@@ -305,15 +319,37 @@ mod tests {
     }
 
     #[test]
+    fn shards_are_those_of_the_map_by_which_they_are_asked() {
+        let (mut plan, _) = begin(&["FT.SEARCH", "i", "@n:[0 9]", "RETURN", "1", "p", "LIMIT", "0", "2"]);
+        let slot = |number| Slot::new(number).unwrap();
+        let of = |port, slots| Shard { primary: endpoint(port), replicas: Vec::new(), slots };
+        let shards = [
+            of(1, vec![(slot(1), slot(8_191))]),
+            of(2, vec![(slot(0), slot(0)), (slot(8_192), slot(9_999))]),
+            of(3, vec![(slot(10_000), slot(16_383))]),
+        ];
+        plan.on_map(&Arc::new(SlotMap::new(Generation(2), &shards)));
+        let Next::Calls(calls) = plan.next(&[INFO]) else { panic!("it is over") };
+        let asked =
+            |calls: &[Call]| calls.iter().map(|it| it.primary.as_ref().unwrap().port).collect::<Vec<_>>();
+        assert_eq!(asked(&calls), [2, 1, 3]);
+        // Behind the calls it is too late: of the three that were asked one is asked by another slot.
+        plan.on_map(&Arc::new(SlotMap::new(Generation(3), &shards[..1])));
+        let Next::Calls(calls) = plan.next(&[b"-MOVED 0 127.0.0.1:1\r\n", FIRST, SECOND]) else {
+            panic!("it is over")
+        };
+        assert_eq!((asked(&calls), calls[0].slot), (vec![2], slot(9_999)));
+    }
+
+    #[test]
     fn documents_are_read_where_they_are() {
         let (mut plan, calls) = begin(&["FT.SEARCH", "i", "@n:[0 9]", "RETURN", "1", "p", "LIMIT", "0", "2"]);
         assert_eq!(calls.len(), 1, "the fields are asked first");
-        let info = b"*4\r\n+index_definition\r\n*2\r\n+key_type\r\n+HASH\r\n+attributes\r\n*0\r\n";
-        let Next::Calls(calls) = plan.next(&[info]) else { panic!("it is over") };
+        let Next::Calls(calls) = plan.next(&[INFO]) else { panic!("it is over") };
         assert_eq!(calls.len(), 2);
         let Next::Calls(calls) = plan.next(&[FIRST, SECOND]) else { panic!("it is over") };
-        assert_eq!(calls[0], Call::of(Slot::of(b"d:1"), &[b"HMGET", b"d:1", b"p"]));
-        assert!(!plan.keeps_to_shards(), "a document is wherever its slot is");
+        let wherever_its_slot_is = Call::of(Slot::of(b"d:1"), &[b"HMGET", b"d:1", b"p"]);
+        assert_eq!(calls[0], wherever_its_slot_is);
         let replies: [&[u8]; 2] = [b"*1\r\n$1\r\n7\r\n", b"*1\r\n$-1\r\n"];
         let whole = b"*5\r\n:4\r\n$3\r\nd:1\r\n*2\r\n$1\r\np\r\n$1\r\n7\r\n$3\r\nd:4\r\n*0\r\n";
         assert_eq!(plan.next(&replies), Next::Reply(whole.to_vec()));
