@@ -1,5 +1,6 @@
 //! The cluster changes shape under load: no reply may be wrong, none lost.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -146,6 +147,49 @@ fn a_namespace_is_counted_whole_while_the_slot_moves_by_which_a_shard_is_found()
                     (counted.load(Ordering::Relaxed) > seen).then_some(())
                 });
             })
+        });
+        let moved = mover.join();
+        moves.store(false, Ordering::Relaxed);
+        moved.expect("the slot has moved");
+    });
+}
+
+#[test]
+fn a_scan_is_whole_while_slots_move() {
+    const KEYS: usize = 5_000;
+    let cluster = Cluster::start();
+    let proxy = Proxy::over(&cluster);
+    let mut client = proxy.client();
+    let is_other = |name: &String| Slot::of(name.as_bytes()) != Slot::FIXED;
+    let names: BTreeSet<_> = (0..KEYS).map(|number| number.to_string()).filter(is_other).collect();
+    names.iter().for_each(|name| client.send(&["SET", name, "v"]));
+    assert!(client.read_many(names.len()).iter().all(|reply| !reply.is_error()));
+    let mut other = proxy.client();
+    let (moves, scanned) = (AtomicBool::new(true), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while moves.load(Ordering::Relaxed) {
+                let (mut seen, mut cursor) = (BTreeSet::new(), "0".to_owned());
+                loop {
+                    let reply = client.cmd(&format!("SCAN {cursor} COUNT 100"));
+                    seen.extend(reply.items()[1].items().iter().map(Value::text));
+                    cursor = reply.items()[0].text();
+                    if cursor == "0" {
+                        break;
+                    }
+                }
+                assert_eq!(names.difference(&seen).count(), 0, "missed");
+                scanned.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mover = scope.spawn(|| {
+            cluster.move_back_and_forth(Slot::FIXED, 20, || {
+                assert_eq!(other.cmd("GET {06S}"), Value::Nil);
+                let seen = scanned.load(Ordering::Relaxed);
+                eventually("it was scanned", Duration::from_secs(20), || {
+                    (scanned.load(Ordering::Relaxed) > seen).then_some(())
+                });
+            });
         });
         let moved = mover.join();
         moves.store(false, Ordering::Relaxed);

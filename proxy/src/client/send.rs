@@ -140,11 +140,7 @@ pub(super) fn send_scan(
     turn: &mut Turn<'_>,
 ) -> Result<(), Refusal> {
     let (slot, cursor) = cursor::parse(request.arg(1).unwrap_or_default()).ok_or(Refusal::BadCursor)?;
-    let map = turn.pool.slot_map();
-    // A cluster need not serve every slot: a scan begins with the first shard there is.
-    let slot = if cursor == 0 && map.owner(slot).is_none() { turn.fixed_slot(client) } else { slot };
-    let next =
-        map.shard_slots().iter().copied().find(|first| *first > slot && map.owner(*first) != map.owner(slot));
+    let (slot, next) = cursor::shards(turn.pool.slot_map(), slot, cursor);
     // All keys of a namespace may be in one slot.
     let home = client.session.namespace().and_then(Namespace::slot);
     let place = home.map_or(Place { slot, next }, |slot| Place { slot, next: None });

@@ -53,6 +53,8 @@ pub struct SlotMap {
     owners: Box<[u16]>,
     /// The lowest slot of each primary that serves any, ascending.
     shard_slots: Box<[Slot]>,
+    /// The highest slot of each, ascending.
+    highest_slots: Box<[Slot]>,
 }
 
 const UNSERVED: u16 = u16::MAX;
@@ -76,7 +78,10 @@ impl SlotMap {
             nodes.extend(shard.replicas.iter().map(|endpoint| Node { endpoint: endpoint.clone(), role }));
             replica_ends.push(nodes.len() as u16);
         }
-        let shard_slots = lowest_slots(&owners, shards.len());
+        let slots = owners.iter().enumerate();
+        let shard_slots = firsts(slots.clone(), shards.len()).into();
+        let mut highest_slots = firsts(slots.rev(), shards.len());
+        highest_slots.reverse();
         Self {
             generation,
             nodes: nodes.into_boxed_slice(),
@@ -84,6 +89,7 @@ impl SlotMap {
             replica_ends: replica_ends.into_boxed_slice(),
             owners,
             shard_slots,
+            highest_slots: highest_slots.into(),
         }
     }
 
@@ -149,6 +155,13 @@ impl SlotMap {
         &self.shard_slots
     }
 
+    /// One slot of each primary that serves any, its highest; in ascending order. Tools move the lowest ones first, so
+    /// this one stays as long as any does.
+    #[must_use]
+    pub fn highest_slots(&self) -> &[Slot] {
+        &self.highest_slots
+    }
+
     /// The slots of a primary, as first and last of each range; those that nobody serves for `None`. Looks at every
     /// slot: not for the path of a command.
     #[must_use]
@@ -174,12 +187,12 @@ impl SlotMap {
     }
 }
 
-fn lowest_slots(owners: &[u16], shards: usize) -> Box<[Slot]> {
+/// The first slot of each owner that has any, of `slots` with their owners.
+fn firsts<'a>(slots: impl Iterator<Item = (usize, &'a u16)>, shards: usize) -> Vec<Slot> {
     let mut seen = vec![false; shards];
     let mut is_first =
         |owner: u16| seen.get_mut(usize::from(owner)).is_some_and(|seen| !std::mem::replace(seen, true));
-    let lowest = owners.iter().enumerate().filter(|(_, owner)| is_first(**owner));
-    lowest.filter_map(|(slot, _)| Slot::new(slot as u16)).collect()
+    slots.filter(|(_, owner)| is_first(**owner)).filter_map(|(slot, _)| Slot::new(slot as u16)).collect()
 }
 
 /// One shard as a node told us of it.

@@ -3,11 +3,13 @@
 //! A cursor is `shard cursor * 16384 + slot`. It fits 64 bits, which is what clients keep cursors in: a server's
 //! cursor is below its table's size, in cluster mode of newer servers with a slot's 14 bits beside it, so that
 //! 50 bits are enough for tables of 2^36 buckets. One that doesn't fit is an error, not a wrong answer.
-//! A shard that has been read ends in the next shard's beginning; the last one ends in 0. Every key that
-//! stays in its shard throughout is thus returned at least once. A cursor names the shard by the first slot
-//! that it serves, so that shards that are added or leave do not shift the others.
+//! A shard that has been read ends in the next shard's beginning; the last one ends in 0. A cursor names the shard by
+//! the highest slot that it serves, and the shards are read in the order of these. Tools move slots from the lowest
+//! on, so it stays where it is as long as the shard has any. As long as it does every key that stays in its shard
+//! throughout is returned at least once, whatever shards are added or leave, and whatever slots they exchange.
 
 use crate::cluster::slot::{SLOT_COUNT, Slot};
+use crate::cluster::slot_map::SlotMap;
 use crate::resp::scan::parse_number;
 
 /// Where a SCAN stands: the shard that is read now, and the one to come after it.
@@ -31,6 +33,17 @@ pub fn parse(text: &[u8]) -> Option<(Slot, u64)> {
     let cursor: u64 = text.parse().ok()?;
     let slot = Slot::new((cursor % u64::from(SLOT_COUNT)) as u16)?;
     Some((slot, cursor / u64::from(SLOT_COUNT)))
+}
+
+/// The slot by which the shard is found that a cursor stands in, and that of the next one.
+#[must_use]
+pub fn shards(map: &SlotMap, slot: Slot, cursor: u64) -> (Slot, Option<Slot>) {
+    let highest = map.highest_slots();
+    // Behind the beginning of a shard stands nothing yet: whichever comes at that place or behind it is read.
+    let begins = if cursor == 0 { highest.iter().find(|other| **other >= slot) } else { None };
+    let slot = *begins.unwrap_or(&slot);
+    let next = highest.iter().find(|other| **other > slot && map.owner(**other) != map.owner(slot));
+    (slot, next.copied())
 }
 
 /// The client's cursor for a shard's own; `None` where it doesn't fit. Never 0 unless the shard is found by
@@ -62,6 +75,7 @@ pub fn translate(reply: &[u8], place: Place) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::slot_map::{Endpoint, Generation, Shard};
 
     fn slot(number: u16) -> Slot {
         Slot::new(number).unwrap()
@@ -80,6 +94,33 @@ mod tests {
 
         let last = Place { slot: slot(5461), next: None };
         assert_eq!(translate(b"*2\r\n$1\r\n0\r\n*0\r\n", last).unwrap(), b"*2\r\n$1\r\n0\r\n*0\r\n");
+    }
+
+    #[test]
+    fn what_shards_exchange_shifts_none_that_was_not_read() {
+        let map = |shards: [&[(u16, u16)]; 3]| {
+            let of = |(port, slots): (u16, &[(u16, u16)])| Shard {
+                primary: Endpoint { host: "h".into(), port },
+                replicas: Vec::new(),
+                slots: slots.iter().map(|(first, last)| (slot(*first), slot(*last))).collect(),
+            };
+            let shards: Vec<_> = (0..).zip(shards).map(of).collect();
+            SlotMap::new(Generation(1), &shards)
+        };
+        let (a, b, c) = (slot(5_460), slot(10_922), slot(16_383));
+        let even = map([&[(0, 5_460)], &[(5_461, 10_922)], &[(10_923, 16_383)]]);
+        assert_eq!(shards(&even, slot(0), 0), (a, Some(b)), "the beginning");
+        assert_eq!(shards(&even, a, 7), (a, Some(b)));
+        assert_eq!(shards(&even, b, 0), (b, Some(c)));
+        assert_eq!(shards(&even, c, 0), (c, None));
+        // The second was given the lowest slot of the first, and gave its own lowest one to the third.
+        let odd = map([&[(1, 5_460)], &[(0, 0), (5_462, 10_922)], &[(5_461, 5_461), (10_923, 16_383)]]);
+        assert_eq!(shards(&odd, a, 7), (a, Some(b)));
+        assert_eq!(shards(&odd, b, 7), (b, Some(c)));
+        // The second has left, before it was read: what was its own is the third's.
+        let two = map([&[(0, 5_460)], &[], &[(5_461, 16_383)]]);
+        assert_eq!(shards(&two, b, 0), (c, None));
+        assert_eq!(shards(&SlotMap::empty(), slot(0), 0), (slot(0), None));
     }
 
     #[test]
