@@ -55,6 +55,15 @@ impl Monitors {
         self.tenants.load().contains(tenant)
     }
 
+    /// A worker has one more, of this tenant. Said before the client is told so: all that is said from then on is to be
+    /// shown to it, whichever worker hears it.
+    pub fn add(&self, worker: usize, tenant: Arc<str>) {
+        let Some(watching) = self.workers.get(worker) else { return };
+        let mut tenants = watching.tenants.load().to_vec();
+        tenants.push(tenant);
+        self.set(worker, tenants);
+    }
+
     /// Tells whose monitors a worker has: a tenant's name for each.
     pub fn set(&self, worker: usize, tenants: Vec<Arc<str>>) {
         let Some(watching) = self.workers.get(worker) else { return };
@@ -100,7 +109,7 @@ mod tests {
     fn a_worker_is_offered_what_it_can_take() {
         let monitors = Monitors::new(2, 100);
         assert!(!monitors.any() && !monitors.offer(1, 10), "nobody watches");
-        monitors.set(1, vec!["a".into()]);
+        monitors.add(1, "a".into());
         assert!(monitors.watches(&"a".into()) && !monitors.watches(&"b".into()));
         assert!(monitors.any() && monitors.offer(1, 60) && !monitors.offer(0, 60));
         assert!(!monitors.offer(1, 60), "above the limit");

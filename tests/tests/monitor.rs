@@ -133,6 +133,19 @@ fn a_monitor_that_does_not_read_costs_only_itself() {
 }
 
 #[test]
+fn a_monitor_sees_what_is_said_as_soon_as_it_is_told_that_it_is_one() {
+    let (_server, proxy) = start(&[]);
+    let mut client = proxy.client();
+    for number in 0..400 {
+        let mut monitor = proxy.client();
+        assert_eq!(monitor.cmd("MONITOR").text(), "OK");
+        client.cmd(&format!("ECHO {number}"));
+        let shown = monitor.read().text();
+        assert!(shown.contains(&format!("\"ECHO\" \"{number}\"")), "{number}: {shown}");
+    }
+}
+
+#[test]
 fn a_request_too_long_to_be_shown_closes_monitors_and_is_served() {
     let (_server, proxy) = start(&["clients.pubsub_output_hard=1MiB", "clients.pubsub_output_soft=1MiB"]);
     let mut monitors: Vec<Raw> = (0..2).map(|_| proxy.client()).collect();

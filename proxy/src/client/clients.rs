@@ -98,9 +98,9 @@ pub struct Parts<'a> {
 }
 
 impl Clients {
-    /// No clients yet.
+    /// No clients yet; `worker` is its place among the workers.
     #[must_use]
-    pub fn new(shared: &Shared, metrics: Arc<WorkerMetrics>) -> Self {
+    pub fn new(worker: usize, shared: &Shared, metrics: Arc<WorkerMetrics>) -> Self {
         let marks = shared.marks;
         let plans_limit = shared.cluster.cross_slot_memory;
         Self {
@@ -114,7 +114,7 @@ impl Clients {
             plans: Plans::new(plans_limit),
             doors: Doors::default(),
             pubsub: Registry::default(),
-            feed: Feed::default(),
+            feed: Feed { worker, ..Feed::default() },
             scripts: Known::new(shared.scripts.clone(), metrics.clone()),
             repairs: Repairs::default(),
             shares: Shares::default(),

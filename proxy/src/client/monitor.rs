@@ -15,6 +15,8 @@ use crate::resp::request::Request;
 /// A worker's monitors, and what is to be shown to them and to those of other workers.
 #[derive(Default, Debug)]
 pub struct Feed {
+    /// The worker's place among all.
+    pub worker: usize,
     /// The places of this worker's monitors among its clients.
     pub monitors: Vec<u32>,
     /// What this worker's clients said in this turn.
@@ -68,6 +70,9 @@ pub(super) fn start(client: &mut Client, turn: &mut Turn<'_>) {
     let subscriptions = client.subscriptions.get_or_insert_with(|| Box::new(Subscriptions::new(turn.now)));
     if !std::mem::replace(&mut subscriptions.monitors, true) {
         turn.feed.monitors.push(turn.key);
+        if let Some(tenant) = client.session.login().tenant_name() {
+            turn.shared.monitors.add(turn.feed.worker, Arc::clone(tenant));
+        }
         client.answer(b"+OK\r\n", turn.spares);
     }
 }

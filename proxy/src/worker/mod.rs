@@ -179,7 +179,7 @@ impl Worker {
         ));
         Rc::new_cyclic(|this| {
             RefCell::new(Self {
-                clients: Clients::new(&shared, metrics.clone()),
+                clients: Clients::new(index, &shared, metrics.clone()),
                 pool: Pool::new(),
                 private: PrivatePool::new(
                     shared.process.caps.clone(),
