@@ -1,7 +1,8 @@
 //! A plan: a request that no single shard can answer, as steps. Each step is calls to shards, and what they
 //! answer decides the next one. Pure; [`crate::client::plans`] has it carried out.
 //!
-//! A plan goes on when its client has left: nothing may be left half-way because nobody waits for it any more.
+//! A plan goes on when its client has left: nothing may be left half-way because nobody waits for it any more. Only what
+//! a blocked client waited for is given up, as long as nothing of it has begun.
 
 pub mod all_or_none;
 pub mod element;
