@@ -168,8 +168,7 @@ impl Pool {
         let Some(primary) = primary.filter(|node| self.map.owner_endpoint(pending.slot) != Some(node)) else {
             return Some(self.send(lane, pending, request));
         };
-        let is_primary = self.map.primaries().iter().any(|node| node.endpoint == *primary);
-        is_primary.then(|| self.send_to(primary, false, lane, pending, request))
+        self.map.is_primary(primary).then(|| self.send_to(primary, false, lane, pending, request))
     }
 
     /// The link that [`Self::send`] would take; `None` where no node serves the slot.

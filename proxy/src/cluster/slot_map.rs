@@ -149,6 +149,12 @@ impl SlotMap {
         &self.nodes[..usize::from(self.primaries)]
     }
 
+    /// Whether one of them listens there.
+    #[must_use]
+    pub fn is_primary(&self, endpoint: &Endpoint) -> bool {
+        self.primaries().iter().any(|primary| primary.endpoint == *endpoint)
+    }
+
     /// One slot of each primary that serves any, its lowest; in ascending order.
     #[must_use]
     pub fn shard_slots(&self) -> &[Slot] {

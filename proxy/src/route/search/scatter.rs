@@ -105,7 +105,7 @@ impl Scatter {
     /// to a node that was not asked.
     fn ask_again(&mut self, shard: usize, redirect: &Redirect) -> bool {
         let (Redirect::Moved(node) | Redirect::Ask(node)) = redirect else { return false };
-        let is_known = self.map.primaries().iter().any(|primary| primary.endpoint == *node);
+        let is_known = self.map.is_primary(node);
         let Some(asked) = self.shards.get_mut(shard) else { return false };
         let Some(owner) = self.map.owner(asked.slot).filter(|_| is_known && asked.attempts < ATTEMPTS) else {
             return false;
