@@ -36,6 +36,9 @@ pub mod proxy;
 
 pub mod fake;
 
+pub mod keys;
+pub mod resharding;
+
 pub mod limited;
 pub mod load;
 

@@ -1,17 +1,15 @@
 //! The cluster changes shape under load: no reply may be wrong, none lost.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use slotway::cluster::slot::Slot;
 use slotway_tests::cluster::Cluster;
+use slotway_tests::keys::{scan, write_all};
 use slotway_tests::load::{Book, Load, counter};
 use slotway_tests::namespace::Namespace;
-use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
+use slotway_tests::resharding::ask_while_it_moves;
 use slotway_tests::server::Kind;
 use slotway_tests::value::Value;
 
@@ -25,17 +23,10 @@ fn a_slot_that_moves_back_and_forth_under_load_loses_nothing() {
     // Every key of the load in one slot: the one that moves.
     let tag = "{moving}";
     let slot = Slot::of(b"{moving}");
-    let home = cluster.first_owner(slot);
-    let away = (home + 1) % 3;
     fill(&proxy, tag);
     let load = Load::start(&proxy.addr(), CLIENTS, COUNTERS, tag);
     load.wait_for_rounds(500);
-    for _ in 0..4 {
-        cluster.move_slot(slot, home, away);
-        load.wait_for_rounds(300);
-        cluster.move_slot(slot, away, home);
-        load.wait_for_rounds(300);
-    }
+    cluster.move_back_and_forth(slot, 4, || load.wait_for_rounds(300));
     let books = load.stop();
     check(&books);
     compare_counters(&proxy, &books, tag);
@@ -109,7 +100,6 @@ fn commands_of_several_keys_survive_a_slot_that_is_half_moved() {
     assert_eq!(client.read().items().iter().map(Value::text).collect::<Vec<_>>(), ["1", "2"]);
 }
 
-/// Ballast, so that moving the slot takes more than one MIGRATE.
 /// What a namespace has is looked for by SCAN on each shard, whose cursors mean nothing to another node.
 #[test]
 fn a_namespace_is_counted_whole_while_the_slot_moves_by_which_a_shard_is_found() {
@@ -125,33 +115,15 @@ fn a_namespace_is_counted_whole_while_the_slot_moves_by_which_a_shard_is_found()
     // None of them in the slot that moves.
     let is_other = |name: &String| Slot::of(format!("ann4x9q2:{name}").as_bytes()) != Slot::FIXED;
     let names: Vec<_> = (0..KEYS).map(|number| number.to_string()).filter(is_other).collect();
-    for names in names.chunks(1_000) {
-        names.iter().for_each(|name| ann.send(&["SET", name, "v"]));
-        assert!(ann.read_many(names.len()).iter().all(|reply| !reply.is_error()));
-    }
+    write_all(&mut ann, &names);
     let mut other = proxy.client();
-    let (moves, counted) = (AtomicBool::new(true), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while moves.load(Ordering::Relaxed) {
-                assert_eq!(ann.cmd("DBSIZE").int(), names.len() as i64);
-                counted.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        let mover = scope.spawn(|| {
-            cluster.move_back_and_forth(Slot::FIXED, 20, || {
-                // By a key of that slot the proxy learns where it is.
-                assert_eq!(other.cmd("GET {06S}"), Value::Nil);
-                let seen = counted.load(Ordering::Relaxed);
-                eventually("it was counted", Duration::from_secs(20), || {
-                    (counted.load(Ordering::Relaxed) > seen).then_some(())
-                });
-            })
-        });
-        let moved = mover.join();
-        moves.store(false, Ordering::Relaxed);
-        moved.expect("the slot has moved");
-    });
+    let count = || {
+        assert_eq!(ann.cmd("DBSIZE").int(), names.len() as i64);
+        true
+    };
+    // By a key of that slot the proxy learns where it is.
+    let learns = || assert_eq!(other.cmd("GET {06S}"), Value::Nil);
+    ask_while_it_moves(&cluster, Slot::FIXED, &mut [count], learns);
 }
 
 #[test]
@@ -162,47 +134,21 @@ fn a_scan_is_whole_while_slots_move() {
     let mut client = proxy.client();
     let is_other = |name: &String| Slot::of(name.as_bytes()) != Slot::FIXED;
     let names: BTreeSet<_> = (0..KEYS).map(|number| number.to_string()).filter(is_other).collect();
-    names.iter().for_each(|name| client.send(&["SET", name, "v"]));
-    assert!(client.read_many(names.len()).iter().all(|reply| !reply.is_error()));
+    write_all(&mut client, &names);
     let mut other = proxy.client();
-    let (moves, scanned) = (AtomicBool::new(true), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while moves.load(Ordering::Relaxed) {
-                let (mut seen, mut cursor) = (BTreeSet::new(), "0".to_owned());
-                loop {
-                    let reply = client.cmd(&format!("SCAN {cursor} COUNT 100"));
-                    seen.extend(reply.items()[1].items().iter().map(Value::text));
-                    cursor = reply.items()[0].text();
-                    if cursor == "0" {
-                        break;
-                    }
-                }
-                assert_eq!(names.difference(&seen).count(), 0, "missed");
-                scanned.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        let mover = scope.spawn(|| {
-            cluster.move_back_and_forth(Slot::FIXED, 20, || {
-                assert_eq!(other.cmd("GET {06S}"), Value::Nil);
-                let seen = scanned.load(Ordering::Relaxed);
-                eventually("it was scanned", Duration::from_secs(20), || {
-                    (scanned.load(Ordering::Relaxed) > seen).then_some(())
-                });
-            });
-        });
-        let moved = mover.join();
-        moves.store(false, Ordering::Relaxed);
-        moved.expect("the slot has moved");
-    });
+    let look = || {
+        let seen = scan(&mut client, "COUNT 100", |_| ());
+        assert_eq!(names.difference(&seen).count(), 0, "missed");
+        true
+    };
+    let learns = || assert_eq!(other.cmd("GET {06S}"), Value::Nil);
+    ask_while_it_moves(&cluster, Slot::FIXED, &mut [look], learns);
 }
 
+/// Ballast, so that moving the slot takes more than one MIGRATE.
 fn fill(proxy: &Proxy, tag: &str) {
-    let mut client = proxy.client();
-    for number in 0..1_000 {
-        client.send(&["SET", &format!("ballast:{tag}:{number}"), "x"]);
-    }
-    assert!(client.read_many(1_000).iter().all(|reply| reply.text() == "OK"));
+    let keys: Vec<_> = (0..1_000).map(|number| format!("ballast:{tag}:{number}")).collect();
+    write_all(&mut proxy.client(), &keys);
 }
 
 fn check(books: &[Book]) {

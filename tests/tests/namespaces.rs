@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use slotway_tests::cluster::Cluster;
+use slotway_tests::keys::scan;
 use slotway_tests::namespace::Namespace;
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
@@ -94,17 +95,7 @@ fn a_scan_finds_all_own_keys_and_only_those() {
     }
     for (index, tenant) in tenants.iter_mut().enumerate() {
         for (options, expected) in [("", 501), ("MATCH *:1?? COUNT 5000", 100), ("TYPE set COUNT 100", 1)] {
-            let (mut found, mut cursor) = (Vec::new(), "0".to_owned());
-            loop {
-                let page = tenant.cmd(&format!("SCAN {cursor} {options}"));
-                found.extend(page.items()[1].items().iter().map(Value::text));
-                cursor = page.items()[0].text();
-                if cursor == "0" {
-                    break;
-                }
-            }
-            found.sort();
-            found.dedup();
+            let found = scan(tenant, options, |_| ());
             assert_eq!(found.len(), expected, "{options}");
             assert!(found.iter().all(|key| key.starts_with(&format!("{index}:"))));
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use slotway_tests::argv::frame;
 use slotway_tests::cluster::Cluster;
 use slotway_tests::fake::{Action, Fake};
+use slotway_tests::keys::{scan, write_all};
 use slotway_tests::play::{Theatre, blocked_at, wait_for_blocked};
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
@@ -278,19 +279,12 @@ fn a_watch_is_kept_and_a_scan_finds_every_key_over_three_shards() {
     let proxy = Proxy::over(&cluster);
     let mut other = proxy.client();
     let expected: BTreeSet<String> = (0..500).map(|number| format!("key:{number}")).collect();
-    expected.iter().for_each(|key| other.send(&["SET", key, "x"]));
-    other.read_many(500);
+    write_all(&mut other, &expected);
     for protocol in [2, 3] {
         let mut client = Raw::speaking(&proxy.addr(), protocol);
-        for options in ["", " COUNT 1000", " COUNT 3 MATCH key:*"] {
-            let mut found = BTreeSet::new();
-            let mut cursor = "0".to_owned();
-            while found.is_empty() || cursor != "0" {
-                let reply = client.cmd(&format!("SCAN {cursor}{options}"));
-                found.extend(reply.items()[1].items().iter().map(Value::text));
-                cursor = reply.items()[0].text();
-            }
-            assert_eq!(found, expected, "RESP{protocol}{options}");
+        for options in ["", "COUNT 1000", "COUNT 3 MATCH key:*"] {
+            let found = scan(&mut client, options, |_| ());
+            assert_eq!(found, expected, "RESP{protocol} {options}");
         }
         for key in ["key:1", "key:2", "key:3"] {
             for (write, runs) in [("PING", true), ("SET key:9 x", true), (&*format!("SET {key} y"), false)] {

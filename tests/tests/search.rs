@@ -6,8 +6,6 @@
 use std::env;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use slotway::cluster::slot::Slot;
@@ -16,6 +14,7 @@ use slotway_tests::cluster::Cluster;
 use slotway_tests::poll::eventually;
 use slotway_tests::proxy::{Options, Proxy};
 use slotway_tests::raw::Raw;
+use slotway_tests::resharding::ask_while_it_moves;
 use slotway_tests::server::{Kind, Server};
 use slotway_tests::value::Value;
 
@@ -133,36 +132,19 @@ fn a_search_is_whole_while_the_slot_goes_back_and_forth_by_which_a_shard_is_aske
     let cluster = Cluster::with(Kind::Stack, 3, 0);
     let (one, proxy) = (Server::with(Kind::Stack, &[]), Proxy::over(&cluster));
     load(&mut one.client(), &mut proxy.client());
-    let (moves, whole) = (AtomicBool::new(true), AtomicU32::new(0));
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                let mut client = proxy.client();
-                while moves.load(Ordering::Relaxed) {
-                    // The fields are asked first, and then the shards.
-                    let said = client.cmd("FT.SEARCH i * SORTBY p LIMIT 0 3");
-                    match &said {
-                        Value::Error(error) => assert!(error.starts_with(b"TRYAGAIN"), "{said:?}"),
-                        said => {
-                            assert_eq!(said.items()[0].int(), DOCUMENTS as i64, "{said:?}");
-                            whole.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                }
-            });
+    let search = |mut client: Raw| {
+        move || {
+            // The fields are asked first, and then the shards.
+            let said = client.cmd("FT.SEARCH i * SORTBY p LIMIT 0 3");
+            if let Value::Error(error) = &said {
+                assert!(error.starts_with(b"TRYAGAIN"), "{said:?}");
+                return false;
+            }
+            assert_eq!(said.items()[0].int(), DOCUMENTS as i64, "{said:?}");
+            true
         }
-        let mover = scope.spawn(|| {
-            cluster.move_back_and_forth(Slot::FIXED, 20, || {
-                let seen = whole.load(Ordering::Relaxed);
-                eventually("a search is whole", Duration::from_secs(20), || {
-                    (whole.load(Ordering::Relaxed) > seen + 1).then_some(())
-                });
-            })
-        });
-        let moved = mover.join();
-        moves.store(false, Ordering::Relaxed);
-        moved.expect("the slot has moved");
-    });
+    };
+    ask_while_it_moves(&cluster, Slot::FIXED, &mut [(); 6].map(|()| search(proxy.client())), || ());
 }
 
 #[test]

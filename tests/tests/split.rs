@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use slotway_tests::cluster::Cluster;
+use slotway_tests::keys::{scan, write_all};
 use slotway_tests::proxy::Proxy;
 use slotway_tests::raw::Raw;
 use slotway_tests::value::Value;
@@ -118,8 +119,8 @@ fn a_script_that_was_loaded_runs_on_every_shard() {
 fn scan_returns_every_key_that_was_there_all_the_time() {
     let (_cluster, _proxy, mut client) = start();
     let stable: BTreeSet<String> = (0..1_000).map(|number| format!("stable:{number}")).collect();
-    write_all(&mut client, &stable.iter().cloned().collect::<Vec<_>>());
-    for count in ["", " COUNT 1000", " COUNT 7"] {
+    write_all(&mut client, &stable);
+    for count in ["", "COUNT 1000", "COUNT 7"] {
         let mut churn = 0;
         let found = scan(&mut client, count, |client| {
             churn += 1;
@@ -137,10 +138,10 @@ fn scan_filters_by_pattern_and_type() {
         client.cmd(&format!("SET string:{number} x"));
         client.cmd(&format!("RPUSH list:{number} x"));
     }
-    assert_eq!(scan(&mut client, " MATCH string:*", |_| ()).len(), 50);
-    assert_eq!(scan(&mut client, " TYPE list", |_| ()).len(), 50);
-    assert_eq!(scan(&mut client, " MATCH *:7 TYPE list COUNT 100", |_| ()).len(), 1);
-    assert!(scan(&mut client, " MATCH nothing*", |_| ()).is_empty());
+    assert_eq!(scan(&mut client, "MATCH string:*", |_| ()).len(), 50);
+    assert_eq!(scan(&mut client, "TYPE list", |_| ()).len(), 50);
+    assert_eq!(scan(&mut client, "MATCH *:7 TYPE list COUNT 100", |_| ()).len(), 1);
+    assert!(scan(&mut client, "MATCH nothing*", |_| ()).is_empty());
 }
 
 #[test]
@@ -184,26 +185,4 @@ fn start() -> (Cluster, Proxy, Raw) {
     let proxy = Proxy::over(&cluster);
     let client = proxy.client();
     (cluster, proxy, client)
-}
-
-fn write_all(client: &mut Raw, keys: &[String]) {
-    keys.iter().for_each(|key| client.send(&["SET", key, "x"]));
-    assert!(client.read_many(keys.len()).iter().all(|reply| reply.text() == "OK"));
-}
-
-/// All keys that a whole SCAN with `options` gives; `between` runs between two steps.
-fn scan(client: &mut Raw, options: &str, mut between: impl FnMut(&mut Raw)) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut cursor = "0".to_owned();
-    for _step in 0..10_000 {
-        let reply = client.cmd(&format!("SCAN {cursor}{options}"));
-        let [next, keys] = reply.items() else { panic!("not a SCAN reply: {reply:?}") };
-        found.extend(keys.items().iter().map(Value::text));
-        cursor = next.text();
-        if cursor == "0" {
-            return found;
-        }
-        between(client);
-    }
-    panic!("the scan does not end");
 }
